@@ -1,0 +1,176 @@
+// analyze: the report of a run as one HTML file that needs nothing else: no script, no network, light and dark, printable.
+import { formatBytes, formatDuration, formatInteger, formatPercent, wilsonInterval } from "./format.ts";
+import { type ChartPoint, lineChart } from "./report/chart.ts";
+import { confusedPairs, confusionMatrix } from "./report/confusion.ts";
+import type { ReportData, ReportPicture } from "./report/data.ts";
+import { type Html, html, raw } from "./report/html.ts";
+import { networkDrawing } from "./report/network.ts";
+import { factsTable, layerTables, pictureGrid, settingsTable } from "./report/sections.ts";
+import { reportStyle } from "./report/style.ts";
+
+/** More points than this of a step curve cannot be told apart on the page; they are averaged in groups. */
+const MAX_TRACE_POINTS = 400;
+
+const STATES = {
+  running: "Training is running; this page is rewritten after each epoch",
+  finished: "Training finished",
+  interrupted: "Training was interrupted and can be resumed",
+  diverged: "Training stopped because the loss was no longer a finite number",
+} as const;
+
+/** One self-contained HTML document. Every value of `data` is escaped. */
+export function renderReport(data: ReportData): string {
+  const title = `${data.title} · DenseNet training report`;
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title}</title>
+<style>${raw(reportStyle)}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="state ${data.state}">${STATES[data.state]}</p>
+<h1>${data.title}</h1>
+${lede(data)}
+${headline(data)}
+${networkDrawing(data.summary)}
+</header>
+${curves(data)}
+${mistakes(data)}
+${pictures(data.pictures)}
+<section aria-labelledby="run"><h2 id="run">How it was run</h2>
+<div class="columns">${settingsTable(data.config)}<div>${factsTable(data.environment)}<pre>${data.command}</pre></div></div></section>
+<section aria-labelledby="layers"><h2 id="layers">The network, stage by stage</h2>${layerTables(data.summary)}</section>
+<footer>${data.data.citation === undefined ? "" : `Pictures: ${data.data.citation} `}Network: Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, CVPR 2017.</footer>
+</main>
+</body>
+</html>
+`.markup;
+}
+
+function lede(data: ReportData): Html {
+  const { name, trainCount, validationCount, classes } = data.data;
+  return html`<p class="lede">A densely connected network with <b>${formatInteger(data.summary.params)} parameters</b> and ${data.summary.depth} layers, trained on ${formatInteger(trainCount)} pictures of ${classes.length} classes (${name}) and measured on ${formatInteger(validationCount)} others. Started ${data.startedAt}.</p>`;
+}
+
+function headline(data: ReportData): Html {
+  const last = data.epochs.at(-1);
+  const best = data.epochs.reduce<typeof last>(
+    (lowest, epoch) => (lowest === undefined || epoch.valTop1Error < lowest.valTop1Error ? epoch : lowest),
+    undefined,
+  );
+  if (last === undefined || best === undefined) return html`<p class="lede">No epoch has finished yet.</p>`;
+  const [low, high] = wilsonInterval(last.valTop1Error / 100, data.data.validationCount);
+  const classes = data.data.classes.length;
+  const chance = 100 * (1 - 1 / classes);
+  const bestNote =
+    best.epoch === last.epoch
+      ? "its lowest so far"
+      : `lowest ${formatPercent(best.valTop1Error)} after epoch ${best.epoch}`;
+  return html`<dl class="figures">
+<div><dt>Validation error after epoch ${last.epoch}</dt><dd>${formatPercent(last.valTop1Error)}<small>95 % interval ${(100 * low).toFixed(1)}–${formatPercent(100 * high)}, ${bestNote}; guessing gives ${formatPercent(chance, 0)}</small></dd></div>
+${classes > 5 ? html`<div><dt>Top-5 error</dt><dd>${formatPercent(last.valTop5Error)}<small>the label is not among the five first</small></dd></div>` : undefined}
+<div><dt>Validation loss</dt><dd>${last.valLoss.toFixed(3)}<small>nats; guessing gives ${Math.log(classes).toFixed(3)}</small></dd></div>
+<div><dt>Speed</dt><dd>${formatInteger(last.imagesPerSecond)}<small>pictures per second while training</small></dd></div>
+<div><dt>Time</dt><dd>${formatDuration(data.elapsedSeconds)}<small>${data.epochs.length} of ${data.epochsPlanned} epochs, ${formatBytes(data.peakBytes)} of memory</small></dd></div>
+</dl>`;
+}
+
+function curves(data: ReportData): Html {
+  const { epochs } = data;
+  const last = epochs.at(-1);
+  if (last === undefined) return html``;
+  const points = (of: (epoch: (typeof epochs)[number]) => number): ChartPoint[] =>
+    epochs.map((epoch) => ({ x: epoch.epoch, y: of(epoch) }));
+  const xMax = data.state === "running" ? Math.max(last.epoch, data.epochsPlanned) : last.epoch;
+  const chance = 100 * (1 - 1 / data.data.classes.length);
+  const rates = thinned(data.steps.map((step) => ({ x: step.epoch, y: step.learningRate })));
+  const rateFormat = (value: number): string => String(Number(value.toPrecision(2)));
+  return html`<section aria-labelledby="curves"><h2 id="curves">Learning</h2>
+<div class="charts">
+${lineChart({
+  title: "Error",
+  description: `validation error ends at ${formatPercent(last.valTop1Error)}, training error at ${formatPercent(last.trainTop1Error)}.`,
+  series: [
+    { name: "training", tone: "train", points: points((epoch) => epoch.trainTop1Error) },
+    { name: "validation", tone: "validation", points: points((epoch) => epoch.valTop1Error) },
+  ],
+  xMax,
+  formatTick: (value) => `${value} %`,
+  formatValue: (value) => formatPercent(value),
+  reference: { value: chance, name: "guessing" },
+  height: 300,
+})}
+${lineChart({
+  title: "Loss",
+  description: `cross-entropy in nats; validation ends at ${last.valLoss.toFixed(3)}, training at ${last.trainLoss.toFixed(3)}.`,
+  series: [
+    {
+      name: "each update",
+      tone: "trace",
+      points: thinned(data.steps.map((step) => ({ x: step.epoch, y: step.loss }))),
+    },
+    { name: "training", tone: "train", points: points((epoch) => epoch.trainLoss) },
+    { name: "validation", tone: "validation", points: points((epoch) => epoch.valLoss) },
+  ],
+  xMax,
+  formatTick: String,
+  formatValue: (value) => value.toFixed(3),
+  height: 300,
+})}
+${lineChart({
+  title: "Learning rate",
+  description: `ends at ${rateFormat(last.learningRate)}.`,
+  series: [
+    {
+      name: "of each update",
+      tone: "rate",
+      points: rates.length > 0 ? rates : points((epoch) => epoch.learningRate),
+    },
+  ],
+  xMax,
+  formatTick: String,
+  formatValue: rateFormat,
+  height: 150,
+  wide: true,
+})}
+</div></section>`;
+}
+
+function mistakes(data: ReportData): Html {
+  const { evaluation } = data;
+  if (evaluation === undefined) return html``;
+  return html`<section aria-labelledby="mistakes"><h2 id="mistakes">What is taken for what</h2>
+<p class="quiet">${evaluation.caption}: top-1 error ${formatPercent(evaluation.top1Error, 2)}, top-5 error ${formatPercent(evaluation.top5Error, 2)}, loss ${evaluation.loss.toFixed(4)}.</p>
+<div class="mistakes"><div>${confusionMatrix(evaluation.confusion, data.data.classes)}</div><div><h3>Most confused</h3>${confusedPairs(evaluation.confusion, data.data.classes)}</div></div></section>`;
+}
+
+function pictures(all: readonly ReportPicture[]): Html {
+  const groups = [
+    {
+      name: "Wrong, the surest first",
+      of: all.filter((picture) => picture.label !== undefined && picture.label !== picture.prediction),
+    },
+    { name: "Right", of: all.filter((picture) => picture.label !== undefined && picture.label === picture.prediction) },
+    { name: "Of unknown class", of: all.filter((picture) => picture.label === undefined) },
+  ].filter((group) => group.of.length > 0);
+  if (groups.length === 0) return html``;
+  return html`<section aria-labelledby="pictures"><h2 id="pictures">Pictures it had not seen</h2>
+<p class="quiet">Each with the network's answer and how sure it is.</p>
+${groups.map((group) => html`<div class="group"><h3>${group.name}</h3>${pictureGrid(group.of)}</div>`)}</section>`;
+}
+
+/** At most MAX_TRACE_POINTS points, each the mean of a run of neighbours. */
+function thinned(points: readonly ChartPoint[]): ChartPoint[] {
+  const group = Math.ceil(points.length / MAX_TRACE_POINTS);
+  if (group <= 1) return [...points];
+  return Array.from({ length: Math.ceil(points.length / group) }, (_, index) => {
+    const members = points.slice(index * group, (index + 1) * group);
+    const mean = members.reduce((total, point) => total + point.y, 0) / members.length;
+    return { x: members.at(-1)?.x ?? 0, y: mean };
+  });
+}

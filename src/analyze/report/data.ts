@@ -1,0 +1,75 @@
+// analyze/report: everything a report shows, as plain data. Who trains fills it; renderReport turns it into one file.
+import type { EpochMetrics } from "../../train/events.ts";
+import type { Summary } from "../summary.ts";
+
+export interface ReportStep {
+  /** Epochs done at the end of the step, a fraction: 1.5 is the middle of the second epoch. */
+  readonly epoch: number;
+  /** Mean cross-entropy of the batch, nats. */
+  readonly loss: number;
+  readonly learningRate: number;
+}
+
+export interface ReportEvaluation {
+  /** What was evaluated, for a heading: "1,000 validation pictures after epoch 8". */
+  readonly caption: string;
+  /** Percent. */
+  readonly top1Error: number;
+  readonly top5Error: number;
+  readonly loss: number;
+  readonly count: number;
+  /** confusion[label][prediction] in pictures, [classes][classes]. */
+  readonly confusion: readonly (readonly number[])[];
+}
+
+export interface ReportPicture {
+  /** `data:image/…;base64,…`. */
+  readonly dataUri: string;
+  /** Undefined where nobody knows it. */
+  readonly label?: string;
+  readonly prediction: string;
+  /** Softmax score of the prediction, in [0, 1]. */
+  readonly score: number;
+  /** Says which picture it is, e.g. its file name or number. */
+  readonly name: string;
+}
+
+export interface ReportSetting {
+  readonly key: string;
+  readonly value: string;
+  /** Where it came from: flag, config file, preset, default. */
+  readonly source: string;
+}
+
+export interface ReportFact {
+  readonly name: string;
+  readonly value: string;
+}
+
+export interface ReportData {
+  readonly title: string;
+  readonly state: "running" | "finished" | "interrupted" | "diverged";
+  /** For people, e.g. "23 November 2026, 22:13 UTC". */
+  readonly startedAt: string;
+  /** Computing time of all parts of the run. */
+  readonly elapsedSeconds: number;
+  readonly data: {
+    readonly name: string;
+    readonly trainCount: number;
+    readonly validationCount: number;
+    readonly classes: readonly string[];
+    readonly citation?: string;
+  };
+  readonly epochsPlanned: number;
+  readonly epochs: readonly EpochMetrics[];
+  readonly steps: readonly ReportStep[];
+  readonly summary: Summary;
+  /** All device memory of the run. */
+  readonly peakBytes: number;
+  readonly evaluation?: ReportEvaluation;
+  readonly pictures: readonly ReportPicture[];
+  readonly config: readonly ReportSetting[];
+  readonly environment: readonly ReportFact[];
+  /** The command line that repeats the run. */
+  readonly command: string;
+}

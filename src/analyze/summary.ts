@@ -1,0 +1,127 @@
+// analyze: what a network costs, before anything runs: parameters, multiply-adds, connections, activation memory.
+import { UsageError } from "../errors.ts";
+import {
+  type Architecture,
+  architecture,
+  layersOf,
+  type PictureSize,
+  runningStatisticsCount,
+} from "../spec/architecture.ts";
+import type { DenseNetSpec } from "../spec/spec.ts";
+import { variantName } from "../spec/variants.ts";
+
+const FLOAT_BYTES = 4;
+
+export interface SummaryLayer {
+  readonly path: string;
+  readonly kind: string;
+  readonly inChannels: number;
+  readonly outChannels: number;
+  /** Of the output. */
+  readonly height: number;
+  readonly width: number;
+  readonly params: number;
+  /** Multiply-adds per picture. */
+  readonly macs: number;
+}
+
+export interface Summary {
+  /** Set when the spec is one of the named variants. */
+  readonly name?: string;
+  readonly spec: DenseNetSpec;
+  /** What the figures below hold for. */
+  readonly batch: number;
+  readonly height: number;
+  readonly width: number;
+  readonly params: number;
+  readonly runningStatistics: number;
+  /** Multiply-adds per picture, convolutions and classifier. */
+  readonly macs: number;
+  readonly connections: number;
+  readonly connectionsPerBlock: readonly number[];
+  readonly depth: number;
+  readonly classifierFeatures: number;
+  /** See `activationBytesNaive`. */
+  readonly activationBytesNaive: number;
+  /** What this package's own plan needs instead; set when the caller gives it. */
+  readonly activationBytesPlanned?: number;
+  readonly layers: readonly SummaryLayer[];
+}
+
+/**
+ * Bytes of f32 activations that a framework keeps for the backward pass of one batch when it copies every concatenation and stores
+ * every activated input and every convolution output (section 2 of the memory report, arXiv 1707.06990). With S = N·H·W of the stage,
+ * `c` a module's input maps, `m` = bottleneckFactor·k and 4 bytes a number it is the sum of
+ *
+ *     picture                S·inChannels
+ *     stem                   S·k₀ after the convolution; with the ImageNet stem S·k₀ again after norm-ReLU and S/4·k₀ after the pool
+ *     dense layer            S·(c copied + c activated + m + m activated + k), or S·(2c + k) without bottleneck
+ *     transition             S·(c copied + c activated + θc) + S/4·θc
+ *     head                   S·(c copied + c activated) + N·(c pooled + classes)
+ *
+ * A ReLU works in place on the batch norm's output; dropout masks are not counted. The copies make it grow with the square of a block's depth.
+ */
+export function activationBytesNaive(
+  shape: Architecture,
+  size: PictureSize,
+  inChannels: number,
+  batch: number,
+): number {
+  let numbers = inChannels * size.height * size.width;
+  for (const layer of layersOf(shape)) numbers += layer.outChannels * layer.height * layer.width;
+  for (const block of shape.blocks) {
+    const plane = block.height * block.width;
+    // Concatenations: one in front of each dense layer, one at the end of the block. Everything else that is kept is a module's output.
+    for (const layer of block.denseLayers) numbers += layer.inChannels * plane;
+    numbers += block.outChannels * plane;
+  }
+  return numbers * batch * FLOAT_BYTES;
+}
+
+/**
+ * All facts of a network at a picture size and batch. `activationBytesPlanned` is the caller's `plan.arenaBytes` for the same batch.
+ * @throws UsageError when the picture is too small or the batch is not a positive whole number.
+ */
+export function summarize(
+  spec: DenseNetSpec,
+  options: PictureSize & { readonly batch: number; readonly activationBytesPlanned?: number },
+): Summary {
+  const { height, width, batch, activationBytesPlanned } = options;
+  if (!Number.isInteger(batch) || batch < 1) {
+    throw new UsageError(`batch: got ${batch}, expected a whole number of at least 1`, {
+      field: "batch",
+      value: batch,
+    });
+  }
+  const shape = architecture(spec, { height, width });
+  const layers = layersOf(shape).map(
+    ({ path, kind, inChannels, outChannels, height, width, params, macs }): SummaryLayer => ({
+      path,
+      kind,
+      inChannels,
+      outChannels,
+      height,
+      width,
+      params,
+      macs,
+    }),
+  );
+  const name = variantName(spec);
+  return {
+    ...(name === undefined ? {} : { name }),
+    spec,
+    batch,
+    height,
+    width,
+    params: layers.reduce((total, layer) => total + layer.params, 0),
+    runningStatistics: runningStatisticsCount(spec),
+    macs: layers.reduce((total, layer) => total + layer.macs, 0),
+    connections: shape.connections,
+    connectionsPerBlock: shape.connectionsPerBlock,
+    depth: shape.depth,
+    classifierFeatures: shape.head.features,
+    activationBytesNaive: activationBytesNaive(shape, { height, width }, spec.inChannels, batch),
+    ...(activationBytesPlanned === undefined ? {} : { activationBytesPlanned }),
+    layers,
+  };
+}

@@ -1,0 +1,43 @@
+// The whole contract between the portable part of the line and a device.
+import type { BufferName, Plan } from "../plan/plan.ts";
+
+export interface BackendInfo {
+  readonly name: "reference" | "wasm" | "webgpu";
+  readonly threads: number;
+  /** What was found and used, e.g. { relaxedSimd: true, revectorized: true, sharedMemory: true }. */
+  readonly features: Readonly<Record<string, boolean>>;
+  /** Everything that was passed over, and why, as sentences. */
+  readonly notes: readonly string[];
+}
+
+/** What a run may change without a new plan. */
+export interface RunScalars {
+  /** Used by `sgd` calls. */
+  readonly learningRate?: number;
+  /** Seed and step choose the dropout masks, counter-based. Unsigned 32-bit. */
+  readonly seed?: number;
+  readonly step?: number;
+}
+
+/** A device that can run plans. */
+export interface Backend {
+  readonly info: BackendInfo;
+  /**
+   * Plans that are compiled together share their persistent buffers (parameters, gradients, momentum, states) by name;
+   * their arenas lie over one another, so arena contents survive only until another plan runs.
+   */
+  compile(plans: Readonly<Record<string, Plan>>): Promise<Executable>;
+  dispose(): Promise<void>;
+}
+
+export interface Executable {
+  /** Sum of persistent bytes and of the largest arena. */
+  readonly peakBytes: number;
+  /** Copies `data` into a buffer. Length must be the buffer's, or a RangeError is thrown. `plan` is needed for arena buffers. */
+  write(buffer: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void>;
+  /** Copies a buffer out. Integer buffers come as Int32Array. */
+  read(buffer: BufferName, plan?: string): Promise<Float32Array | Int32Array>;
+  /** Runs every call of a plan in order. Never blocks the calling thread's event loop on wasm and webgpu. */
+  run(plan: string, scalars?: RunScalars): Promise<void>;
+  dispose(): Promise<void>;
+}

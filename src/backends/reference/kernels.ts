@@ -1,0 +1,238 @@
+// backends/reference: every kernel as the composition of the ops it fuses, over dense copies of its views. Nothing here is clever: this
+// is what the other backends' kernels must equal.
+import { avgPool2d, avgPool2dGrad } from "../../ops/avgPool2d.ts";
+import { channelStatistics, channelStatisticsGrad } from "../../ops/channelStatistics.ts";
+import { conv2d, conv2dGradInput, conv2dGradWeight } from "../../ops/conv2d.ts";
+import { dropout } from "../../ops/dropout.ts";
+import { linear, linearGrad } from "../../ops/linear.ts";
+import { maxPool2d, maxPool2dGrad } from "../../ops/maxPool2d.ts";
+import { normalize, normalizeGrad } from "../../ops/normalize.ts";
+import { type Attrs, applyOp, type Op, type Real, type Tensor } from "../../ops/op.ts";
+import { relu, reluGrad } from "../../ops/relu.ts";
+import { softmaxCrossEntropy, softmaxCrossEntropyGrad } from "../../ops/softmaxCrossEntropy.ts";
+import { updateRunning } from "../../ops/updateRunning.ts";
+import type {
+  BufferName,
+  Composite,
+  CompositeGrad,
+  KernelName,
+  KernelTable,
+  PoolSize,
+  View,
+  WindowSize,
+  Write,
+} from "../../plan/plan.ts";
+import type { RunScalars } from "../backend.ts";
+import { gather, type ReferenceMemory, scatter } from "./memory.ts";
+
+export type ReferenceKernels = {
+  readonly [K in KernelName]: (args: Readonly<KernelTable[K]>, memory: ReferenceMemory, scalars: RunScalars) => void;
+};
+
+type Dense = Tensor & { readonly data: Real };
+
+function apply<A extends Attrs>(
+  memory: ReferenceMemory,
+  op: Op<A>,
+  inputs: readonly Tensor[],
+  attrs: A,
+): readonly Dense[] {
+  return applyOp(op, inputs, attrs, memory.precision);
+}
+
+function channelsAt(memory: ReferenceMemory, view: View): Dense {
+  return gather(memory, view, [view.channels]);
+}
+
+function mapsAt(memory: ReferenceMemory, view: View, batch: number, height: number, width: number): Dense {
+  return gather(memory, view, [batch, view.channels, height, width]);
+}
+
+function inputMaps(memory: ReferenceMemory, view: View, { batch, height, width }: WindowSize | PoolSize): Dense {
+  return mapsAt(memory, view, batch, height, width);
+}
+
+function outputMaps(memory: ReferenceMemory, view: View, { batch, outHeight, outWidth }: WindowSize | PoolSize): Dense {
+  return mapsAt(memory, view, batch, outHeight, outWidth);
+}
+
+function overwriteBuffer(memory: ReferenceMemory, buffer: BufferName, value: Dense): void {
+  memory.tensor(buffer).data.set(value.data);
+}
+
+/** normalize of x, the value before the composite's ReLU. */
+function normalized(memory: ReferenceMemory, x: Dense, composite: Composite): Dense {
+  const { mean, variance, gamma, beta, eps } = composite;
+  const statistics = [channelsAt(memory, mean), channelsAt(memory, variance)];
+  return apply(memory, normalize, [x, ...statistics, memory.tensor(gamma), memory.tensor(beta)], { eps })[0];
+}
+
+function composed(memory: ReferenceMemory, x: Dense, composite: Composite | undefined): Dense {
+  return composite ? apply(memory, relu, [normalized(memory, x, composite)], {})[0] : x;
+}
+
+/** From the gradient of composite(x) to that of x, which is written to dx; the other four go to `grad`. */
+function backThroughComposite(
+  memory: ReferenceMemory,
+  x: Dense,
+  composite: Composite,
+  grad: CompositeGrad,
+  dActivated: Dense,
+  dx: View,
+  write: Write,
+): void {
+  const dNormalized = apply(memory, reluGrad, [normalized(memory, x, composite), dActivated], {})[0];
+  const statistics = [channelsAt(memory, composite.mean), channelsAt(memory, composite.variance)];
+  const operands = [x, ...statistics, memory.tensor(composite.gamma), dNormalized];
+  const [dInput, dMean, dVariance, dGamma, dBeta] = apply(memory, normalizeGrad, operands, { eps: composite.eps });
+  scatter(memory, dx, dInput, write);
+  scatter(memory, grad.dMean, dMean, grad.write);
+  scatter(memory, grad.dVariance, dVariance, grad.write);
+  overwriteBuffer(memory, grad.dGamma, dGamma);
+  overwriteBuffer(memory, grad.dBeta, dBeta);
+}
+
+/** How many classes stand before the label: greater logit, or equal logit and smaller index. A NaN among the logits: all others do. */
+function rankOf(logits: Real, label: number): number {
+  if (logits.some(Number.isNaN)) return logits.length - 1;
+  let rank = 0;
+  logits.forEach((logit, k) => {
+    if (logit > logits[label] || (logit === logits[label] && k < label)) rank++;
+  });
+  return rank;
+}
+
+export const referenceKernels: ReferenceKernels = {
+  conv({ x, composite, weight, y, size }, memory) {
+    const input = composed(memory, inputMaps(memory, x, size), composite);
+    scatter(memory, y, apply(memory, conv2d, [input, memory.tensor(weight)], windowAttrs(size))[0], "overwrite");
+  },
+
+  channelStatistics({ x, mean, variance, batch, plane }, memory) {
+    const maps = mapsAt(memory, x, batch, 1, plane);
+    const [batchMean, batchVariance] = apply(memory, channelStatistics, [maps], {});
+    scatter(memory, mean, batchMean, "overwrite");
+    scatter(memory, variance, batchVariance, "overwrite");
+  },
+
+  dropout({ x, rate, stream, batch, plane }, memory, { seed = 0, step = 0 }) {
+    const maps = mapsAt(memory, x, batch, 1, plane);
+    const [dropped] = applyOp(dropout, [maps], { rate, stream }, memory.precision, { seed, step });
+    scatter(memory, x, dropped, "overwrite");
+  },
+
+  avgPool({ x, composite, y, size }, memory) {
+    const input = composed(memory, inputMaps(memory, x, size), composite);
+    const window = [size.windowHeight, size.windowWidth];
+    scatter(memory, y, apply(memory, avgPool2d, [input], { window })[0], "overwrite");
+  },
+
+  maxPool({ x, composite, y, size }, memory) {
+    const input = composed(memory, inputMaps(memory, x, size), composite);
+    scatter(
+      memory,
+      y,
+      apply(memory, maxPool2d, [input], { ...windowAttrs(size), kernel: size.kernel })[0],
+      "overwrite",
+    );
+  },
+
+  linear({ x, weight, bias, y, batch }, memory) {
+    const input = gather(memory, x, [batch, x.channels]);
+    overwriteBuffer(memory, y, apply(memory, linear, [input, memory.tensor(weight), memory.tensor(bias)], {})[0]);
+  },
+
+  softmaxCrossEntropy({ logits, labels, sampleLoss, sampleRank, dLogits, scale, batch, classes }, memory) {
+    const all = memory.tensor(logits).data;
+    for (let n = 0; n < batch; n++) {
+      const row = all.subarray(n * classes, (n + 1) * classes);
+      const label = memory.integers(labels).data.subarray(n, n + 1);
+      const sample = [
+        { shape: [1, classes], data: row },
+        { shape: [1], data: label },
+      ];
+      memory.tensor(sampleLoss).data[n] = apply(memory, softmaxCrossEntropy, sample, {})[0].data[0];
+      memory.tensor(sampleRank).data[n] = rankOf(row, label[0]);
+      if (dLogits === undefined) continue;
+      const gradient = apply(memory, softmaxCrossEntropyGrad, sample, {})[0].data.map((d) => scale * d);
+      memory.tensor(dLogits).data.set(gradient, n * classes);
+    }
+  },
+
+  linearGrad({ x, weight, dy, dx, dWeight, dBias, batch }, memory) {
+    const input = gather(memory, x, [batch, x.channels]);
+    const [dInput, dW, dB] = apply(memory, linearGrad, [input, memory.tensor(weight), memory.tensor(dy)], {});
+    scatter(memory, dx, dInput, "overwrite");
+    overwriteBuffer(memory, dWeight, dW);
+    overwriteBuffer(memory, dBias, dB);
+  },
+
+  avgPoolGrad({ dy, x, composite, grad, dx, write, size }, memory) {
+    const { height, width, windowHeight, windowWidth } = size;
+    const attrs = { window: [windowHeight, windowWidth], height, width };
+    const dActivated = apply(memory, avgPool2dGrad, [outputMaps(memory, dy, size)], attrs)[0];
+    backThroughComposite(memory, inputMaps(memory, x, size), composite, grad, dActivated, dx, write);
+  },
+
+  maxPoolGrad({ dy, x, composite, grad, dx, write, size }, memory) {
+    const input = inputMaps(memory, x, size);
+    const operands = [composed(memory, input, composite), outputMaps(memory, dy, size)];
+    const dActivated = apply(memory, maxPool2dGrad, operands, { ...windowAttrs(size), kernel: size.kernel })[0];
+    backThroughComposite(memory, input, composite, grad, dActivated, dx, write);
+  },
+
+  convGradInput({ dy, weight, dx, write, composite, size }, memory) {
+    const { height, width } = size;
+    const operands = [outputMaps(memory, dy, size), memory.tensor(weight)];
+    const dInput = apply(memory, conv2dGradInput, operands, { ...windowAttrs(size), height, width })[0];
+    if (!composite) return scatter(memory, dx, dInput, write);
+    const { x, normalize: forward, grad } = composite;
+    backThroughComposite(memory, inputMaps(memory, x, size), forward, grad, dInput, dx, write);
+  },
+
+  convGradWeight({ x, composite, dy, dWeight, size }, memory) {
+    const operands = [composed(memory, inputMaps(memory, x, size), composite), outputMaps(memory, dy, size)];
+    const attrs = { ...windowAttrs(size), kernel: size.kernel };
+    overwriteBuffer(memory, dWeight, apply(memory, conv2dGradWeight, operands, attrs)[0]);
+  },
+
+  statisticsGrad({ dx, x, mean, dMean, dVariance, batch, plane }, memory) {
+    const vectors = [mean, dMean, dVariance].map((view) => channelsAt(memory, view));
+    const operands = [mapsAt(memory, x, batch, 1, plane), ...vectors];
+    scatter(memory, dx, apply(memory, channelStatisticsGrad, operands, {})[0], "accumulate");
+  },
+
+  updateRunningStatistics({ entries, momentum, count }, memory) {
+    for (const { mean, variance, runningMean, runningVariance } of entries) {
+      const batch = [channelsAt(memory, mean), channelsAt(memory, variance)];
+      const running = [memory.tensor(runningMean), memory.tensor(runningVariance)];
+      const [newMean, newVariance] = apply(memory, updateRunning, [...batch, ...running], { momentum, count });
+      overwriteBuffer(memory, runningMean, newMean);
+      overwriteBuffer(memory, runningVariance, newVariance);
+    }
+  },
+
+  accumulateGradients({ mode }, memory) {
+    const sums = memory.role("gradientSum");
+    memory.role("gradient").forEach((gradient, i) => {
+      sums[i] = mode === "add" ? sums[i] + gradient : gradient;
+    });
+  },
+
+  /** As torch.optim.SGD: weight decay is part of the gradient, momentum without dampening (paper, section 4.2). */
+  sgd({ momentum, nesterov, weightDecay, gradientScale, source }, memory, { learningRate }) {
+    if (learningRate === undefined) throw new RangeError("sgd: the run gives no learningRate");
+    const weights = memory.role("parameter");
+    const velocities = memory.role("momentum");
+    const gradients = memory.role(source);
+    for (let i = 0; i < weights.length; i++) {
+      const gradient = gradients[i] * gradientScale + weightDecay * weights[i];
+      velocities[i] = momentum * velocities[i] + gradient;
+      weights[i] -= learningRate * (nesterov ? gradient + momentum * velocities[i] : velocities[i]);
+    }
+  },
+};
+
+function windowAttrs({ stride, padding }: WindowSize): { readonly stride: number; readonly padding: number } {
+  return { stride, padding };
+}

@@ -1,0 +1,129 @@
+// backends/wasm: plans → one WebAssembly module, one memory map and, for each plan, the list of functions to call.
+//
+// Memory: scalars | parameters | gradients | gradient sums | momenta | states | arena (the largest of the plans') | shared working
+// memory | one scratch for each thread. Addresses are 32-bit, so a program ends at 4 GiB.
+import { ResourceError } from "../../errors.ts";
+import type { BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
+import { ModuleBuilder } from "./assembler.ts";
+import { scalarOffsets } from "./elementwise.ts";
+import type { Addresses, Phase } from "./kernel.ts";
+import { emitKernel } from "./kernels.ts";
+import type { Target } from "./target.ts";
+
+export const pageBytes = 65536;
+const pageLimit = 65536;
+/** Whole vectors may be read (never used) past the end of a buffer. */
+const readSlack = 256;
+const persistentRoles = ["parameter", "gradient", "gradientSum", "momentum", "state"] as const satisfies readonly BufferRole[];
+type PersistentRole = (typeof persistentRoles)[number];
+
+export interface Program {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly pages: number;
+  readonly scalars: number;
+  /** Byte address of a buffer; the plan decides for arena buffers. */
+  address(buffer: PlanBuffer): number;
+  /** For each plan: function index, number of operands, operands, … as a worker reads them; scratch, shared, thread and threads are added there. */
+  readonly code: ReadonlyMap<string, Int32Array>;
+  /** For each plan: the number of phases of each kernel call, for timing. */
+  readonly phasesOfCalls: ReadonlyMap<string, readonly number[]>;
+  readonly shared: number;
+  readonly scratch: number;
+  readonly scratchBytes: number;
+  readonly functionCount: number;
+}
+
+const align = (bytes: number): number => Math.ceil(bytes / 128) * 128;
+
+function encodePhase({ function: signature, operands }: Phase): number[] {
+  return [signature.index, operands.length, ...operands];
+}
+
+export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Target, threads: number, shared: boolean): Program {
+  const roleBytes = new Map<PersistentRole, number>(persistentRoles.map((role) => [role, 0]));
+  const persistent = new Map<string, PlanBuffer>();
+  for (const plan of Object.values(plans)) {
+    for (const buffer of plan.buffers.values()) {
+      if (buffer.role === "arena") continue;
+      const known = persistent.get(buffer.name);
+      if (known && (known.offset !== buffer.offset || known.bytes !== buffer.bytes)) {
+        throw new RangeError(`${buffer.name} lies elsewhere in two plans that are compiled together; they must come from one network`);
+      }
+      persistent.set(buffer.name, buffer);
+      roleBytes.set(buffer.role, Math.max(roleBytes.get(buffer.role) ?? 0, buffer.offset + buffer.bytes));
+    }
+  }
+  let top = align(1024 + scalarOffsets.bytes);
+  const scalars = 1024;
+  const bases = new Map<BufferRole, number>();
+  for (const role of persistentRoles) {
+    bases.set(role, top);
+    top += align((roleBytes.get(role) ?? 0) + readSlack);
+  }
+  bases.set("arena", top);
+  top += align(Math.max(0, ...Object.values(plans).map((plan) => plan.arenaBytes)) + readSlack);
+
+  const address = (buffer: PlanBuffer): number => (bases.get(buffer.role) ?? 0) + buffer.offset;
+  const module = new ModuleBuilder();
+  const code = new Map<string, Int32Array>();
+  const phasesOfCalls = new Map<string, number[]>();
+  let scratchBytes = 0;
+  let sharedBytes = 0;
+  for (const [name, plan] of Object.entries(plans)) {
+    const find = (bufferName: string): PlanBuffer => {
+      const buffer = plan.buffers.get(bufferName);
+      if (!buffer) throw new RangeError(`a kernel call of plan ${name} names buffer ${bufferName}, which the plan does not have`);
+      return buffer;
+    };
+    const planeFloats = (buffer: PlanBuffer): number => buffer.shape.slice(2).reduce((product, side) => product * side, 1);
+    const at: Addresses = {
+      threads,
+      scalars,
+      buffer: (bufferName) => address(find(bufferName)),
+      view: ({ buffer, offset }) => {
+        const found = find(buffer);
+        return address(found) + offset * (found.shape.length === 1 ? 1 : planeFloats(found)) * 4;
+      },
+      batchStride: ({ buffer }) => {
+        const found = find(buffer);
+        return (found.shape[1] ?? 1) * planeFloats(found) * 4;
+      },
+      role: (role) => ({ address: bases.get(role) ?? 0, bytes: roleBytes.get(role) ?? 0 }),
+    };
+    const phases: number[][] = [];
+    const counts: number[] = [];
+    for (const call of plan.calls) {
+      const kernel = emitKernel(module, target, call, at);
+      phases.push(...kernel.phases.map(encodePhase));
+      counts.push(kernel.phases.length);
+      scratchBytes = Math.max(scratchBytes, kernel.scratchBytes);
+      sharedBytes = Math.max(sharedBytes, kernel.sharedBytes);
+    }
+    code.set(name, Int32Array.from(phases.flat()));
+    phasesOfCalls.set(name, counts);
+  }
+  const sharedAt = top;
+  top += align(sharedBytes + readSlack);
+  const scratchAt = top;
+  const scratchEach = align(scratchBytes + 4096);
+  top += scratchEach * threads;
+  const pages = Math.ceil((top + pageBytes) / pageBytes);
+  if (pages > pageLimit) {
+    throw new ResourceError(
+      `these plans need ${(top / 2 ** 30).toFixed(1)} GiB, but WebAssembly memory ends at 4 GiB: lower the batch size or set recompute to "bottleneck"`,
+      { bytes: top },
+    );
+  }
+  return {
+    bytes: module.bytes({ pages, maximumPages: pages, shared }),
+    pages,
+    scalars,
+    address,
+    code,
+    phasesOfCalls,
+    shared: sharedAt,
+    scratch: scratchAt,
+    scratchBytes: scratchEach,
+    functionCount: module.functionCount,
+  };
+}

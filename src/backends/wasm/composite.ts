@@ -1,0 +1,129 @@
+// backends/wasm: the composite function BN → ReLU where a convolution loads its operand, and its gradient where the operand's
+// gradient is stored. What a channel needs is four numbers, computed anew by every thread (C square roots are cheaper than a barrier).
+import type { Composite, CompositeGrad } from "../../plan/plan.ts";
+import { type Expression, type FunctionBuilder, type FunctionSignature, f32, f32x4, i32, type ModuleBuilder, v128 } from "./assembler.ts";
+import { type Addresses, namedFunction, type Phase, phase, threadSlice } from "./kernel.ts";
+import { forEachStretch } from "./run.ts";
+import type { Target } from "./target.ts";
+import { laneSum, multiplyAdd } from "./vector.ts";
+
+/** Bytes of a channel's coefficients: scale = γ·rstd, shift = β − mean·scale, mean, rstd. */
+export const coefficientBytes = 16;
+/** Bytes of a channel's sums on the way back: Σg, Σg·x̂. */
+export const sumBytes = 8;
+
+/** coefficients(mean, variance, gamma, beta, channels, out): out [C][scale, shift, mean, rstd]. */
+export function coefficients(module: ModuleBuilder, eps: number): FunctionSignature {
+  return namedFunction(
+    module,
+    `coefficients eps=${eps}`,
+    ["mean", "variance", "gamma", "beta", "channels", "out"],
+    (f, o) => {
+      const out = f.let(o.out);
+      f.loop(0, i32.shl(o.channels, 2), 4, (c) => {
+        const at = (base: Expression): Expression => f32.load(i32.add(base, c.get));
+        const m = f.let(at(o.mean)).get;
+        const rstd = f.let(f32.div(f32.const(1), f32.sqrt(f32.add(at(o.variance), f32.const(eps))))).get;
+        const scale = f.let(f32.mul(at(o.gamma), rstd)).get;
+        f.store(out.get, scale, 0);
+        f.store(out.get, f32.sub(at(o.beta), f32.mul(m, scale)), 4);
+        f.store(out.get, m, 8);
+        f.store(out.get, rstd, 12);
+        f.advance(out, coefficientBytes);
+      });
+    },
+  );
+}
+
+/** Loads a channel's coefficients at `address` once; the result maps a loaded vector to relu(scale·x + shift). */
+export function compositeOf(f: FunctionBuilder, target: Target, address: Expression): (x: Expression) => Expression {
+  const scale = f.let(v128.load32Splat(address, 0)).get;
+  const shift = f.let(v128.load32Splat(address, 4)).get;
+  return (x) => f32x4.max(v128.zero, multiplyAdd(target, x, scale, shift));
+}
+
+/**
+ * compositeGradRow(g, x, dx, bytes, coefficients, sums): one run of a channel. g is the gradient after ReLU.
+ * With m = [scale·x + shift > 0]: dx (= or +=) scale·m·g; sums[0] += Σ m·g; sums[1] += Σ m·g·(x − mean)·rstd.
+ * Traffic: reads g, x (and dx when it accumulates), writes dx.
+ */
+export function compositeGradRow(module: ModuleBuilder, target: Target, accumulate: boolean): FunctionSignature {
+  return namedFunction(
+    module,
+    `compositeGradRow accumulate=${accumulate}`,
+    ["g", "x", "dx", "bytes", "coefficients", "sums"],
+    (f, o) => {
+      const coefficient = (offset: number): Expression => f.let(v128.load32Splat(o.coefficients, offset)).get;
+      const [scale, shift, mean, rstd] = [coefficient(0), coefficient(4), coefficient(8), coefficient(12)];
+      const sumG = [f.let(v128.zero), f.let(v128.zero)] as const;
+      const sumGx = [f.let(v128.zero), f.let(v128.zero)] as const;
+      forEachStretch(f, o.bytes, (offset, stretch) => {
+        const gAt = f.let(i32.add(o.g, offset)).get;
+        const xAt = f.let(i32.add(o.x, offset)).get;
+        const dxAt = f.let(i32.add(o.dx, offset)).get;
+        for (const v of stretch.vectors) {
+          const xs = f.let(stretch.load(xAt, v)).get;
+          const live = f32x4.gt(multiplyAdd(target, xs, scale, shift), v128.zero);
+          const masked = f.let(v128.and(stretch.load(gAt, v), live)).get;
+          const sum = sumG[v];
+          const sumX = sumGx[v];
+          f.set(sum, f32x4.add(sum.get, masked));
+          f.set(sumX, multiplyAdd(target, masked, f32x4.mul(f32x4.sub(xs, mean), rstd), sumX.get));
+          stretch.store(
+            dxAt,
+            v,
+            accumulate ? multiplyAdd(target, masked, scale, stretch.load(dxAt, v)) : f32x4.mul(masked, scale),
+          );
+        }
+      });
+      const total = (parts: typeof sumG): Expression => laneSum(f, f32x4.add(parts[0].get, parts[1].get));
+      f.store(o.sums, f32.add(f32.load(o.sums), total(sumG)), 0);
+      f.store(o.sums, f32.add(f32.load(o.sums, 4), total(sumGx)), 4);
+    },
+  );
+}
+
+/**
+ * Second phase of every kernel that goes back through a composite: adds the threads' sums [threads][C][2] in order and turns them
+ * into dBeta = Σg, dGamma = Σg·x̂, dMean (= or +=) −scale·Σg, dVariance (= or +=) −½·scale·rstd·Σg·x̂.
+ */
+export function compositeGradFinish(module: ModuleBuilder, normalize: Composite, grad: CompositeGrad, at: Addresses): Phase {
+  const accumulate = grad.write === "accumulate";
+  return phase(
+    module,
+    `compositeGradFinish eps=${normalize.eps} accumulate=${accumulate}`,
+    {
+      variance: at.view(normalize.variance),
+      gamma: at.buffer(normalize.gamma),
+      dGamma: at.buffer(grad.dGamma),
+      dBeta: at.buffer(grad.dBeta),
+      dMean: at.view(grad.dMean),
+      dVariance: at.view(grad.dVariance),
+      channels: normalize.mean.channels,
+    },
+    (f, o, worker) => {
+      const { start, end } = threadSlice(f, o.channels, worker);
+      const partBytes = f.let(i32.mul(o.channels, sumBytes)).get;
+      f.loop(start, end, 1, (c) => {
+        const sumG = f.let(f32.const(0));
+        const sumGx = f.let(f32.const(0));
+        const part = f.let(i32.add(worker.shared, i32.mul(c.get, sumBytes)));
+        f.loop(0, worker.threads, 1, () => {
+          f.set(sumG, f32.add(sumG.get, f32.load(part.get, 0)));
+          f.set(sumGx, f32.add(sumGx.get, f32.load(part.get, 4)));
+          f.advance(part, partBytes);
+        });
+        const byte = f.let(i32.shl(c.get, 2)).get;
+        const entry = (base: Expression): Expression => i32.add(base, byte);
+        const rstd = f.let(f32.div(f32.const(1), f32.sqrt(f32.add(f32.load(entry(o.variance)), f32.const(normalize.eps))))).get;
+        const scale = f.let(f32.mul(f32.load(entry(o.gamma)), rstd)).get;
+        f.store(entry(o.dGamma), sumGx.get);
+        f.store(entry(o.dBeta), sumG.get);
+        const put = (address: Expression, value: Expression): void =>
+          f.store(address, accumulate ? f32.add(f32.load(address), value) : value);
+        put(entry(o.dMean), f32.neg(f32.mul(scale, sumG.get)));
+        put(entry(o.dVariance), f32.mul(f32.const(-0.5), f32.mul(scale, f32.mul(rstd, sumGx.get))));
+      });
+    },
+  );
+}

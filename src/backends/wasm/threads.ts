@@ -1,0 +1,79 @@
+// backends/wasm: the compute threads, in Node and in browsers alike.
+import { DeviceError } from "../../errors.ts";
+import type { WorkerReply, WorkerRequest } from "./worker.ts";
+
+/** One worker that answers each request with one reply, in order. */
+export interface ComputeThread {
+  ask(request: WorkerRequest): Promise<Extract<WorkerReply, { kind: "done" }>>;
+  end(): Promise<void>;
+}
+
+interface Pending {
+  resolve(reply: Extract<WorkerReply, { kind: "done" }>): void;
+  reject(error: Error): void;
+}
+
+export function startThread(): ComputeThread {
+  const pending: Pending[] = [];
+  const settle = (reply: WorkerReply): void => {
+    const first = pending.shift();
+    if (reply.kind === "done") first?.resolve(reply);
+    else first?.reject(new DeviceError(`a compute thread stopped: ${reply.message}`));
+  };
+  const fail = (message: string): void => {
+    for (const { reject } of pending.splice(0)) reject(new DeviceError(`a compute thread died: ${message}`));
+  };
+  const url = new URL(import.meta.url.endsWith(".ts") ? "./worker.ts" : "./worker.js", import.meta.url);
+  const nodeThreads = globalThis.process?.getBuiltinModule?.("node:worker_threads");
+  const { post, end } = nodeThreads ? startNodeThread(nodeThreads, url, settle, fail) : startWebThread(url, settle, fail);
+  return {
+    ask: (request) =>
+      new Promise((resolve, reject) => {
+        pending.push({ resolve, reject });
+        post(request);
+      }),
+    end,
+  };
+}
+
+interface Channel {
+  post(request: WorkerRequest): void;
+  end(): Promise<void>;
+}
+
+function startNodeThread(
+  threads: typeof import("node:worker_threads"),
+  url: URL,
+  settle: (reply: WorkerReply) => void,
+  fail: (message: string) => void,
+): Channel {
+  const worker = new threads.Worker(url);
+  // A program whose work is done may end although its threads still wait for more.
+  worker.unref();
+  let waiting = 0;
+  worker.on("message", (reply: WorkerReply) => {
+    if (--waiting === 0) worker.unref();
+    settle(reply);
+  });
+  worker.on("error", (error) => fail(error instanceof Error ? error.message : String(error)));
+  worker.on("exit", () => fail("it exited"));
+  return {
+    post: (request) => {
+      if (waiting++ === 0) worker.ref();
+      worker.postMessage(request);
+    },
+    end: async () => {
+      await worker.terminate();
+    },
+  };
+}
+
+function startWebThread(url: URL, settle: (reply: WorkerReply) => void, fail: (message: string) => void): Channel {
+  const worker = new Worker(url, { type: "module" });
+  worker.onmessage = (event: MessageEvent<WorkerReply>) => settle(event.data);
+  worker.onerror = (event) => fail(event.message);
+  return {
+    post: (request) => worker.postMessage(request),
+    end: async () => worker.terminate(),
+  };
+}

@@ -1,0 +1,184 @@
+// backends/wasm: plans on the CPU through WebAssembly, in Node and in browsers.
+//
+// A program is compiled once; compute threads share its memory and run plans in step (worker.ts). The calling thread only copies
+// data in and out and is never blocked. Without SharedArrayBuffer one thread computes and owns the memory.
+import { DeviceError } from "../../errors.ts";
+import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
+import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { compileProgram, type Program } from "./compile.ts";
+import { chooseTarget, type TargetOptions } from "./features.ts";
+import { scalarOffsets } from "./elementwise.ts";
+import type { Target } from "./target.ts";
+import { type ComputeThread, startThread } from "./threads.ts";
+import { controlWords } from "./worker.ts";
+
+export interface WasmOptions extends TargetOptions {
+  /** Compute threads, 1 to 64. Default: as many as the machine has cores. More than one needs SharedArrayBuffer. */
+  readonly threads?: number;
+  /** false: behave as a page without cross-origin isolation. */
+  readonly sharedMemory?: boolean;
+}
+
+/** A backend whose compute threads are started by the first `compile`. Throws DeviceError where WebAssembly SIMD is missing. */
+export async function createWasmBackend(options: WasmOptions = {}): Promise<WasmBackend> {
+  const notes: string[] = [];
+  const shared = options.sharedMemory !== false && typeof SharedArrayBuffer !== "undefined" && globalThis.crossOriginIsolated !== false;
+  const wanted = options.threads ?? globalThis.navigator?.hardwareConcurrency ?? 1;
+  if (!Number.isInteger(wanted) || wanted < 1 || wanted > 64) {
+    throw new RangeError(`threads must be a whole number from 1 to 64, got ${wanted}`);
+  }
+  if (!shared && wanted > 1) notes.push("One thread: there is no SharedArrayBuffer (a page needs COOP same-origin and COEP require-corp).");
+  let chosen: ReturnType<typeof chooseTarget>;
+  try {
+    chosen = chooseTarget(options);
+  } catch (error) {
+    throw new DeviceError("this runtime cannot run WebAssembly SIMD, which the wasm backend is made of", {}, { cause: error });
+  }
+  return new WasmBackend(chosen.target, shared ? wanted : 1, shared, [...notes, ...chosen.notes]);
+}
+
+export class WasmBackend implements Backend {
+  readonly info: BackendInfo;
+  readonly target: Target;
+  readonly #shared: boolean;
+  readonly #executables = new Set<WasmExecutable>();
+
+  constructor(target: Target, threads: number, shared: boolean, notes: readonly string[]) {
+    this.target = target;
+    this.#shared = shared;
+    this.info = {
+      name: "wasm",
+      threads,
+      features: { relaxedSimd: target.relaxedSimd, revectorized: target.revectorized, sharedMemory: shared },
+      notes,
+    };
+  }
+
+  async compile(plans: Readonly<Record<string, Plan>>): Promise<WasmExecutable> {
+    const program = compileProgram(plans, this.target, this.info.threads, this.#shared);
+    const executable = await WasmExecutable.start(program, plans, this.info.threads, this.#shared, (ended) => this.#executables.delete(ended));
+    this.#executables.add(executable);
+    return executable;
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all([...this.#executables].map((executable) => executable.dispose()));
+  }
+}
+
+/** Milliseconds of each kernel call of a plan, as thread 0 saw them, waiting included. */
+export type CallTimes = readonly number[];
+
+export class WasmExecutable implements Executable {
+  readonly peakBytes: number;
+  readonly functionCount: number;
+  readonly #program: Program;
+  readonly #plans: Readonly<Record<string, Plan>>;
+  readonly #threads: readonly ComputeThread[];
+  readonly #memory: WebAssembly.Memory | undefined;
+  readonly #onDispose: (executable: WasmExecutable) => void;
+
+  private constructor(
+    program: Program,
+    plans: Readonly<Record<string, Plan>>,
+    threads: readonly ComputeThread[],
+    memory: WebAssembly.Memory | undefined,
+    onDispose: (executable: WasmExecutable) => void,
+  ) {
+    this.#program = program;
+    this.#plans = plans;
+    this.#threads = threads;
+    this.#memory = memory;
+    this.#onDispose = onDispose;
+    this.functionCount = program.functionCount;
+    this.peakBytes = program.pages * 65536;
+  }
+
+  static async start(
+    program: Program,
+    plans: Readonly<Record<string, Plan>>,
+    threadCount: number,
+    shared: boolean,
+    onDispose: (executable: WasmExecutable) => void,
+  ): Promise<WasmExecutable> {
+    const module = await WebAssembly.compile(program.bytes);
+    const { pages, code, shared: sharedAt, scratch, scratchBytes } = program;
+    const memory = shared ? new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) : undefined;
+    const words = controlWords.count * 4;
+    const control = new Int32Array(shared ? new SharedArrayBuffer(words) : new ArrayBuffer(words));
+    const threads = Array.from({ length: threadCount }, startThread);
+    await Promise.all(
+      threads.map((thread, index) =>
+        thread.ask({
+          kind: "start", module, memory, pages, control, code,
+          thread: index, threads: threadCount, shared: sharedAt, scratch: scratch + index * scratchBytes,
+        }),
+      ),
+    );
+    return new WasmExecutable(program, plans, threads, memory, onDispose);
+  }
+
+  #find(name: BufferName, planName: string | undefined): PlanBuffer {
+    const plans = planName === undefined ? Object.values(this.#plans) : [this.#plans[planName]];
+    for (const plan of plans) {
+      const buffer = plan?.buffers.get(name);
+      if (buffer && (planName !== undefined || buffer.role !== "arena")) return buffer;
+    }
+    throw new RangeError(`no buffer ${name} ${planName === undefined ? "persists in these plans" : `in plan ${planName}`}`);
+  }
+
+  async write(name: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void> {
+    const buffer = this.#find(name, plan);
+    if (data.byteLength !== buffer.bytes) {
+      throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
+    }
+    await this.#put(this.#program.address(buffer), new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+
+  async #put(address: number, data: Uint8Array): Promise<void> {
+    if (this.#memory) new Uint8Array(this.#memory.buffer).set(data, address);
+    else await this.#threads[0]?.ask({ kind: "write", address, data });
+  }
+
+  async read(name: BufferName, plan?: string): Promise<Float32Array | Int32Array> {
+    const buffer = this.#find(name, plan);
+    const address = this.#program.address(buffer);
+    let bytes: Uint8Array;
+    if (this.#memory) bytes = new Uint8Array(this.#memory.buffer, address, buffer.bytes).slice();
+    else bytes = (await this.#threads[0]?.ask({ kind: "read", address, bytes: buffer.bytes }))?.data ?? new Uint8Array(0);
+    return buffer.dtype === "i32"
+      ? new Int32Array(bytes.buffer, bytes.byteOffset, buffer.bytes / 4)
+      : new Float32Array(bytes.buffer, bytes.byteOffset, buffer.bytes / 4);
+  }
+
+  async run(plan: string, scalars: RunScalars = {}): Promise<void> {
+    await this.#runAll(plan, scalars, false);
+  }
+
+  /** Runs a plan and tells how long each of its kernel calls took. */
+  async runTimed(plan: string, scalars: RunScalars = {}): Promise<CallTimes> {
+    const replies = await this.#runAll(plan, scalars, true);
+    const phaseMs = replies[0]?.phaseMs ?? new Float64Array(0);
+    let at = 0;
+    return (this.#program.phasesOfCalls.get(plan) ?? []).map((phases) => {
+      const sum = phaseMs.subarray(at, at + phases).reduce((total, ms) => total + ms, 0);
+      at += phases;
+      return sum;
+    });
+  }
+
+  async #runAll(plan: string, scalars: RunScalars, timed: boolean) {
+    if (!this.#plans[plan]) throw new RangeError(`no plan is called ${plan}; there are ${Object.keys(this.#plans).join(", ")}`);
+    const block = new DataView(new ArrayBuffer(scalarOffsets.bytes));
+    block.setFloat32(scalarOffsets.learningRate, scalars.learningRate ?? 0, true);
+    block.setUint32(scalarOffsets.seed, scalars.seed ?? 0, true);
+    block.setUint32(scalarOffsets.step, scalars.step ?? 0, true);
+    await this.#put(this.#program.scalars, new Uint8Array(block.buffer));
+    return await Promise.all(this.#threads.map((thread) => thread.ask({ kind: "run", plan, timed })));
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all(this.#threads.map((thread) => thread.end()));
+    this.#onDispose(this);
+  }
+}

@@ -1,0 +1,119 @@
+// backends/wasm: a compute thread. All threads run the same plan in step: every phase is followed by a barrier.
+
+export interface WorkerStart {
+  readonly kind: "start";
+  readonly module: WebAssembly.Module;
+  /** Shared with all threads, or undefined: then this is the only thread and the memory is its own, of `pages` pages. */
+  readonly memory: WebAssembly.Memory | undefined;
+  readonly pages: number;
+  readonly control: Int32Array;
+  readonly code: ReadonlyMap<string, Int32Array>;
+  readonly thread: number;
+  readonly threads: number;
+  readonly shared: number;
+  readonly scratch: number;
+}
+
+export type WorkerRequest =
+  | WorkerStart
+  | { readonly kind: "run"; readonly plan: string; readonly timed: boolean }
+  | { readonly kind: "write"; readonly address: number; readonly data: Uint8Array }
+  | { readonly kind: "read"; readonly address: number; readonly bytes: number };
+
+export type WorkerReply =
+  | { readonly kind: "done"; readonly data?: Uint8Array; readonly phaseMs?: Float64Array }
+  | { readonly kind: "failed"; readonly message: string };
+
+/** Words of the control block that all threads see. */
+export const controlWords = { generation: 0, arrived: 1, failed: 2, count: 16 } as const;
+
+/** Looks before a waiting thread sleeps: a phase is short, and waking up costs tens of microseconds. */
+const spins = 20_000;
+
+interface Compute {
+  readonly start: WorkerStart;
+  readonly memory: WebAssembly.Memory;
+  readonly functions: ReadonlyMap<number, (...operands: number[]) => void>;
+}
+
+function begin(start: WorkerStart): Compute {
+  const memory = start.memory ?? new WebAssembly.Memory({ initial: start.pages, maximum: start.pages });
+  const { exports } = new WebAssembly.Instance(start.module, { env: { memory } });
+  const functions = new Map(
+    Object.entries(exports).map(([name, value]) => [Number(name.slice(1)), value as (...operands: number[]) => void]),
+  );
+  return { start, memory, functions };
+}
+
+function meet(control: Int32Array, threads: number): void {
+  const generation = Atomics.load(control, controlWords.generation);
+  if (Atomics.add(control, controlWords.arrived, 1) === threads - 1) {
+    Atomics.store(control, controlWords.arrived, 0);
+    Atomics.add(control, controlWords.generation, 1);
+    Atomics.notify(control, controlWords.generation);
+  } else {
+    for (let look = 0; look < spins; look++) {
+      if (Atomics.load(control, controlWords.generation) !== generation) return;
+    }
+    Atomics.wait(control, controlWords.generation, generation);
+  }
+}
+
+function run({ start, functions }: Compute, plan: string, timed: boolean): WorkerReply {
+  const { control, thread, threads, shared, scratch } = start;
+  const code = start.code.get(plan);
+  if (!code) return { kind: "failed", message: `no plan is called ${plan}` };
+  const phaseMs: number[] = [];
+  try {
+    for (let at = 0; at < code.length; ) {
+      const index = code[at] ?? -1;
+      const end = at + 2 + (code[at + 1] ?? 0);
+      const began = timed ? performance.now() : 0;
+      const operands = [...code.subarray(at + 2, end), scratch, shared, thread, threads];
+      functions.get(index)?.(...operands);
+      at = end;
+      if (threads > 1) meet(control, threads);
+      if (timed) phaseMs.push(performance.now() - began);
+      if (Atomics.load(control, controlWords.failed) !== 0) return { kind: "failed", message: "another thread failed" };
+    }
+  } catch (error) {
+    // The others wait for this thread: let them go on to the next look at `failed`.
+    Atomics.store(control, controlWords.failed, 1);
+    Atomics.add(control, controlWords.generation, 1);
+    Atomics.notify(control, controlWords.generation);
+    return { kind: "failed", message: error instanceof Error ? error.message : String(error) };
+  }
+  return timed ? { kind: "done", phaseMs: Float64Array.from(phaseMs) } : { kind: "done" };
+}
+
+let compute: Compute | undefined;
+
+function answer(request: WorkerRequest): WorkerReply {
+  if (request.kind === "start") {
+    compute = begin(request);
+    return { kind: "done" };
+  }
+  if (!compute) return { kind: "failed", message: "the thread was asked to work before it was started" };
+  if (request.kind === "run") return run(compute, request.plan, request.timed);
+  if (request.kind === "read") {
+    return { kind: "done", data: new Uint8Array(compute.memory.buffer).slice(request.address, request.address + request.bytes) };
+  }
+  new Uint8Array(compute.memory.buffer).set(request.data, request.address);
+  return { kind: "done" };
+}
+
+function replyTo(request: WorkerRequest): WorkerReply {
+  try {
+    return answer(request);
+  } catch (error) {
+    return { kind: "failed", message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+// Node's worker threads speak through parentPort, browsers' workers through the global scope.
+const parentPort = globalThis.process?.getBuiltinModule?.("node:worker_threads")?.parentPort;
+if (parentPort) {
+  parentPort.on("message", (request: WorkerRequest) => parentPort.postMessage(replyTo(request)));
+} else {
+  globalThis.onmessage = (event: MessageEvent<WorkerRequest>) => globalThis.postMessage(replyTo(event.data));
+}

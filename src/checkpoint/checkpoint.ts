@@ -1,0 +1,177 @@
+// checkpoint: a trained or half-trained network as two safetensors files. Portable; files and folders are store.node.ts's business.
+//
+// model.safetensors holds what others can use: weights under torchvision's paths, and in its metadata what it takes to run them.
+// training.safetensors holds what only a resumed run needs: momenta and the run's own state, which is JSON that the trainer understands.
+import { InputError, UsageError } from "../errors.ts";
+import { defineSpec } from "../spec/define.ts";
+import type { DenseNetSpec } from "../spec/spec.ts";
+import { isRecord } from "./record.ts";
+import { decodeSafetensors, encodeSafetensors, type Tensor } from "./safetensors.ts";
+import { loadStateDict, type Model, type StateDict, stateDictTensors } from "./stateDict.ts";
+
+export const MODEL_FILE = "model.safetensors";
+export const TRAINING_FILE = "training.safetensors";
+
+/** Raised when a reader of the older layout would misunderstand the newer one. */
+const FORMAT_VERSION = 1;
+
+/** Metadata key of the JSON in both files. */
+const KEY = "densenet";
+
+/** How pictures become the network's input. */
+export interface Preprocessing {
+  readonly height: number;
+  readonly width: number;
+  /** Per channel, of pixels in 0…1. */
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+/** Everything that running a network takes. */
+export interface TrainedModel {
+  readonly model: Model;
+  readonly preprocessing: Preprocessing;
+  /** Names by class index. */
+  readonly classes: readonly string[];
+  /** What it was trained on, in words. */
+  readonly dataset: string;
+}
+
+/** What only a run that goes on needs. */
+export interface TrainingState {
+  /** Of the parameters, by path; each has its parameter's shape. */
+  readonly momentum: StateDict;
+  /** JSON of the trainer: configuration, position, metrics. */
+  readonly run: unknown;
+}
+
+export interface Checkpoint {
+  readonly trained: TrainedModel;
+  readonly training?: TrainingState;
+}
+
+/** The bytes of model.safetensors. */
+export function encodeModel({ model, preprocessing, classes, dataset }: TrainedModel): Uint8Array<ArrayBuffer> {
+  const description = { version: FORMAT_VERSION, spec: model.spec, preprocessing, classes, dataset };
+  // Readers of PyTorch checkpoints look for format "pt".
+  return encodeSafetensors(stateDictTensors(model), { format: "pt", [KEY]: JSON.stringify(description) });
+}
+
+/** @throws InputError naming `source` and what is wrong with it. */
+export function decodeModel(bytes: Uint8Array, source: string): TrainedModel {
+  const { tensors, metadata } = decodeSafetensors(bytes, source);
+  const description = readDescription(metadata, source);
+  const spec = readSpec(description.spec, source);
+  const preprocessing = readPreprocessing(description.preprocessing, spec, source);
+  const { classes, dataset } = description;
+  if (!isStrings(classes) || classes.length !== spec.numClasses) {
+    throw damaged(source, "classes", `the names of the ${spec.numClasses} classes`);
+  }
+  if (typeof dataset !== "string") throw damaged(source, "dataset", "the name of the training data");
+  return { model: loadStateDict(spec, tensors, source), preprocessing, classes, dataset };
+}
+
+/** The bytes of training.safetensors. */
+export function encodeTraining({ momentum, run }: TrainingState): Uint8Array<ArrayBuffer> {
+  const tensors = new Map<string, Tensor>();
+  for (const [path, { shape, data }] of momentum) tensors.set(`momentum.${path}`, { dtype: "F32", shape, data });
+  return encodeSafetensors(tensors, { [KEY]: JSON.stringify({ version: FORMAT_VERSION, run }) });
+}
+
+/** @throws InputError naming `source` and what is wrong with it, also when its momenta are not those of `model`'s parameters. */
+export function decodeTraining(bytes: Uint8Array, source: string, model: Model): TrainingState {
+  const { tensors, metadata } = decodeSafetensors(bytes, source);
+  const { run } = readDescription(metadata, source);
+  const momentum = new Map<string, { shape: readonly number[]; data: Float32Array }>();
+  for (const [path, parameter] of model.state) {
+    if (isStatistic(path)) continue;
+    const tensor = tensors.get(`momentum.${path}`);
+    if (tensor?.dtype !== "F32" || tensor.shape.join() !== parameter.shape.join()) {
+      throw new InputError(
+        `${source}: momentum.${path} is ${tensor === undefined ? "missing" : `${tensor.dtype} [${tensor.shape.join(", ")}]`}, expected F32 [${parameter.shape.join(", ")}]`,
+        { file: source, path },
+      );
+    }
+    momentum.set(path, tensor);
+  }
+  if (momentum.size !== tensors.size) {
+    throw new InputError(
+      `${source}: has ${tensors.size} tensors, expected the momenta of ${momentum.size} parameters`,
+      {
+        file: source,
+      },
+    );
+  }
+  return { momentum, run };
+}
+
+/** Running statistics are state, not parameters: they have no gradient and no momentum. */
+export function isStatistic(path: string): boolean {
+  return path.endsWith(".running_mean") || path.endsWith(".running_var");
+}
+
+function readDescription(metadata: Readonly<Record<string, string>>, source: string): Record<string, unknown> {
+  const json = metadata[KEY];
+  if (json === undefined) {
+    throw new InputError(
+      `${source}: its metadata has no "${KEY}", which names the network and its classes; expected a file that this package saved`,
+      { file: source },
+    );
+  }
+  let description: unknown;
+  try {
+    description = JSON.parse(json);
+  } catch (cause) {
+    throw new InputError(`${source}: the metadata "${KEY}" is not JSON`, { file: source }, { cause });
+  }
+  if (!isRecord(description))
+    throw new InputError(`${source}: the metadata "${KEY}" is not a JSON object`, { file: source });
+  if (description.version !== FORMAT_VERSION) {
+    throw new InputError(
+      `${source}: has format version ${JSON.stringify(description.version)}, this release reads version ${FORMAT_VERSION}`,
+      { file: source, version: description.version },
+    );
+  }
+  return description;
+}
+
+function readSpec(fields: unknown, source: string): DenseNetSpec {
+  try {
+    return defineSpec(fields as DenseNetSpec);
+  } catch (error) {
+    // The person did not write this spec: what is wrong is the file.
+    if (error instanceof UsageError)
+      throw new InputError(`${source}: spec.${error.message}`, { ...error.details, file: source });
+    throw error;
+  }
+}
+
+function readPreprocessing(value: unknown, spec: DenseNetSpec, source: string): Preprocessing {
+  if (!isRecord(value)) throw damaged(source, "preprocessing", "an object");
+  const { height, width, mean, std } = value;
+  if (!isSize(height) || !isSize(width)) throw damaged(source, "preprocessing", "a height and a width in pixels");
+  if (
+    !isNumbers(mean, spec.inChannels) ||
+    !isNumbers(std, spec.inChannels) ||
+    std.some((deviation) => deviation <= 0)
+  ) {
+    throw damaged(source, "preprocessing", `mean and std of ${spec.inChannels} channels`);
+  }
+  return { height, width, mean, std };
+}
+
+function damaged(source: string, field: string, expected: string): InputError {
+  return new InputError(`${source}: ${field} in the metadata "${KEY}" is not ${expected}`, { file: source, field });
+}
+
+function isStrings(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
+}
+
+function isNumbers(value: unknown, length: number): value is number[] {
+  return Array.isArray(value) && value.length === length && value.every((item) => Number.isFinite(item));
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) > 0;
+}

@@ -1,0 +1,214 @@
+// checkpoint: the safetensors file format (github.com/huggingface/safetensors, "Format"), read strictly and written aligned. Portable.
+//
+// 8 bytes little-endian length of the header, the header (JSON: name → dtype, shape, data_offsets [begin, end); "__metadata__" holds
+// strings), then the data of all tensors back to back, little-endian, row-major, without holes.
+import { InputError } from "../errors.ts";
+import { isRecord } from "./record.ts";
+
+/** The dtypes of checkpoints of this kind of network. `I64` holds num_batches_tracked. */
+export type Tensor =
+  | { readonly dtype: "F64"; readonly shape: readonly number[]; readonly data: Float64Array }
+  | { readonly dtype: "F32"; readonly shape: readonly number[]; readonly data: Float32Array }
+  | { readonly dtype: "I64"; readonly shape: readonly number[]; readonly data: BigInt64Array }
+  | { readonly dtype: "I32"; readonly shape: readonly number[]; readonly data: Int32Array }
+  | { readonly dtype: "U8"; readonly shape: readonly number[]; readonly data: Uint8Array };
+
+export type TensorDtype = Tensor["dtype"];
+
+export interface Safetensors {
+  readonly tensors: Map<string, Tensor>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+const BYTES_PER_ELEMENT: Readonly<Record<TensorDtype, number>> = { F64: 8, F32: 4, I64: 8, I32: 4, U8: 1 };
+
+/** The reference implementation's limit. */
+const MAX_HEADER_BYTES = 100_000_000;
+
+interface Entry {
+  readonly name: string;
+  readonly dtype: TensorDtype;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** The file's bytes. Tensors lie by falling alignment, otherwise in the map's order, so that each begins at a multiple of its element size. */
+export function encodeSafetensors(
+  tensors: ReadonlyMap<string, Tensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  const ordered = [...tensors].sort(([, a], [, b]) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);
+  const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [["__metadata__", metadata]] : [];
+  let end = 0;
+  for (const [name, { dtype, shape, data }] of ordered) {
+    if (name === "__metadata__" || data.length !== elementCount(shape)) {
+      throw new RangeError(`tensor "${name}" of shape [${shape.join(", ")}] cannot hold ${data.length} numbers`);
+    }
+    const begin = end;
+    end += data.byteLength;
+    header.push([name, { dtype, shape, data_offsets: [begin, end] }]);
+  }
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
+  const headerBytes = Math.ceil(json.length / 8) * 8;
+  const bytes = new Uint8Array(8 + headerBytes + end);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  bytes.set(json, 8);
+  bytes.fill(0x20, 8 + json.length, 8 + headerBytes);
+  let at = 8 + headerBytes;
+  for (const [, { data }] of ordered) {
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+    at += data.byteLength;
+  }
+  return bytes;
+}
+
+/**
+ * Tensors (copies) and metadata of a file. `source` names it in messages.
+ * @throws InputError for whatever is not exactly a safetensors file of the dtypes above.
+ */
+export function decodeSafetensors(bytes: Uint8Array, source: string): Safetensors {
+  const fail = (what: string): InputError => new InputError(`${source}: ${what}`, { file: source });
+  if (bytes.length < 8) {
+    throw fail(
+      `${bytes.length} bytes are too few for a safetensors file, which begins with the 8-byte length of its header`,
+    );
+  }
+  const declared = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
+  if (declared > BigInt(MAX_HEADER_BYTES)) {
+    throw fail(
+      `not a safetensors file: its first 8 bytes give a header of ${declared} bytes, expected at most ${MAX_HEADER_BYTES}`,
+    );
+  }
+  const dataStart = 8 + Number(declared);
+  if (bytes.length < dataStart) {
+    throw fail(`the file is truncated: its header should end at byte ${dataStart}, the file has ${bytes.length} bytes`);
+  }
+  const header = parseHeader(bytes.subarray(8, dataStart), fail);
+
+  const metadata: [string, string][] = [];
+  const entries: Entry[] = [];
+  for (const [name, value] of Object.entries(header)) {
+    if (name !== "__metadata__") {
+      entries.push(parseEntry(name, value, fail));
+      continue;
+    }
+    if (!isRecord(value)) throw fail("__metadata__ in the header must be an object of strings");
+    for (const [key, text] of Object.entries(value)) {
+      if (typeof text !== "string") throw fail(`__metadata__.${key} in the header must be a string`);
+      metadata.push([key, text]);
+    }
+  }
+
+  const dataBytes = bytes.length - dataStart;
+  let expectedBegin = 0;
+  for (const { name, begin, end } of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (begin !== expectedBegin) {
+      throw fail(
+        `tensor "${name}" begins at byte ${begin} of the data, expected ${expectedBegin}: tensors may neither overlap nor leave holes`,
+      );
+    }
+    expectedBegin = end;
+  }
+  if (expectedBegin !== dataBytes) {
+    throw fail(
+      `${expectedBegin > dataBytes ? "the file is truncated" : "bytes follow the last tensor"}: the header describes ${expectedBegin} bytes of data, the file has ${dataBytes}`,
+    );
+  }
+  const tensors = new Map(
+    entries.map((entry) => [
+      entry.name,
+      readTensor(entry, bytes.slice(dataStart + entry.begin, dataStart + entry.end)),
+    ]),
+  );
+  return { tensors, metadata: Object.fromEntries(metadata) };
+}
+
+function parseHeader(bytes: Uint8Array, fail: (what: string) => InputError): Record<string, unknown> {
+  let text: string;
+  let header: unknown;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    header = JSON.parse(text);
+  } catch {
+    throw fail(`not a safetensors file: the ${bytes.length} bytes after the first 8 are not JSON`);
+  }
+  if (!isRecord(header) || !text.startsWith("{")) {
+    throw fail("not a safetensors file: its header must be a JSON object that begins with {");
+  }
+  const twice = firstDuplicateKey(text);
+  if (twice !== undefined) throw fail(`the header has the key "${twice}" twice`);
+  return header;
+}
+
+/** JSON.parse keeps the last of two equal keys in silence. `json` must be valid JSON. */
+function firstDuplicateKey(json: string): string | undefined {
+  const open: (Set<string> | "array")[] = [];
+  let keyNext = false;
+  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],]/g)) {
+    const top = open.at(-1);
+    if (token === "{") open.push(new Set());
+    else if (token === "[") open.push("array");
+    else if (token === "}" || token === "]") open.pop();
+    else if (token !== "," && keyNext && top instanceof Set) {
+      const key = JSON.parse(token) as string;
+      if (top.has(key)) return key;
+      top.add(key);
+    }
+    keyNext = token === "{" || (token === "," && top instanceof Set);
+  }
+  return undefined;
+}
+
+function parseEntry(name: string, value: unknown, fail: (what: string) => InputError): Entry {
+  if (!isRecord(value)) throw fail(`the header's entry "${name}" must be an object with dtype, shape and data_offsets`);
+  const { dtype, shape, data_offsets: offsets, ...rest } = value;
+  const unknown = Object.keys(rest)[0];
+  if (unknown !== undefined) throw fail(`the header's entry "${name}" has an unknown field "${unknown}"`);
+  if (!isDtype(dtype)) {
+    throw fail(
+      `tensor "${name}" has dtype ${JSON.stringify(dtype)}, expected one of ${Object.keys(BYTES_PER_ELEMENT).join(", ")}`,
+    );
+  }
+  if (!isSizes(shape))
+    throw fail(`tensor "${name}" has shape ${JSON.stringify(shape)}, expected whole numbers of at least 0`);
+  if (!isSizes(offsets) || offsets.length !== 2) {
+    throw fail(`tensor "${name}" has data_offsets ${JSON.stringify(offsets)}, expected [begin, end]`);
+  }
+  const [begin, end] = offsets as [number, number];
+  const needed = elementCount(shape) * BYTES_PER_ELEMENT[dtype];
+  if (end - begin !== needed) {
+    throw fail(
+      `tensor "${name}" of shape [${shape.join(", ")}] and dtype ${dtype} needs ${needed} bytes, data_offsets give ${end - begin}`,
+    );
+  }
+  return { name, dtype, shape, begin, end };
+}
+
+/** `bytes` is a copy of the tensor's own, so it starts its buffer and every typed array over it is aligned. */
+function readTensor({ dtype, shape }: Entry, { buffer }: Uint8Array<ArrayBuffer>): Tensor {
+  switch (dtype) {
+    case "F64":
+      return { dtype, shape, data: new Float64Array(buffer) };
+    case "F32":
+      return { dtype, shape, data: new Float32Array(buffer) };
+    case "I64":
+      return { dtype, shape, data: new BigInt64Array(buffer) };
+    case "I32":
+      return { dtype, shape, data: new Int32Array(buffer) };
+    case "U8":
+      return { dtype, shape, data: new Uint8Array(buffer) };
+  }
+}
+
+function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function isDtype(value: unknown): value is TensorDtype {
+  return typeof value === "string" && Object.hasOwn(BYTES_PER_ELEMENT, value);
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}

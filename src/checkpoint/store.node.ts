@@ -1,0 +1,278 @@
+// checkpoint: the checkpoints of a run on disk. Whatever moment a process dies at, `last` names a whole, verified checkpoint.
+//
+//   <run>/checkpoints/step-00000120/{model.safetensors, training.safetensors, manifest.json}
+//   <run>/checkpoints/{last.json, best.json}     which folder is meant
+//
+// A checkpoint is written to a temporary folder beside, synced to the disk, and renamed into place; only then do the pointers change, each
+// by writing a new file and renaming it over the old one. Renames within a folder are atomic, so a reader sees the old state or the new.
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { InputError, ResourceError, VerificationError } from "../errors.ts";
+import {
+  type Checkpoint,
+  decodeModel,
+  decodeTraining,
+  encodeModel,
+  encodeTraining,
+  MODEL_FILE,
+  TRAINING_FILE,
+} from "./checkpoint.ts";
+import { isRecord } from "./record.ts";
+
+const FOLDER = "checkpoints";
+const MANIFEST = "manifest.json";
+const TEMPORARY = ".tmp-";
+const CHECKPOINT_NAME = /^step-(\d+)(?:-(\d+))?$/;
+
+export type Pointer = "last" | "best";
+
+export interface SaveOptions {
+  /** Updates done; names the folder. */
+  readonly step: number;
+  /** Whether `best` shall point here too. */
+  readonly best: boolean;
+  /** Older checkpoints beyond so many are deleted, `last` and `best` never. */
+  readonly keep: number;
+}
+
+interface Manifest {
+  readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+}
+
+/**
+ * Saves a checkpoint of the run in `runDir` and points `last`, and where asked `best`, to it.
+ * @returns its folder
+ * @throws ResourceError when the disk is full or may not be written; what was saved before stays as it was.
+ */
+export async function saveCheckpoint(runDir: string, checkpoint: Checkpoint, options: SaveOptions): Promise<string> {
+  const folder = join(runDir, FOLDER);
+  try {
+    await mkdir(folder, { recursive: true });
+    for (const left of await readdir(folder)) {
+      if (left.startsWith(TEMPORARY)) await rm(join(folder, left), { recursive: true, force: true });
+    }
+    const name = await freeName(folder, options.step);
+    const temporary = join(folder, `${TEMPORARY}${name}`);
+    await mkdir(temporary);
+    const files: [string, Uint8Array][] = [[MODEL_FILE, encodeModel(checkpoint.trained)]];
+    if (checkpoint.training !== undefined) files.push([TRAINING_FILE, encodeTraining(checkpoint.training)]);
+    const described = files.map(([file, bytes]) => [file, { bytes: bytes.length, sha256: sha256(bytes) }] as const);
+    files.push([MANIFEST, json({ files: Object.fromEntries(described) } satisfies Manifest)]);
+    for (const [file, bytes] of files) await writeSynced(join(temporary, file), bytes);
+    await syncFolder(temporary);
+    await rename(temporary, join(folder, name));
+    await syncFolder(folder);
+    // best before last: a run that dies between them does this step again and arrives at the same best.
+    if (options.best) await writePointer(folder, "best", name);
+    await writePointer(folder, "last", name);
+    await prune(folder, options.keep);
+    return join(folder, name);
+  } catch (error) {
+    throw diskError(error, folder);
+  }
+}
+
+/** Writes `bytes` so that the file is either as it was or complete, and on the disk when this returns. */
+export async function writeFileAtomic(path: string, bytes: Uint8Array | string): Promise<void> {
+  const temporary = join(path, "..", `${TEMPORARY}${basename(path)}`);
+  try {
+    await writeSynced(temporary, typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes);
+    await rename(temporary, path);
+    await syncFolder(join(path, ".."));
+  } catch (error) {
+    throw diskError(error, path);
+  }
+}
+
+/**
+ * The checkpoint that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder, or a model.safetensors by itself.
+ * Every file is compared with its manifest first, where it has one.
+ * @throws InputError when there is no such checkpoint or a file of it is not what it should be
+ * @throws VerificationError when a file's SHA-256 is not that of its manifest
+ */
+export async function loadCheckpoint(
+  path: string,
+  pointer: Pointer = "last",
+): Promise<Checkpoint & { readonly folder: string }> {
+  const found = await stat(path).catch((cause: unknown) => {
+    throw new InputError(`${path}: there is no such checkpoint; ${EXPECTED}`, { path }, { cause });
+  });
+  if (!found.isDirectory()) {
+    if (basename(path) === MODEL_FILE && (await exists(join(path, "..", MANIFEST)))) {
+      const { trained } = await loadFolder(join(path, ".."));
+      return { trained, folder: join(path, "..") };
+    }
+    return { trained: decodeModel(await readFile(path), path), folder: join(path, "..") };
+  }
+  const folder = (await exists(join(path, MANIFEST))) ? path : await follow(path, pointer);
+  return { ...(await loadFolder(folder)), folder };
+}
+
+const EXPECTED = "expected the folder of a run, a checkpoint's folder, or a .safetensors file that this package saved";
+
+async function loadFolder(folder: string): Promise<Checkpoint> {
+  const files = await readManifest(folder);
+  const read = async (file: string): Promise<Uint8Array | undefined> => {
+    const entry = files.get(file);
+    if (entry === undefined) return undefined;
+    const path = join(folder, file);
+    const bytes = await readFile(path).catch((cause: unknown) => {
+      throw new InputError(`${path}: cannot be read, though ${MANIFEST} lists it`, { file: path }, { cause });
+    });
+    if (bytes.length !== entry.bytes) {
+      throw new InputError(`${path}: has ${bytes.length} bytes, expected the ${entry.bytes} that were saved`, {
+        file: path,
+      });
+    }
+    const found = sha256(bytes);
+    if (found !== entry.sha256) {
+      throw new VerificationError(
+        `${path}: its SHA-256 is ${found}, expected ${entry.sha256} from ${MANIFEST}; the file was changed or damaged after it was saved`,
+        { file: path, found, expected: entry.sha256 },
+      );
+    }
+    return bytes;
+  };
+  const modelBytes = await read(MODEL_FILE);
+  if (modelBytes === undefined) {
+    throw new InputError(`${join(folder, MANIFEST)}: does not list ${MODEL_FILE}`, { file: join(folder, MANIFEST) });
+  }
+  const trained = decodeModel(modelBytes, join(folder, MODEL_FILE));
+  const trainingBytes = await read(TRAINING_FILE);
+  if (trainingBytes === undefined) return { trained };
+  return { trained, training: decodeTraining(trainingBytes, join(folder, TRAINING_FILE), trained.model) };
+}
+
+async function readManifest(folder: string): Promise<Map<string, { bytes: number; sha256: string }>> {
+  const path = join(folder, MANIFEST);
+  const value = await readJson(path);
+  const files = new Map<string, { bytes: number; sha256: string }>();
+  const listed = isRecord(value) && isRecord(value.files) ? value.files : {};
+  for (const [file, entry] of Object.entries(listed)) {
+    if (isRecord(entry) && typeof entry.bytes === "number" && typeof entry.sha256 === "string") {
+      files.set(file, { bytes: entry.bytes, sha256: entry.sha256 });
+    }
+  }
+  if (files.size === 0 || files.size !== Object.keys(listed).length) {
+    throw new InputError(`${path}: expected a list of files with bytes and sha256`, { file: path });
+  }
+  return files;
+}
+
+async function follow(runDir: string, pointer: Pointer): Promise<string> {
+  const folder = join(runDir, FOLDER);
+  const path = join(folder, `${pointer}.json`);
+  if (!(await exists(path))) {
+    throw new InputError(`${runDir}: holds no checkpoint (there is no ${FOLDER}/${pointer}.json); ${EXPECTED}`, {
+      path: runDir,
+    });
+  }
+  const value = await readJson(path);
+  const name = isRecord(value) ? value.checkpoint : undefined;
+  if (typeof name !== "string" || !CHECKPOINT_NAME.test(name)) {
+    throw new InputError(`${path}: expected {"checkpoint": "step-…"}`, { file: path });
+  }
+  return join(folder, name);
+}
+
+async function readJson(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, "utf8"));
+  } catch (cause) {
+    throw new InputError(`${path}: cannot be read as JSON`, { file: path }, { cause });
+  }
+}
+
+async function writePointer(folder: string, pointer: Pointer, name: string): Promise<void> {
+  await writeFileAtomic(join(folder, `${pointer}.json`), json({ checkpoint: name }));
+}
+
+/** step-00000120, or with -2, -3, … behind it where a run did the step already and died before pointing to it. */
+async function freeName(folder: string, step: number): Promise<string> {
+  const plain = `step-${String(step).padStart(8, "0")}`;
+  let name = plain;
+  for (let again = 2; await exists(join(folder, name)); again++) name = `${plain}-${again}`;
+  return name;
+}
+
+/** Deletes all but the newest `keep` checkpoints and those pointed to. */
+async function prune(folder: string, keep: number): Promise<void> {
+  const pointed = new Set<unknown>();
+  for (const pointer of ["last", "best"]) {
+    const path = join(folder, `${pointer}.json`);
+    if (!(await exists(path))) continue;
+    const value = await readJson(path);
+    if (isRecord(value)) pointed.add(value.checkpoint);
+  }
+  const names = (await readdir(folder)).filter((name) => CHECKPOINT_NAME.test(name)).sort(newestFirst);
+  for (const name of names.slice(keep)) {
+    if (!pointed.has(name)) await rm(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+function newestFirst(a: string, b: string): number {
+  const [stepA, againA] = numbersOf(a);
+  const [stepB, againB] = numbersOf(b);
+  return stepB - stepA || againB - againA;
+}
+
+function numbersOf(name: string): [number, number] {
+  const match = CHECKPOINT_NAME.exec(name);
+  return [Number(match?.[1]), Number(match?.[2] ?? 1)];
+}
+
+async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "w");
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes a rename in the folder last through a loss of power. Windows has no such call and syncs names by itself. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === "win32") return;
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function diskError(error: unknown, path: string): unknown {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new ResourceError(
+      `${path}: the disk is full, nothing was saved over the earlier checkpoints`,
+      { path },
+      { cause: error },
+    );
+  }
+  if (code === "EACCES" || code === "EROFS" || code === "EPERM" || code === "ENOTDIR") {
+    return new ResourceError(
+      `${path}: may not be written, expected a folder that can be`,
+      { path, code },
+      { cause: error },
+    );
+  }
+  return error;
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+function json(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+}

@@ -1,0 +1,66 @@
+// data: pictures of a split → one normalised, augmented batch. A function of its arguments alone. Portable.
+import { UsageError } from "../errors.ts";
+import { drawCrop, drawPlacement, placePicture, SHIFT, unmoved } from "./augment.ts";
+import type { Batch, Split } from "./dataset.ts";
+
+/** none · standard: the paper's "+" · imagenet: a random part scaled to the picture, mirrored by half (splits of files only). */
+export type Augment = "none" | "standard" | "imagenet";
+
+export interface BatchRecipe {
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly augment: Augment;
+  readonly seed: number;
+  readonly epoch: number;
+  /** From normalizationTable. */
+  readonly table: Float32Array; // [C, 256]
+}
+
+/** Pictures decoded at once. */
+const CONCURRENT = 8;
+
+/**
+ * The batch of the pictures `indices`, in that order; with `padTo` larger than their number, zeros and label 0 follow.
+ * @throws InputError naming a file that does not decode; UsageError for "imagenet" on pictures that are not files.
+ */
+export async function makeBatch(
+  split: Split,
+  indices: Int32Array,
+  recipe: BatchRecipe,
+  padTo: number = indices.length,
+): Promise<Batch> {
+  const { seed, epoch, augment } = recipe;
+  const stride = recipe.channels * recipe.height * recipe.width;
+  const images = new Float32Array(Math.max(padTo, indices.length) * stride);
+  const labels = new Int32Array(Math.max(padTo, indices.length));
+  const one = async (position: number): Promise<void> => {
+    const index = indices[position];
+    const bytes = new Uint8Array(stride);
+    let placement = augment === "none" ? unmoved : drawPlacement(seed, epoch, index);
+    if (augment === "imagenet") {
+      if (split.crop === undefined) {
+        throw new UsageError(
+          'augment: "imagenet" crops full-size pictures and needs a folder of pictures, expected "standard" or "none"',
+          {
+            field: "augment",
+          },
+        );
+      }
+      await split.crop(index, (width, height) => drawCrop(width, height, seed, epoch, index), bytes);
+      placement = { mirror: placement.mirror, top: SHIFT, left: SHIFT };
+    } else {
+      await split.pixels(index, bytes);
+    }
+    placePicture(bytes, recipe, recipe.table, placement, images.subarray(position * stride, (position + 1) * stride));
+    labels[position] = split.labels[index];
+  };
+  for (let start = 0; start < indices.length; start += CONCURRENT) {
+    const positions = Array.from({ length: Math.min(CONCURRENT, indices.length - start) }, (_, i) => start + i);
+    const done = await Promise.allSettled(positions.map(one));
+    // The first in the order of the batch, whichever failed first: the same error every time.
+    const failed = done.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+  return { images, labels, indices, count: indices.length };
+}

@@ -1,0 +1,88 @@
+// data: what a data set is to everything after it — labelled pictures as planar bytes, in a training and a validation split. Portable.
+import type { Box } from "./augment.ts";
+
+/** A split as plain data that can be posted to another thread; pixel bytes lie in shared memory and are not copied. */
+export type SplitDescription = BytesDescription | FilesDescription;
+
+export interface BytesDescription {
+  readonly kind: "bytes";
+  readonly pixels: Uint8Array<SharedArrayBuffer>; // [rows, C, H, W]
+  readonly labels: Uint16Array; // [length]
+  /** Which rows of pixels the split consists of; all of them in order when absent. */
+  readonly rows?: Int32Array; // [length]
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+export interface FilesDescription {
+  readonly kind: "files";
+  readonly files: readonly string[]; // [length]
+  readonly labels: Uint16Array; // [length]
+  readonly channels: 1 | 3;
+  readonly height: number;
+  readonly width: number;
+  /** Decoded pictures of earlier epochs, where they are small enough to keep. */
+  readonly cache?: {
+    readonly pixels: Uint8Array<SharedArrayBuffer>; // [length, C, H, W]
+    readonly filled: Uint8Array<SharedArrayBuffer>; // [length], 1 where pixels hold the picture
+  };
+}
+
+/** Labelled pictures. */
+export interface Split {
+  readonly length: number;
+  readonly labels: Uint16Array; // [length], 0…classes − 1
+  /** Writes picture `index` as [C, H, W] bytes, channels in the order R, G, B. Rejects with an InputError naming a file that does not decode. */
+  pixels(index: number, out: Uint8Array): Promise<void> | void;
+  /** Splits of files only: scales the part that `box` names of the full picture to [C, H, W]. */
+  crop?(index: number, box: (width: number, height: number) => Box, out: Uint8Array): Promise<void>;
+  describe(): SplitDescription;
+}
+
+export interface Dataset {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  /** Per channel, of pixels in 0…1. */
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  readonly train: Split;
+  readonly val: Split;
+  /** Who made the data, as they ask to be cited. */
+  readonly citation?: string;
+}
+
+export interface Batch {
+  readonly images: Float32Array; // [N, C, H, W], normalised; zero beyond `count` pictures
+  readonly labels: Int32Array; // [N]; zero beyond `count`
+  readonly indices: Int32Array; // [count], positions in the split
+  /** Pictures that are real; N is larger only where padding was asked for. */
+  readonly count: number;
+}
+
+/** Memory for splits whose bytes several threads read. */
+export function sharedBytes(length: number): Uint8Array<SharedArrayBuffer> {
+  return new Uint8Array(new SharedArrayBuffer(length));
+}
+
+/** A split over pictures that already lie in memory. */
+export function bytesSplit(description: BytesDescription): Split {
+  const { pixels, labels, rows } = description;
+  const stride = description.channels * description.height * description.width;
+  if (rows === undefined ? pixels.length !== labels.length * stride : rows.length !== labels.length) {
+    throw new RangeError(`${labels.length} labels for ${rows?.length ?? pixels.length / stride} pictures`);
+  }
+  return {
+    length: labels.length,
+    labels,
+    pixels(index, out) {
+      if (!(index >= 0 && index < labels.length)) throw new RangeError(`picture ${index} of ${labels.length}`);
+      const row = rows === undefined ? index : rows[index];
+      out.set(pixels.subarray(row * stride, (row + 1) * stride));
+    },
+    describe: () => description,
+  };
+}

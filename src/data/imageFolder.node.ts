@@ -1,0 +1,169 @@
+// data: a folder of pictures per class — train/<class>/… with val/<class>/…, or only one of classes, split by a seed. PNG, JPEG, WebP.
+import { readdir } from "node:fs/promises";
+import { basename, extname, join } from "node:path";
+import sharp from "sharp";
+import { InputError, UsageError } from "../errors.ts";
+import type { Dataset, FilesDescription } from "./dataset.ts";
+import { filesSplit, withCache } from "./filesSplit.node.ts";
+import { stratifiedSplit } from "./holdOut.ts";
+import { computeMeanStd } from "./normalization.ts";
+import { type PictureFormat, pictureExtensions } from "./picture.node.ts";
+
+export interface ImageFolderOptions {
+  /** Height and width in pixels. Default: the shorter side of the first picture, at most 64. */
+  readonly imageSize?: number | undefined;
+  /** 1 decodes to grey levels. Default 3. */
+  readonly channels?: 1 | 3 | undefined;
+  /** Fraction of every class held out for validation. Default: none with a val folder, 0.1 without one. */
+  readonly valSplit?: number | undefined;
+  /** Decides which pictures are held out. Default 0. */
+  readonly seed?: number | undefined;
+}
+
+const DEFAULT_LARGEST_SIZE = 64;
+const DEFAULT_VAL_SPLIT = 0.1;
+const VAL_FOLDERS = ["val", "valid", "validation", "test"];
+/** Mean and deviation of a few hundred pictures are those of all to within a percent; decoding all could take minutes. */
+const NORMALIZATION_PICTURES = 512;
+
+interface Listing {
+  readonly classes: readonly string[];
+  readonly files: readonly string[];
+  readonly labels: Uint16Array;
+}
+
+/** What `dir` holds when it is a folder of class folders; undefined when it has no folder with pictures at all. */
+export async function looksLikeImageFolder(dir: string): Promise<boolean> {
+  const parts = await partsOf(dir);
+  for (const name of await subfolders(parts.train)) {
+    if ((await picturesIn(join(parts.train, name))).length > 0) return true;
+  }
+  return false;
+}
+
+/**
+ * Opens a folder of pictures. Classes are the folder names in code-unit order; pictures of a class are found at any depth and stand in the
+ * order of their paths. Mean and deviation are measured on up to 512 training pictures. Nothing else is decoded before it is asked for.
+ * @throws InputError for no pictures, fewer than two classes, an empty class, or a val folder whose classes differ.
+ * @throws UsageError for an impossible size or fraction.
+ */
+export async function openImageFolder(dir: string, options: ImageFolderOptions = {}): Promise<Dataset> {
+  const { imageSize, channels = 3, seed = 0 } = options;
+  if (imageSize !== undefined && !(Number.isInteger(imageSize) && imageSize >= 1 && imageSize <= 4096)) {
+    throw new UsageError(`imageSize: got ${imageSize}, expected a whole number of pixels from 1 to 4096`, {
+      field: "imageSize",
+      value: imageSize,
+    });
+  }
+  const parts = await partsOf(dir);
+  const all = await list(parts.train);
+  const ownVal = parts.val === undefined ? undefined : await list(parts.val, all.classes);
+  const valSplit = options.valSplit || (ownVal === undefined ? DEFAULT_VAL_SPLIT : 0);
+
+  let train = all;
+  let val: Listing;
+  if (valSplit > 0 || ownVal === undefined) {
+    const chosen = stratifiedSplit(all.labels, all.classes, valSplit, seed);
+    train = pick(all, chosen.train);
+    val = pick(all, chosen.val);
+  } else {
+    val = ownVal;
+  }
+  const side = imageSize ?? (await defaultSize(all.files[0]));
+  const format: PictureFormat = { channels, height: side, width: side };
+  const describe = ({ files, labels }: Listing): FilesDescription =>
+    withCache({ kind: "files", files, labels, ...format });
+  const trainSplit = filesSplit(describe(train));
+  return {
+    name: basename(dir),
+    classes: Object.freeze(all.classes),
+    ...format,
+    ...(await computeMeanStd(trainSplit, format, NORMALIZATION_PICTURES)),
+    train: trainSplit,
+    val: filesSplit(describe(val)),
+  };
+}
+
+async function partsOf(dir: string): Promise<{ readonly train: string; readonly val?: string }> {
+  const names = await subfolders(dir);
+  if (!names.includes("train")) return { train: dir };
+  const val = VAL_FOLDERS.find((name) => names.includes(name));
+  return { train: join(dir, "train"), ...(val === undefined ? {} : { val: join(dir, val) }) };
+}
+
+/** Names of the folders in `dir`, hidden ones left out, in code-unit order: the same on every machine. */
+async function subfolders(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
+    .map((entry) => entry.name)
+    .sort();
+}
+
+async function picturesIn(dir: string): Promise<string[]> {
+  const names = await readdir(dir, { recursive: true });
+  return names
+    .filter((name) => pictureExtensions.includes(extname(name).toLowerCase()) && !basename(name).startsWith("."))
+    .sort()
+    .map((name) => join(dir, name));
+}
+
+/** The pictures of every class folder in `dir`; with `expected`, its classes must be exactly those. */
+async function list(dir: string, expected?: readonly string[]): Promise<Listing> {
+  const classes = await subfolders(dir);
+  if (expected !== undefined) {
+    const missing = expected.find((name) => !classes.includes(name));
+    if (missing !== undefined) {
+      throw new InputError(`${dir}: has no folder for the class "${missing}" of the training pictures`, {
+        dir,
+        class: missing,
+      });
+    }
+    const unknown = classes.find((name) => !expected.includes(name));
+    if (unknown !== undefined) {
+      throw new InputError(`${join(dir, unknown)}: the training pictures have no class "${unknown}"`, {
+        dir,
+        class: unknown,
+      });
+    }
+  }
+  if (classes.length < 2) {
+    throw new InputError(
+      `${dir}: has ${classes.length === 0 ? "no class folder" : `one class folder, ${classes[0]}`}, expected at least two with PNG, JPEG or WebP pictures`,
+      { dir, found: classes.length },
+    );
+  }
+  const files: string[] = [];
+  const labels: number[] = [];
+  for (const [label, name] of classes.entries()) {
+    const own = await picturesIn(join(dir, name));
+    if (own.length === 0) {
+      throw new InputError(`${join(dir, name)}: class "${name}" has no PNG, JPEG or WebP picture`, {
+        dir,
+        class: name,
+      });
+    }
+    for (const file of own) {
+      files.push(file);
+      labels.push(label);
+    }
+  }
+  return { classes, files, labels: Uint16Array.from(labels) };
+}
+
+function pick(listing: Listing, positions: Int32Array): Listing {
+  return {
+    classes: listing.classes,
+    files: Array.from(positions, (position) => listing.files[position]),
+    labels: Uint16Array.from(positions, (position) => listing.labels[position]),
+  };
+}
+
+async function defaultSize(file: string): Promise<number> {
+  try {
+    const { autoOrient } = await sharp(file).metadata();
+    return Math.min(DEFAULT_LARGEST_SIZE, autoOrient.width, autoOrient.height);
+  } catch (cause) {
+    throw new InputError(`${file}: does not decode as a PNG, JPEG or WebP picture`, { file }, { cause });
+  }
+}

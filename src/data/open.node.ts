@@ -1,0 +1,81 @@
+// data: what a path holds → a Dataset. The one door that the command and the trainer use.
+import { stat } from "node:fs/promises";
+import { InputError, UsageError } from "../errors.ts";
+import { CIFAR_SIDE, findCifar, readCifar } from "./cifar.node.ts";
+import type { Dataset } from "./dataset.ts";
+import { readEmbedded } from "./embedded.node.ts";
+import { holdOut } from "./holdOut.ts";
+import { type ImageFolderOptions, looksLikeImageFolder, openImageFolder } from "./imageFolder.node.ts";
+
+export type DatasetKind = "cifar10" | "cifar100" | "folder" | "embedded";
+
+export interface OpenOptions extends ImageFolderOptions {
+  /** A folder or a .tar.gz. Absent or "embedded": the pictures that come with the package. */
+  readonly dir?: string | undefined;
+  /** What must be found there. Default: whatever is. */
+  readonly kind?: DatasetKind | undefined;
+  /**
+   * Below 1: that fraction of every class of the training pictures becomes the validation split, chosen by `seed`. From 1 on: the last so
+   * many pictures (the paper's 5 000 of CIFAR). Absent or 0: the data set's own test or val split.
+   */
+  readonly valSplit?: number | undefined;
+}
+
+const EXPECTED =
+  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), or a folder with train/<class>/ and val/<class>/ or one folder of PNG, JPEG or WebP pictures per class";
+
+/**
+ * Opens the data set at `dir`.
+ * @throws InputError when nothing is there, it is none of the known kinds, or its content is damaged.
+ * @throws UsageError when an option does not fit what was found.
+ */
+export async function openDataset(options: OpenOptions = {}): Promise<Dataset> {
+  const { dir, kind, valSplit, seed = 0 } = options;
+  const dataset = await openWhole(options);
+  if (kind !== "folder" && dataset.train.describe().kind === "bytes") {
+    if (options.imageSize !== undefined && options.imageSize !== CIFAR_SIDE) {
+      throw new UsageError(
+        `imageSize: got ${options.imageSize}, expected ${CIFAR_SIDE}, the size of the pictures of ${dataset.name}${dir === undefined ? "" : ` in ${dir}`}`,
+        { field: "imageSize", value: options.imageSize },
+      );
+    }
+    if (valSplit !== undefined && valSplit !== 0) return holdOut(dataset, valSplit, seed);
+  }
+  return dataset;
+}
+
+async function openWhole(options: OpenOptions): Promise<Dataset> {
+  const { dir, kind } = options;
+  if (dir === undefined || dir === "embedded" || kind === "embedded") {
+    if (kind !== undefined && kind !== "embedded") {
+      throw new UsageError(`data: ${kind} needs a folder, expected its path`, { field: "dir" });
+    }
+    if (dir !== undefined && dir !== "embedded") {
+      throw new UsageError(`data: the embedded pictures have no folder, got ${dir}`, { field: "dir", value: dir });
+    }
+    return await readEmbedded();
+  }
+  const found = await stat(dir).catch((cause: unknown) => {
+    const why =
+      cause instanceof Error && "code" in cause && cause.code === "ENOENT" ? "does not exist" : "cannot be read";
+    throw new InputError(`${dir}: ${why}; ${EXPECTED}`, { dir }, { cause });
+  });
+  if (kind !== "folder") {
+    const source = await findCifar(dir);
+    if (source !== undefined && kind !== undefined && source.kind !== kind) {
+      throw new InputError(`${dir}: holds ${source.kind}, expected ${kind}`, {
+        dir,
+        found: source.kind,
+        expected: kind,
+      });
+    }
+    if (source !== undefined) return await readCifar(source);
+  }
+  if (found.isDirectory() && (kind === "folder" || (kind === undefined && (await looksLikeImageFolder(dir))))) {
+    return await openImageFolder(dir, options);
+  }
+  throw new InputError(
+    `${dir}: holds no data set of a known kind; ${kind === undefined ? EXPECTED : `expected ${kind}`}`,
+    { dir, kind },
+  );
+}

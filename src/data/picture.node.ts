@@ -1,0 +1,74 @@
+// data: a picture file or its bytes → planar bytes of one size. PNG, JPEG and WebP through sharp, which decodes off the calling thread.
+import sharp, { type Sharp } from "sharp";
+import { InputError } from "../errors.ts";
+import type { Box } from "./augment.ts";
+
+export const pictureExtensions: readonly string[] = [".png", ".jpg", ".jpeg", ".webp"];
+
+export interface PictureFormat {
+  readonly channels: 1 | 3;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** ImageNet practice scales the shorter side to 256 for a crop of 224; pictures of up to 64 pixels keep their border. */
+function shorterSideScale(format: PictureFormat): number {
+  return Math.min(format.height, format.width) > 64 ? 256 / 224 : 1;
+}
+
+/**
+ * Decodes, turns upright, scales (bicubic) so that the picture covers the target times 256/224 (times 1 for targets of up to 64 pixels),
+ * and cuts out the centre. A picture that has the target's size already keeps its exact pixels if the target is at most 64.
+ * With `crop` that part of the upright picture is scaled to the target instead. Transparency is dropped.
+ * @param source file path, or an encoded picture's bytes
+ * @param name what error messages call it; the path by default
+ * @returns [C, H, W] bytes
+ * @throws InputError naming a picture that does not decode
+ */
+export async function decodePicture(
+  source: string | Uint8Array,
+  format: PictureFormat,
+  options: { readonly name?: string; readonly crop?: (width: number, height: number) => Box } = {},
+): Promise<Uint8Array> {
+  const name = options.name ?? (typeof source === "string" ? source : "picture");
+  const { height, width, channels } = format;
+  let bytes: Uint8Array;
+  try {
+    const upright = sharp(source).autoOrient();
+    const metadata = await sharp(source).metadata();
+    const kinds: readonly (string | undefined)[] = ["png", "jpeg", "webp"];
+    if (!kinds.includes(metadata.format)) throw new Error(`it is ${metadata.format}`);
+    const { width: fullWidth, height: fullHeight } = metadata.autoOrient;
+    let framed: Sharp;
+    if (options.crop !== undefined) {
+      framed = upright
+        .extract(options.crop(fullWidth, fullHeight))
+        .resize(width, height, { fit: "fill", kernel: "cubic" });
+    } else {
+      // At least the target in both directions, or rounding could leave nothing to cut from.
+      const scale = shorterSideScale(format) * Math.max(width / fullWidth, height / fullHeight);
+      const scaledWidth = Math.max(width, Math.round(fullWidth * scale));
+      const scaledHeight = Math.max(height, Math.round(fullHeight * scale));
+      framed = upright.resize(scaledWidth, scaledHeight, { fit: "fill", kernel: "cubic" }).extract({
+        left: (scaledWidth - width) >> 1,
+        top: (scaledHeight - height) >> 1,
+        width,
+        height,
+      });
+    }
+    const colours = framed.removeAlpha().toColourspace(channels === 1 ? "b-w" : "srgb");
+    bytes = await colours.raw({ depth: "uchar" }).toBuffer();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message.trim().split("\n")[0] : String(cause);
+    throw new InputError(`${name}: does not decode as a PNG, JPEG or WebP picture (${why})`, { file: name }, { cause });
+  }
+  const plane = height * width;
+  if (bytes.length !== channels * plane) {
+    throw new InputError(`${name}: decodes to ${bytes.length / plane} channels, expected ${channels}`, { file: name });
+  }
+  const planar = new Uint8Array(channels * plane);
+  for (let channel = 0; channel < channels; channel++) {
+    for (let i = 0; i < plane; i++) planar[channel * plane + i] = bytes[i * channels + channel];
+  }
+  return planar;
+}

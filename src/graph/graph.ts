@@ -1,0 +1,42 @@
+// graph: a network as ops on tensors, plain data. Forward graphs come from `buildGraph`, training graphs from `differentiate`.
+import type { OpName } from "../ops/table.ts";
+
+export type TensorId = number;
+export type NodeId = number;
+
+export interface GraphTensor {
+  readonly id: TensorId;
+  /** Parameters and states: the state-dict path. Values: `<path>:<output>`. Gradients: `d(<name>)`. Unique within a graph. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** `input`: images, labels · `parameter`: learned · `state`: running statistics · `value`: what a node computes. */
+  readonly kind: "input" | "parameter" | "state" | "value";
+}
+
+export interface GraphNode {
+  readonly id: NodeId;
+  readonly op: OpName;
+  readonly attrs: Readonly<Record<string, number | string | boolean | readonly number[]>>;
+  readonly inputs: readonly TensorId[];
+  readonly outputs: readonly TensorId[];
+  /** Module path, e.g. `features.denseblock1.denselayer3.conv1`. */
+  readonly path: string;
+  readonly pass: "forward" | "backward";
+  /** Of a backward node: the forward node it differentiates (sums of gradients name the node whose output they complete). */
+  readonly of?: NodeId;
+}
+
+/** Nodes stand in an order in which every input is computed before it is used. */
+export interface Graph {
+  readonly tensors: readonly GraphTensor[];
+  readonly nodes: readonly GraphNode[];
+  readonly batch: number;
+  readonly mode: "training" | "inference";
+  readonly images: TensorId;
+  /** Training graphs and graphs with a loss only. */
+  readonly labels?: TensorId;
+  readonly logits: TensorId;
+  readonly loss?: TensorId;
+  /** Training graphs: parameter → its gradient. */
+  readonly gradients: ReadonlyMap<TensorId, TensorId>;
+}

@@ -1,0 +1,116 @@
+// plan: collects kernel calls and buffers; what a buffer's lifetime is follows from the calls that name it.
+import type { Graph } from "../graph/graph.ts";
+import { aligned, layOut } from "./arena.ts";
+import type { BufferName, BufferRole, KernelCall, KernelName, KernelTable, Plan, PlanBuffer } from "./plan.ts";
+
+interface Declared {
+  readonly name: BufferName;
+  readonly shape: readonly number[];
+  readonly dtype: "f32" | "i32";
+  readonly role: BufferRole;
+  readonly written: boolean;
+  readonly kept: boolean;
+}
+
+const elements = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
+
+/** Every string in a call's arguments that names a declared buffer. Buffer names and other strings cannot be confused: no buffer is called "add". */
+function buffersIn(value: unknown, known: ReadonlyMap<BufferName, unknown>, found: Set<BufferName>): void {
+  if (typeof value === "string") {
+    if (known.has(value)) found.add(value);
+  } else if (typeof value === "object" && value !== null) {
+    for (const part of Object.values(value)) buffersIn(part, known, found);
+  }
+}
+
+export class PlanBuilder {
+  readonly #buffers = new Map<BufferName, Declared>();
+  readonly #calls: KernelCall[] = [];
+  readonly addressed: number[] = [];
+
+  /** `written`: the host fills it before a run; `kept`: the host reads it after one. Declaring a buffer again changes nothing. */
+  buffer(name: BufferName, shape: readonly number[], role: BufferRole, options: { dtype?: "i32"; written?: boolean; kept?: boolean } = {}): BufferName {
+    if (!this.#buffers.has(name)) {
+      const { dtype = "f32", written = false, kept = false } = options;
+      this.#buffers.set(name, { name, shape, dtype, role, written, kept });
+    }
+    return name;
+  }
+
+  call<K extends KernelName>(
+    kernel: K,
+    args: KernelTable[K],
+    about: { path: string; computes: readonly number[]; macs?: number; recompute?: boolean },
+  ): void {
+    const { path, computes, macs = 0, recompute = false } = about;
+    // Each kernel name comes with its own arguments; TypeScript cannot see that through the type parameter.
+    this.#calls.push({ kernel, args, path, computes, macs, recompute, trafficBytes: this.#traffic(args) } as unknown as KernelCall);
+  }
+
+  /** Bytes of all views and buffers an argument record names, each once. */
+  #traffic(args: object): number {
+    let bytes = 0;
+    const visit = (value: unknown): void => {
+      if (typeof value === "string") {
+        const buffer = this.#buffers.get(value);
+        if (buffer) bytes += elements(buffer.shape) * 4;
+      } else if (typeof value === "object" && value !== null) {
+        if ("buffer" in value && "channels" in value && typeof value.buffer === "string" && typeof value.channels === "number") {
+          const { shape } = this.#buffers.get(value.buffer) ?? { shape: [] };
+          const whole = (shape.length === 1 ? shape[0] : shape[1]) ?? 1;
+          bytes += (elements(shape) / whole) * value.channels * 4;
+        } else for (const part of Object.values(value)) visit(part);
+      }
+    };
+    visit(args);
+    return bytes;
+  }
+
+  /** Parameters and states of the graph, and what else runs parallel to the parameters. */
+  declarePersistent(graph: Graph, parallel: readonly ("gradient" | "gradientSum" | "momentum")[]): void {
+    const prefix = { gradient: "d", gradientSum: "sum", momentum: "momentum" } as const;
+    for (const { kind, name, shape } of graph.tensors) {
+      if (kind === "parameter") {
+        this.buffer(name, shape, "parameter");
+        for (const role of parallel) this.buffer(`${prefix[role]}(${name})`, shape, role);
+      } else if (kind === "state") this.buffer(name, shape, "state");
+    }
+  }
+
+  finish(): Plan {
+    const calls = this.#calls;
+    const births = new Map<BufferName, number>();
+    const deaths = new Map<BufferName, number>();
+    calls.forEach((call, index) => {
+      const names = new Set<BufferName>();
+      buffersIn(call.args, this.#buffers, names);
+      for (const name of names) {
+        if (!births.has(name)) births.set(name, index);
+        deaths.set(name, index);
+      }
+    });
+    const persistentTop = new Map<BufferRole, number>();
+    const lifetimes = [];
+    const buffers = new Map<BufferName, PlanBuffer>();
+    for (const { written, kept, ...declared } of this.#buffers.values()) {
+      const bytes = elements(declared.shape) * 4;
+      const birth = written ? -1 : (births.get(declared.name) ?? 0);
+      const death = kept ? calls.length : (deaths.get(declared.name) ?? birth);
+      if (declared.role === "arena") {
+        lifetimes.push({ name: declared.name, bytes, birth, death });
+        buffers.set(declared.name, { ...declared, bytes, offset: 0, birth, death });
+      } else {
+        const offset = persistentTop.get(declared.role) ?? 0;
+        persistentTop.set(declared.role, offset + aligned(bytes));
+        buffers.set(declared.name, { ...declared, bytes, offset, birth: -1, death: calls.length });
+      }
+    }
+    const { offsets, bytes: arenaBytes } = layOut(lifetimes);
+    for (const [name, offset] of offsets) {
+      const buffer = buffers.get(name);
+      if (buffer) buffers.set(name, { ...buffer, offset });
+    }
+    const persistentBytes = [...persistentTop.values()].reduce((sum, bytes) => sum + bytes, 0);
+    return { buffers, calls, addressed: this.addressed, arenaBytes, persistentBytes, peakBytes: arenaBytes + persistentBytes };
+  }
+}

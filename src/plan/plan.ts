@@ -1,0 +1,180 @@
+// plan: kernel calls over buffers at fixed addresses. Plain data: it prints itself (print.ts) and any backend can run it.
+//
+// A kernel's meaning is the composition of the ops it fuses. Feature maps are [N, C, H, W]; a view is a run of channels of a
+// buffer, so a dense block is one buffer and concatenation is an address. Per-channel statistics are buffers [C] that are
+// addressed by the same channel numbers as the features they describe.
+
+export type BufferName = string;
+
+export type BufferRole = "parameter" | "gradient" | "gradientSum" | "momentum" | "state" | "arena";
+
+export interface PlanBuffer {
+  readonly name: BufferName;
+  readonly shape: readonly number[];
+  readonly dtype: "f32" | "i32";
+  /** Every role but `arena` persists from run to run and is shared by name between plans compiled together. */
+  readonly role: BufferRole;
+  readonly bytes: number;
+  /** Byte offset: in the arena, or among the buffers of the same persistent role (parameters, gradients, gradientSums and momenta run parallel). */
+  readonly offset: number;
+  /** Arena only: index of the first and last call that touches it. -1: written before the run; calls.length: read after it. */
+  readonly birth: number;
+  readonly death: number;
+}
+
+/** `channels` channels of a buffer [N, C, H, W] or [C], from `offset`. */
+export interface View {
+  readonly buffer: BufferName;
+  readonly offset: number;
+  readonly channels: number;
+}
+
+/** Whether a kernel's output replaces what is there or is added to it. */
+export type Write = "overwrite" | "accumulate";
+
+/** Applied while an operand is loaded: relu(gamma·(x − mean)/√(variance + eps) + beta). Training: batch statistics; inference: running. */
+export interface Composite {
+  readonly mean: View;
+  readonly variance: View;
+  readonly gamma: BufferName; // [C]
+  readonly beta: BufferName; // [C]
+  readonly eps: number;
+}
+
+/** Where the backward pass of a Composite leaves what it finds beside dx. */
+export interface CompositeGrad {
+  readonly dGamma: BufferName; // [C], overwritten
+  readonly dBeta: BufferName; // [C], overwritten
+  /** Gradients with respect to batch mean and (biased) variance; applied once per channel by `statisticsGrad`. */
+  readonly dMean: View;
+  readonly dVariance: View;
+  readonly write: Write; // of dMean, dVariance
+}
+
+/** What a kernel needs to go back through relu(normalize(x)). */
+export interface CompositeBackward {
+  readonly x: View;
+  readonly normalize: Composite;
+  readonly grad: CompositeGrad;
+}
+
+/** Sizes of a convolution or pooling: input H×W, output outHeight×outWidth, square kernel, zero padding. */
+export interface WindowSize {
+  readonly batch: number;
+  readonly height: number;
+  readonly width: number;
+  readonly outHeight: number;
+  readonly outWidth: number;
+  readonly kernel: number;
+  readonly stride: number;
+  readonly padding: number;
+}
+
+/** Average pooling never overlaps: windows of windowHeight×windowWidth side by side; a rest of rows or columns is dropped. */
+export interface PoolSize {
+  readonly batch: number;
+  readonly height: number;
+  readonly width: number;
+  readonly outHeight: number;
+  readonly outWidth: number;
+  readonly windowHeight: number;
+  readonly windowWidth: number;
+}
+
+export interface RunningEntry {
+  readonly mean: View;
+  readonly variance: View;
+  readonly runningMean: BufferName;
+  readonly runningVariance: BufferName;
+}
+
+/** The kernel table. A backend that lacks one of these does not type-check. */
+export interface KernelTable {
+  /** y = conv2d(composite(x), weight). weight [O, C, k, k]. */
+  conv: { x: View; composite?: Composite; weight: BufferName; y: View; size: WindowSize };
+  /** mean and biased variance over N, H, W of each channel of x. */
+  channelStatistics: { x: View; mean: View; variance: View; batch: number; plane: number };
+  /** In place: x = keep ? x / (1 − rate) : 0; keep from (seed, step, stream, logical element index n·C·HW + c·HW + p of the view). */
+  dropout: { x: View; rate: number; stream: number; batch: number; plane: number };
+  /** y = avgPool(composite(x)). */
+  avgPool: { x: View; composite?: Composite; y: View; size: PoolSize };
+  /** y = maxPool(composite(x)), padding never wins. */
+  maxPool: { x: View; composite: Composite; y: View; size: WindowSize };
+  /** y[N, K] = x[N, F]·weightᵀ + bias. weight [K, F]. x may be a buffer [N, F, 1, 1]. */
+  linear: { x: View; weight: BufferName; bias: BufferName; y: BufferName; batch: number; classes: number };
+  /**
+   * sampleLoss[n] = −log softmax(logits[n])[labels[n]]; sampleRank[n] = how many classes stand before the label
+   * (greater logit, or equal logit and smaller index; NaN logits rank the label last). With dLogits: dLogits = scale·(softmax − onehot).
+   */
+  softmaxCrossEntropy: {
+    logits: BufferName; // [N, K]
+    labels: BufferName; // [N] i32
+    sampleLoss: BufferName; // [N]
+    sampleRank: BufferName; // [N]
+    dLogits?: BufferName; // [N, K]
+    scale: number;
+    batch: number;
+    classes: number;
+  };
+  linearGrad: {
+    x: View;
+    weight: BufferName;
+    dy: BufferName; // [N, K]
+    dx: View; // overwritten
+    dWeight: BufferName; // overwritten
+    dBias: BufferName; // overwritten
+    batch: number;
+    classes: number;
+  };
+  /** dx of avgPool(composite(x)) with respect to x, statistics held; without composite with respect to the pool's input (overwritten). */
+  avgPoolGrad: { dy: View; dx: View; write: Write; composite?: CompositeBackward; size: PoolSize };
+  /** As avgPoolGrad; of equal maxima in a window the first in row order gets the gradient. */
+  maxPoolGrad: { dy: View; dx: View; write: Write; composite: CompositeBackward; size: WindowSize };
+  /** dx of conv2d(composite(x), weight) with respect to x, statistics held; without composite with respect to the convolution's input. */
+  convGradInput: {
+    dy: View;
+    weight: BufferName;
+    dx: View;
+    write: Write;
+    composite?: CompositeBackward;
+    size: WindowSize;
+  };
+  /** dWeight of conv2d(composite(x), weight), overwritten. */
+  convGradWeight: { x: View; composite?: Composite; dy: View; dWeight: BufferName; size: WindowSize };
+  /** In place, once per channel, when all consumers have added theirs: dx += (dMean + 2·(x − mean)·dVariance) / count, count = N·H·W. */
+  statisticsGrad: { dx: View; x: View; mean: View; dMean: View; dVariance: View; batch: number; plane: number };
+  /** running = (1 − momentum)·running + momentum·batch, with the unbiased variance: batch variance·count/(count − 1). */
+  updateRunningStatistics: { entries: readonly RunningEntry[]; momentum: number; count: number };
+  /** gradientSum = gradientSum + gradient ("add") or gradient ("set"), over all parameters. */
+  accumulateGradients: { mode: "set" | "add" };
+  /** v = momentum·v + (g·gradientScale + weightDecay·w); w −= learningRate·(nesterov ? g' + momentum·v : v), over all parameters; learningRate is a run scalar. `source`: which role holds g. */
+  sgd: { momentum: number; nesterov: boolean; weightDecay: number; gradientScale: number; source: "gradient" | "gradientSum" };
+}
+
+export type KernelName = keyof KernelTable;
+
+/** One kernel call. `computes` names the graph nodes it stands for; every node of a graph is claimed by exactly one call (recomputation aside). */
+export type KernelCall = {
+  readonly [K in KernelName]: {
+    readonly kernel: K;
+    readonly args: Readonly<KernelTable[K]>;
+    readonly path: string;
+    readonly computes: readonly number[];
+    /** True where a forward kernel runs a second time to save memory. */
+    readonly recompute: boolean;
+    readonly macs: number;
+    /** Bytes of feature maps and weights the kernel must touch once. */
+    readonly trafficBytes: number;
+  };
+}[KernelName];
+
+export interface Plan {
+  readonly buffers: ReadonlyMap<BufferName, PlanBuffer>;
+  readonly calls: readonly KernelCall[];
+  /** Graph nodes that need no kernel because they are addresses: concatenation, and the slices and sums it becomes on the way back. */
+  readonly addressed: readonly number[];
+  readonly arenaBytes: number;
+  readonly persistentBytes: number;
+  /** arenaBytes + persistentBytes. */
+  readonly peakBytes: number;
+}

@@ -1,0 +1,96 @@
+// train: what a run tells while it goes. One event is one JSON line of `densenet train --json` and of metrics.jsonl in the run folder.
+import type { BackendInfo } from "../backends/backend.ts";
+import type { DenseNetSpec } from "../spec/spec.ts";
+import type { TrainConfig } from "./config.ts";
+
+/** First event of a run, also of a resumed one. */
+export interface StartEvent {
+  readonly type: "start";
+  readonly config: TrainConfig;
+  readonly spec: DenseNetSpec;
+  /** Learned numbers in the net. */
+  readonly params: number;
+  /** Bytes of device memory that the compiled plans need at once. */
+  readonly peakBytes: number;
+  readonly backend: BackendInfo;
+  readonly classes: readonly string[];
+  readonly trainCount: number;
+  readonly valCount: number;
+  readonly stepsPerEpoch: number;
+  readonly totalSteps: number;
+  /** Steps that a resumed run has behind it; 0 for a fresh one. */
+  readonly resumedAtStep: number;
+}
+
+/** After each weight update. */
+export interface StepEvent {
+  readonly type: "step";
+  /** Updates done since the start of training, 1-based. */
+  readonly step: number;
+  /** 1-based. */
+  readonly epoch: number;
+  /** Mean cross-entropy of this batch, nats. */
+  readonly loss: number;
+  /** Of this batch, percent. */
+  readonly top1Error: number;
+  readonly learningRate: number;
+  /** Over the last steps, validation excluded. */
+  readonly imagesPerSecond: number;
+  /** Until the end of training, at the present speed. */
+  readonly etaSeconds: number;
+}
+
+/** What one epoch came to. Errors are percentages, losses nats per picture. */
+export interface EpochMetrics {
+  /** 1-based. */
+  readonly epoch: number;
+  readonly trainLoss: number;
+  readonly trainTop1Error: number;
+  readonly trainTop5Error: number;
+  /** Validation uses running statistics and no dropout. */
+  readonly valLoss: number;
+  readonly valTop1Error: number;
+  readonly valTop5Error: number;
+  /** Of the epoch's last update. */
+  readonly learningRate: number;
+  /** Time of this process's part of the epoch, validation included. */
+  readonly seconds: number;
+  readonly imagesPerSecond: number;
+}
+
+/** After the validation at the end of each epoch. */
+export interface EpochEvent extends EpochMetrics {
+  readonly type: "epoch";
+  /** No earlier epoch had a lower valTop1Error. */
+  readonly best: boolean;
+}
+
+/** A checkpoint is on disk, whole and verified. */
+export interface CheckpointEvent {
+  readonly type: "checkpoint";
+  readonly path: string;
+  readonly step: number;
+}
+
+export interface EndEvent {
+  readonly type: "end";
+  readonly epochs: number;
+  readonly steps: number;
+  /** Of this process. */
+  readonly seconds: number;
+  /** The last epoch: the number the paper reports. */
+  readonly final: EpochMetrics;
+  /** The epoch with the lowest validation error, reported apart, since it was chosen by looking at that error. */
+  readonly best: EpochMetrics;
+}
+
+/** The run was asked to stop, finished its step and saved. */
+export interface InterruptedEvent {
+  readonly type: "interrupted";
+  readonly step: number;
+  readonly epoch: number;
+  /** Where to resume from; absent when the run has nowhere to save. */
+  readonly path?: string;
+}
+
+export type TrainEvent = StartEvent | StepEvent | EpochEvent | CheckpointEvent | EndEvent | InterruptedEvent;

@@ -1,0 +1,283 @@
+// data: folders of pictures, made here from embedded ones, and everything that can be wrong with them.
+import assert from "node:assert/strict";
+import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import sharp, { type Sharp } from "sharp";
+import type { Batch, Dataset } from "../../src/data/dataset.ts";
+import { readEmbedded } from "../../src/data/embedded.node.ts";
+import { openImageFolder } from "../../src/data/imageFolder.node.ts";
+import { type LoadOptions, loadBatches } from "../../src/data/loader.node.ts";
+import { openDataset } from "../../src/data/open.node.ts";
+import { decodePicture } from "../../src/data/picture.node.ts";
+import { InputError, UsageError } from "../../src/errors.ts";
+
+const embedded = await readEmbedded();
+let root = "";
+let flat = "";
+let split = "";
+
+async function planar(index: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(3072);
+  await embedded.train.pixels(index, bytes);
+  return bytes;
+}
+
+async function picture(index: number): Promise<Sharp> {
+  const bytes = await planar(index);
+  const interleaved = Uint8Array.from(bytes, (_, i) => bytes[(i % 3) * 1024 + Math.floor(i / 3)]);
+  return sharp(interleaved, { raw: { width: 32, height: 32, channels: 3 } });
+}
+
+/** `count` pictures of each of three classes, as PNG, lossless WebP and PNG again; numbers are positions in the embedded split. */
+async function classFolders(dir: string, count: number, skip: number): Promise<void> {
+  for (const label of [3, 5, 9]) {
+    const folder = join(dir, embedded.classes[label]);
+    await mkdir(folder, { recursive: true });
+    const members = [...embedded.train.labels.keys()].filter((index) => embedded.train.labels[index] === label);
+    for (const index of members.slice(skip, skip + count)) {
+      const file = join(folder, String(index).padStart(5, "0"));
+      if (index % 2 === 0) await (await picture(index)).png().toFile(`${file}.png`);
+      else await (await picture(index)).webp({ lossless: true }).toFile(`${file}.WEBP`);
+    }
+  }
+}
+
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), "densenet-folder-"));
+  flat = join(root, "flat");
+  split = join(root, "split");
+  await classFolders(flat, 10, 0);
+  await classFolders(join(split, "train"), 6, 0);
+  await classFolders(join(split, "val"), 3, 6);
+  await writeFile(join(flat, "cat", ".DS_Store"), "hidden");
+  await writeFile(join(flat, "cat", "notes.txt"), "not a picture");
+});
+after(async () => {
+  await rm(root, { recursive: true });
+});
+
+async function collect(dataset: Dataset, which: "train" | "val", options: Partial<LoadOptions> = {}): Promise<Batch[]> {
+  const batches: Batch[] = [];
+  const base: LoadOptions = { batchSize: 8, seed: 1, epoch: 0, shuffle: true, augment: "none" };
+  for await (const batch of loadBatches(dataset, which, { ...base, ...options })) batches.push(batch);
+  return batches;
+}
+
+const refuses = (
+  promise: Promise<unknown>,
+  kind: typeof InputError | typeof UsageError,
+  ...parts: string[]
+): Promise<void> =>
+  assert.rejects(promise, (error) => {
+    assert.ok(error instanceof kind, String(error));
+    for (const part of parts) assert.ok(error.message.includes(part), `${error.message}\nlacks ${part}`);
+    return true;
+  });
+
+test("train and val folders · classes sorted, every picture exactly its source's pixels", async () => {
+  const dataset = await openDataset({ dir: split });
+  assert.deepEqual(dataset.classes, ["cat", "dog", "truck"]);
+  assert.deepEqual([dataset.name, dataset.train.length, dataset.val.length, dataset.height], ["split", 18, 9, 32]);
+  assert.deepEqual([...dataset.val.labels], [0, 0, 0, 1, 1, 1, 2, 2, 2]);
+  const description = dataset.train.describe();
+  assert.ok(description.kind === "files");
+  const bytes = new Uint8Array(3072);
+  for (const [index, file] of description.files.entries()) {
+    await dataset.train.pixels(index, bytes);
+    assert.deepEqual(bytes, await planar(Number(/(\d+)\.\w+$/.exec(file)?.[1])), file);
+  }
+  assert.ok(
+    dataset.mean.every((value) => value > 0.2 && value < 0.8) &&
+      dataset.std.every((value) => value > 0.1 && value < 0.5),
+  );
+});
+
+test("one folder of classes · stratified by the seed; the same seed the same pictures; other files are passed over", async () => {
+  const one = await openDataset({ dir: flat, valSplit: 0.3, seed: 1 });
+  assert.deepEqual([...one.val.labels], [0, 0, 0, 1, 1, 1, 2, 2, 2]);
+  assert.equal(one.train.length, 21);
+  const files = (dataset: Dataset, which: "train" | "val"): readonly string[] => {
+    const description = dataset[which].describe();
+    return description.kind === "files" ? description.files : [];
+  };
+  assert.equal(new Set([...files(one, "train"), ...files(one, "val")]).size, 30);
+  assert.deepEqual(files(await openDataset({ dir: flat, valSplit: 0.3, seed: 1 }), "val"), files(one, "val"));
+  assert.notDeepEqual(files(await openDataset({ dir: flat, valSplit: 0.3, seed: 2 }), "val"), files(one, "val"));
+  // A tenth by default, and at least one of each class.
+  assert.deepEqual([...(await openDataset({ dir: flat })).val.labels], [0, 1, 2]);
+});
+
+test("batches of a folder · same bits twice, decoded anew or from the cache, resumed as uninterrupted", async () => {
+  const options: Partial<LoadOptions> = { augment: "standard" };
+  const dataset = await openDataset({ dir: split });
+  const first = await collect(dataset, "train", options);
+  const description = dataset.train.describe();
+  assert.ok(description.kind === "files" && description.cache?.filled.every((flag) => flag === 1));
+  assert.deepEqual(await collect(dataset, "train", options), first);
+  const fresh = await openDataset({ dir: split });
+  assert.deepEqual(await collect(fresh, "train", { ...options, startBatch: 1 }), first.slice(1));
+});
+
+test("ImageNet augmentation · random parts, other ones in another epoch, the same ones again with the same seed", async () => {
+  const dataset = await openImageFolder(split, { imageSize: 72 });
+  const once = await collect(dataset, "train", { augment: "imagenet" });
+  assert.equal(once[0].images.length, 8 * 3 * 72 * 72);
+  assert.deepEqual(await collect(dataset, "train", { augment: "imagenet" }), once);
+  assert.notDeepEqual(await collect(dataset, "train", { augment: "imagenet", epoch: 1 }), once);
+});
+
+test("a folder's pictures do not decode · InputError naming the file, from the calling thread and from the loader's", async () => {
+  const dir = join(root, "undecodable");
+  await cp(split, dir, { recursive: true });
+  const bad = join(dir, "val", "dog", "00000.jpg");
+  await writeFile(bad, "this is no JPEG");
+  const dataset = await openDataset({ dir });
+  await refuses(collect(dataset, "val"), InputError, bad, "does not decode as a PNG, JPEG or WebP picture");
+  const cut = join(dir, "val", "cat", "00000.png");
+  const whole = await (await picture(0)).png().toBuffer();
+  await writeFile(cut, whole.subarray(0, whole.length >> 1));
+  await refuses(collect(await openDataset({ dir }), "val", { shuffle: false }), InputError, cut, "does not decode");
+});
+
+test("empty class, one class, no class, missing and unknown class in val, one picture to split · each one sentence", async () => {
+  const empty = join(root, "emptyClass");
+  await cp(flat, empty, { recursive: true });
+  await mkdir(join(empty, "bird"));
+  await refuses(
+    openDataset({ dir: empty }),
+    InputError,
+    join(empty, "bird"),
+    'class "bird" has no PNG, JPEG or WebP picture',
+  );
+
+  const single = join(root, "single");
+  await cp(join(flat, "cat"), join(single, "cat"), { recursive: true });
+  await refuses(openDataset({ dir: single }), InputError, single, "has one class folder, cat, expected at least two");
+
+  const none = join(root, "none");
+  await mkdir(join(none, "train"), { recursive: true });
+  await refuses(openDataset({ dir: none, kind: "folder" }), InputError, join(none, "train"), "has no class folder");
+
+  const missing = join(root, "missing");
+  await cp(split, missing, { recursive: true });
+  await rm(join(missing, "val", "dog"), { recursive: true });
+  await refuses(openDataset({ dir: missing }), InputError, join(missing, "val"), 'has no folder for the class "dog"');
+  await mkdir(join(missing, "val", "dog"));
+  await refuses(
+    openDataset({ dir: missing }),
+    InputError,
+    join(missing, "val", "dog"),
+    "has no PNG, JPEG or WebP picture",
+  );
+  await cp(join(flat, "cat"), join(missing, "val", "zebra"), { recursive: true });
+  await refuses(openDataset({ dir: missing }), InputError, join(missing, "val", "zebra"), 'have no class "zebra"');
+
+  const lone = join(root, "lone");
+  await cp(join(flat, "cat"), join(lone, "cat"), { recursive: true });
+  await mkdir(join(lone, "fox"));
+  await (await picture(1)).png().toFile(join(lone, "fox", "1.png"));
+  await refuses(openDataset({ dir: lone }), InputError, 'class "fox" has 1 training picture, expected at least 2');
+
+  await refuses(openDataset({ dir: flat, imageSize: 0 }), UsageError, "imageSize: got 0");
+  await refuses(openDataset({ dir: flat, valSplit: 5 }), UsageError, "valSplit: got 5, expected a fraction");
+});
+
+test("decodePicture · grey, palette, transparent, 16-bit and CMYK pictures come as 8-bit RGB of the right colour", async () => {
+  const format = { channels: 3, height: 8, width: 8 } as const;
+  const solid = (channels: 3 | 4): Sharp =>
+    sharp({ create: { width: 8, height: 8, channels, background: { r: 200, g: 100, b: 50, alpha: 0.5 } } });
+  const colour = (bytes: Uint8Array): number[] => [bytes[0], bytes[64], bytes[191]];
+  const near = (bytes: Uint8Array, expected: readonly number[], by: number): void => {
+    assert.equal(bytes.length, 192);
+    for (const [channel, value] of colour(bytes).entries())
+      assert.ok(Math.abs(value - expected[channel]) <= by, `${colour(bytes)} for ${expected}`);
+  };
+  const rgb = [200, 100, 50];
+  near(await decodePicture(await solid(3).png().toBuffer(), format), rgb, 0);
+  near(await decodePicture(await solid(3).png({ palette: true }).toBuffer(), format), rgb, 1);
+  near(await decodePicture(await solid(4).png().toBuffer(), format), rgb, 0);
+  near(await decodePicture(await solid(3).toColourspace("rgb16").png().toBuffer(), format), rgb, 1);
+  near(await decodePicture(await solid(3).jpeg({ quality: 100 }).toBuffer(), format), rgb, 3);
+  const grey = await solid(3).toColourspace("b-w").png().toBuffer();
+  const level = (await decodePicture(grey, { ...format, channels: 1 }))[0];
+  near(await decodePicture(grey, format), [level, level, level], 0);
+  assert.equal((await decodePicture(grey, { ...format, channels: 1 })).length, 64);
+});
+
+test("decodePicture · a camera's orientation is applied before cropping, with and without a crop", async () => {
+  // Left half black, right half white, marked as to be turned by 90° clockwise: upright, black is on top.
+  const sideways = await sharp({ create: { width: 40, height: 20, channels: 3, background: "black" } })
+    .composite([
+      {
+        input: await sharp({ create: { width: 20, height: 20, channels: 3, background: "white" } })
+          .png()
+          .toBuffer(),
+        left: 20,
+        top: 0,
+      },
+    ])
+    .withMetadata({ orientation: 6 })
+    .jpeg({ quality: 100 })
+    .toBuffer();
+  const whole = await decodePicture(sideways, { channels: 3, height: 16, width: 16 });
+  assert.ok(whole[0] < 20 && whole[15 * 16] > 235);
+  const seen: number[] = [];
+  const lower = await decodePicture(
+    sideways,
+    { channels: 3, height: 16, width: 16 },
+    {
+      crop: (width, height) => {
+        seen.push(width, height);
+        return { left: 0, top: 24, width: 16, height: 16 };
+      },
+    },
+  );
+  assert.deepEqual(seen, [20, 40]);
+  assert.ok(lower.every((value) => value > 235));
+});
+
+test("decodePicture · a larger picture keeps its centre; scaling up to a target that is no multiple works", async () => {
+  const target = { channels: 3, height: 30, width: 30 } as const;
+  const wide = await sharp({ create: { width: 300, height: 100, channels: 3, background: "black" } })
+    .composite([
+      {
+        input: await sharp({ create: { width: 100, height: 100, channels: 3, background: "white" } })
+          .png()
+          .toBuffer(),
+        left: 100,
+        top: 0,
+      },
+    ])
+    .png()
+    .toBuffer();
+  const bytes = await decodePicture(wide, target);
+  assert.ok(bytes[15 * 30 + 15] === 255 && bytes.filter((value) => value > 200).length > 0.9 * bytes.length);
+  for (const [width, height] of [
+    [1, 1],
+    [7, 31],
+    [33, 5],
+    [1000, 3],
+  ]) {
+    const odd = await sharp({ create: { width, height, channels: 3, background: "white" } })
+      .png()
+      .toBuffer();
+    for (const size of [13, 65, 224]) {
+      const decoded = await decodePicture(odd, { channels: 3, height: size, width: size });
+      assert.equal(decoded.length, 3 * size * size);
+      assert.ok(decoded.every((value) => value === 255));
+    }
+  }
+});
+
+test("decodePicture · formats other than PNG, JPEG and WebP are refused", async () => {
+  const gif = await sharp({ create: { width: 4, height: 4, channels: 3, background: "red" } })
+    .gif()
+    .toBuffer();
+  await refuses(
+    decodePicture(gif, { channels: 3, height: 4, width: 4 }, { name: "upload" }),
+    InputError,
+    "upload: does not decode as a PNG, JPEG or WebP picture (it is gif)",
+  );
+});
