@@ -92,7 +92,7 @@ export function decodeTraining(bytes: Uint8Array, source: string, model: Model):
         { file: source, path },
       );
     }
-    momentum.set(path, tensor);
+    momentum.set(path, { shape: tensor.shape, data: tensor.data });
   }
   if (momentum.size !== tensors.size) {
     throw new InputError(

@@ -116,10 +116,11 @@ export function decodeSafetensors(bytes: Uint8Array, source: string): Safetensor
     );
   }
   const tensors = new Map(
-    entries.map((entry) => [
-      entry.name,
-      readTensor(entry, bytes.slice(dataStart + entry.begin, dataStart + entry.end)),
-    ]),
+    entries.map((entry) => {
+      const begin = dataStart + entry.begin;
+      // Not bytes.slice(): a Buffer of Node gives a view there, at an address that need not be aligned.
+      return [entry.name, readTensor(entry, Uint8Array.from(bytes.subarray(begin, dataStart + entry.end)))];
+    }),
   );
   return { tensors, metadata: Object.fromEntries(metadata) };
 }

@@ -24,6 +24,9 @@ export interface TrainingOptions {
   readonly optimizer?: OptimizerSettings;
 }
 
+type ConvStep = Extract<Step, { kind: "conv" }>;
+type PooledConvStep = Extract<Step, { kind: "pooledConv" }>;
+
 interface Lowering {
   readonly graph: Graph;
   readonly plan: PlanBuilder;
@@ -31,6 +34,8 @@ interface Lowering {
   readonly backwardOf: ReadonlyMap<number, readonly GraphNode[]>;
   /** Channels of a gradient buffer that hold something already: what comes next is added. */
   readonly written: Map<BufferName, number>;
+  /** Forward tensors that were computed again: where the backward pass finds them. */
+  readonly recomputed: Map<TensorId, View>;
 }
 
 const idOf = (ids: readonly TensorId[], index: number): TensorId => {
@@ -55,6 +60,8 @@ function hostName({ graph }: Lowering, id: TensorId): string | undefined {
 
 /** The view of a forward tensor; its buffer is declared at first need. */
 function viewOf(lowering: Lowering, id: TensorId): View {
+  const again = lowering.recomputed.get(id);
+  if (again) return again;
   const view = lowering.places.view(id);
   const root = lowering.places.root(id);
   const { kind, shape } = tensorAt(lowering, root);
@@ -140,7 +147,7 @@ function convSize(lowering: Lowering, conv: GraphNode): { size: WindowSize; macs
 }
 
 /** Geometry of a transition after the exchange: its 1×1 convolution works on the pooled maps. */
-function pooledConvSizes(lowering: Lowering, step: Extract<Step, { kind: "pooledConv" }>) {
+function pooledConvSizes(lowering: Lowering, step: PooledConvStep) {
   const x = idOf(step.composite.normalize.inputs, 0);
   const pool = poolSize(lowering, step.pool, x);
   const [, channels = 0] = tensorAt(lowering, x).shape;
@@ -150,7 +157,7 @@ function pooledConvSizes(lowering: Lowering, step: Extract<Step, { kind: "pooled
   return { x, pool, size, channels, macs: batch * height * width * outputs * channels };
 }
 
-function pooledView(lowering: Lowering, step: Extract<Step, { kind: "pooledConv" }>, gradient: boolean): View {
+function pooledView(lowering: Lowering, step: PooledConvStep, gradient: boolean): View {
   const { pool, channels } = pooledConvSizes(lowering, step);
   const name = `${step.pool.path}:pooled`;
   const shape = [pool.batch, channels, pool.outHeight, pool.outWidth];
@@ -160,7 +167,7 @@ function pooledView(lowering: Lowering, step: Extract<Step, { kind: "pooledConv"
 const compositeIds = (composite: CompositeNodes | undefined): number[] => (composite ? [composite.normalize.id, composite.relu.id] : []);
 
 /** `again`: writes the convolution's output once more into a buffer of its own, for the backward pass. */
-function lowerConv(lowering: Lowering, step: Extract<Step, { kind: "conv" }>, again?: View): void {
+function lowerConv(lowering: Lowering, step: ConvStep, again?: View): void {
   const { conv, dropout, composite } = step;
   const { size, macs } = convSize(lowering, conv);
   const y = again ?? viewOf(lowering, idOf((dropout ?? conv).outputs, 0));
@@ -272,12 +279,21 @@ function lowerForward(lowering: Lowering, step: Step): void {
   }
 }
 
-/** Backward nodes of these forward nodes, of the ops that a call stands for. */
+/**
+ * Backward nodes of these forward nodes: of the given ops, or all but the `add` that completes the gradient of a node's output. That
+ * one belongs to the statistics of the output, whose gradient is the last to be added.
+ */
 function backwardIds({ backwardOf }: Lowering, nodes: readonly (GraphNode | undefined)[], ops?: readonly string[]): number[] {
-  return nodes.flatMap((node) => (node ? (backwardOf.get(node.id) ?? []) : [])).filter(({ op }) => !ops || ops.includes(op)).map(({ id }) => id);
+  const wanted = ({ op }: GraphNode): boolean => (ops ? ops.includes(op) : op !== "add");
+  return nodes.flatMap((node) => (node ? (backwardOf.get(node.id) ?? []) : [])).filter(wanted).map(({ id }) => id);
 }
 
-function lowerBackward(lowering: Lowering, step: Step, recompute: RecomputePolicy, statisticsCount: (node: GraphNode) => number): void {
+/** The forward node that computes a tensor. */
+function producerOf({ graph }: Lowering, tensor: TensorId): GraphNode | undefined {
+  return graph.nodes.find((node) => node.pass === "forward" && node.outputs.includes(tensor));
+}
+
+function lowerBackward(lowering: Lowering, step: Step): void {
   const { plan } = lowering;
   switch (step.kind) {
     case "loss":
@@ -309,8 +325,7 @@ function lowerBackward(lowering: Lowering, step: Step, recompute: RecomputePolic
         dVariance: gradientView(lowering, idOf(step.node.outputs, 1)),
         batch: shape[0] ?? 0,
         plane: planeOf(shape),
-      }, { path: step.node.path, computes: backwardIds(lowering, [step.node]) });
-      if (statisticsCount(step.node) === 0) throw new RangeError(`${step.node.path}: statistics without a consumer have no gradient`);
+      }, { path: step.node.path, computes: [...backwardIds(lowering, [step.node], ["channelStatisticsGrad", "add"]), ...backwardIds(lowering, [producerOf(lowering, x)], ["add"])] });
       return;
     }
     case "pool": {
@@ -363,11 +378,11 @@ function lowerBackward(lowering: Lowering, step: Step, recompute: RecomputePolic
       return;
     }
     case "conv":
-      lowerConvBackward(lowering, step, recompute);
+      lowerConvBackward(lowering, step);
   }
 }
 
-function lowerConvBackward(lowering: Lowering, step: Extract<Step, { kind: "conv" }>, recompute: RecomputePolicy): void {
+function lowerConvBackward(lowering: Lowering, step: ConvStep): void {
   const { plan } = lowering;
   const { conv, dropout, composite } = step;
   const { size, macs } = convSize(lowering, conv);
@@ -397,7 +412,6 @@ function lowerConvBackward(lowering: Lowering, step: Extract<Step, { kind: "conv
     computes: [...backwardIds(lowering, [conv], ["conv2dGradInput"]), ...backwardIds(lowering, [composite?.relu, composite?.normalize])],
     macs,
   });
-  void recompute;
 }
 
 function begin(graph: Graph) {
@@ -406,7 +420,89 @@ function begin(graph: Graph) {
   for (const node of graph.nodes) {
     if (node.pass === "backward" && node.of !== undefined) backwardOf.set(node.of, [...(backwardOf.get(node.of) ?? []), node]);
   }
-  const lowering: Lowering = { graph, plan: new PlanBuilder(), places: placeTensors(graph, found.concats), backwardOf, written: new Map() };
-  lowering.plan.addressed.push(...found.concats.map(({ id }) => id), ...backwardIds(lowering, found.concats));
+  const places = placeTensors(graph, found.concats);
+  const lowering: Lowering = { graph, plan: new PlanBuilder(), places, backwardOf, written: new Map(), recomputed: new Map() };
+  lowering.plan.addressed.push(...found.concats.map(({ id }) => id), ...found.concats.flatMap(({ id }) => (backwardOf.get(id) ?? []).map((node) => node.id)));
   return { ...found, lowering };
+}
+
+const outputOf = ({ conv, dropout }: ConvStep): TensorId => idOf((dropout ?? conv).outputs, 0);
+
+/** The 1×1 convolutions whose output only the same dense layer reads: by tensor, so that their consumer finds them. */
+function findBottlenecks({ places }: Lowering, steps: readonly Step[]): ReadonlyMap<TensorId, ConvStep> {
+  const own = (tensor: TensorId): boolean => places.root(tensor) === tensor;
+  const found = steps.filter((step) => step.kind === "conv").filter((step) => step.composite && own(outputOf(step)));
+  return new Map(found.map((step) => [outputOf(step), step]));
+}
+
+/** Computes a bottleneck's output again, just before the backward pass needs it. */
+function recomputeBottleneck(lowering: Lowering, step: ConvStep): void {
+  const tensor = outputOf(step);
+  const { name, shape } = tensorAt(lowering, tensor);
+  const view = { buffer: lowering.plan.buffer(`again(${name})`, shape, "arena"), offset: 0, channels: shape[1] ?? 0 };
+  lowerConv(lowering, step, view);
+  lowering.recomputed.set(tensor, view);
+}
+
+function lowerRunning(lowering: Lowering, nodes: readonly GraphNode[]): void {
+  const byCount = Map.groupBy(nodes, ({ attrs }) => `${attrs.momentum} ${attrs.count}`);
+  for (const group of byCount.values()) {
+    const entries = group.map(({ inputs }) => ({
+      mean: viewOf(lowering, idOf(inputs, 0)),
+      variance: viewOf(lowering, idOf(inputs, 1)),
+      runningMean: parameterName(lowering, idOf(inputs, 2)),
+      runningVariance: parameterName(lowering, idOf(inputs, 3)),
+    }));
+    const { momentum, count } = group[0]?.attrs ?? {};
+    lowering.plan.call("updateRunningStatistics", { entries, momentum: Number(momentum), count: Number(count) }, {
+      path: "features",
+      computes: group.map(({ id }) => id),
+    });
+  }
+}
+
+/**
+ * Training graph → plan of one step: forward, running statistics, backward, and the weight update if an optimizer is given.
+ * The host writes `images` and `labels`; afterwards `logits`, `sampleLoss` [N] and `sampleRank` [N] can be read, and gradients as `d(<path>)`.
+ */
+export function planTraining(graph: Graph, { recompute, optimizer }: TrainingOptions): Plan {
+  const { lowering, steps, running } = begin(graph);
+  lowering.plan.declarePersistent(graph, optimizer ? ["gradient", "momentum"] : ["gradient"]);
+  for (const step of steps) lowerForward(lowering, step);
+  lowerRunning(lowering, running);
+  const bottlenecks = recompute === "bottleneck" ? findBottlenecks(lowering, steps) : new Map<TensorId, ConvStep>();
+  for (const step of steps.toReversed()) {
+    const source = step.kind === "conv" ? step.composite?.normalize.inputs[0] : undefined;
+    const bottleneck = source === undefined ? undefined : bottlenecks.get(source);
+    if (bottleneck) recomputeBottleneck(lowering, bottleneck);
+    lowerBackward(lowering, step);
+  }
+  if (optimizer) {
+    lowering.plan.call("sgd", { ...optimizer, gradientScale: 1, source: "gradient" }, { path: "optimizer", computes: [] });
+  }
+  return lowering.plan.finish();
+}
+
+/** Inference graph → plan. The host writes `images` (and `labels` where the graph has a loss) and reads `logits` (`sampleLoss`, `sampleRank`). */
+export function planInference(graph: Graph): Plan {
+  const { lowering, steps } = begin(graph);
+  lowering.plan.declarePersistent(graph, []);
+  for (const step of steps) lowerForward(lowering, step);
+  return lowering.plan.finish();
+}
+
+/** Gradient accumulation: adds the gradients of a micro-batch to the sums ("add"), or begins new sums ("set"). */
+export function planAccumulation(graph: Graph, mode: "set" | "add"): Plan {
+  const plan = new PlanBuilder();
+  plan.declarePersistent(graph, ["gradient", "gradientSum"]);
+  plan.call("accumulateGradients", { mode }, { path: "optimizer", computes: [] });
+  return plan.finish();
+}
+
+/** The weight update from the sums of `microBatches` gradients, of which it takes the mean. */
+export function planUpdate(graph: Graph, optimizer: OptimizerSettings, microBatches: number): Plan {
+  const plan = new PlanBuilder();
+  plan.declarePersistent(graph, ["gradientSum", "momentum"]);
+  plan.call("sgd", { ...optimizer, gradientScale: 1 / microBatches, source: "gradientSum" }, { path: "optimizer", computes: [] });
+  return plan.finish();
 }

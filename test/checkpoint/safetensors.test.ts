@@ -49,11 +49,11 @@ test("safetensors · written files obey the format: header length a multiple of 
   assert.equal(bytes.length, 8 + headerLength + end);
 });
 
-test("safetensors · every dtype returns bit by bit, from a buffer at an odd address too", () => {
+test("safetensors · every dtype returns bit by bit, from an odd address and from a Buffer of Node too", () => {
   const bytes = encodeSafetensors(small, { note: 'ünïcode "quoted"' });
   const shifted = new Uint8Array(bytes.length + 3).subarray(3);
   shifted.set(bytes);
-  for (const source of [bytes, shifted]) {
+  for (const source of [bytes, shifted, Buffer.from(bytes), Buffer.from(shifted)]) {
     const { tensors, metadata } = decodeSafetensors(source, "x");
     assert.deepEqual(metadata, { note: 'ünïcode "quoted"' });
     assert.deepEqual(new Map([...tensors].sort()), new Map([...small].sort()));

@@ -66,7 +66,9 @@ test("stateDict · keys of 2017's files (norm.1 for norm1) load, without counter
 
 test("stateDict · F64 weights are rounded to F32", () => {
   const value = 1 + 2 ** -40;
-  const tensors = changed((t) => t.set("classifier.bias", { dtype: "F64", shape: [10], data: new Float64Array(10).fill(value) }));
+  const tensors = changed((t) =>
+    t.set("classifier.bias", { dtype: "F64", shape: [10], data: new Float64Array(10).fill(value) }),
+  );
   assert.equal(loadStateDict(spec, tensors, "x").state.get("classifier.bias")?.data[9], 1);
 });
 
@@ -112,11 +114,18 @@ test("stateDict · refused: integer weights, a number that is not finite, a tens
     /classifier\.bias has dtype I32, expected F32 or F64/,
   );
   refused(
-    changed((t) => t.set("classifier.bias", { dtype: "F32", shape: [10], data: new Float32Array(10).fill(Number.NaN, 4) })),
+    changed((t) =>
+      t.set("classifier.bias", { dtype: "F32", shape: [10], data: new Float32Array(10).fill(Number.NaN, 4) }),
+    ),
     /classifier\.bias holds NaN at position 4/,
   );
   refused(
-    changed((t) => t.set("features.denseblock1.denselayer1.norm.1.bias", t.get("features.denseblock1.denselayer1.norm1.bias") as Tensor)),
+    changed((t) =>
+      t.set(
+        "features.denseblock1.denselayer1.norm.1.bias",
+        t.get("features.denseblock1.denselayer1.norm1.bias") as Tensor,
+      ),
+    ),
     /twice/,
   );
 });

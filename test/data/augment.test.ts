@@ -116,6 +116,29 @@ test("placements · a function of (seed, epoch, picture); each of the 9 × 9 × 
   }
 });
 
+test("placements · neighbouring pictures, epochs and seeds are not tied to one another", () => {
+  // What a picture does in one epoch says nothing about what a related (seed, epoch, picture) does.
+  const related: readonly [string, (e: number, i: number) => ReturnType<typeof drawPlacement>][] = [
+    ["picture and epoch exchanged", (e, i) => drawPlacement(7, i, e)],
+    ["lowest bit of both flipped", (e, i) => drawPlacement(7, e ^ 1, i ^ 1)],
+    ["picture and seed flipped", (e, i) => drawPlacement(6, e, i ^ 1)],
+    ["seed and epoch flipped", (e, i) => drawPlacement(6, e ^ 1, i)],
+  ];
+  for (const [name, other] of related) {
+    let same = 0;
+    let total = 0;
+    for (let e = 0; e < 60; e++) {
+      for (let i = 100; i < 200; i++, total++) {
+        const a = drawPlacement(7, e, i);
+        const b = other(e, i);
+        if (a.mirror === b.mirror && a.top === b.top && a.left === b.left) same++;
+      }
+    }
+    // Binomial(6000, 1/162): mean 37, deviation 6.1; 6 deviations.
+    assert.ok(Math.abs(same - total / 162) < 6 * 6.1, `${name}: ${same} of ${total} alike`);
+  }
+});
+
 test("permutation · holds every number once, the same for the same seed and epoch, another for another", () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 300 }), u32, u32, (length, seed, epoch) => {

@@ -11,6 +11,7 @@ function planOf(buffers: Map<string, PlanBuffer>, calls: readonly Pick<KernelCal
   return {
     buffers,
     calls: calls.map((call) => ({ ...call, ...rest }) as KernelCall),
+    addressed: [],
     arenaBytes: 0,
     persistentBytes: 0,
     peakBytes: 0,

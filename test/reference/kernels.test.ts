@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { referenceKernels } from "../../src/backends/reference/kernels.ts";
 import type { ReferenceMemory } from "../../src/backends/reference/memory.ts";
-import type { Composite, CompositeGrad, PoolSize, WindowSize } from "../../src/plan/plan.ts";
+import type { Composite, CompositeBackward, CompositeGrad, PoolSize, WindowSize } from "../../src/plan/plan.ts";
 import { assertGradient, dot, draw } from "../ops/differences.ts";
 import { type BufferCase, drawnMemory, view } from "./buffers.ts";
 
@@ -45,6 +45,7 @@ const grad: CompositeGrad = {
   dVariance: view("dVariance", XC, 1),
   write: "accumulate",
 };
+const backward: CompositeBackward = { x, normalize: composite, grad };
 const compositeBuffers: Readonly<Record<string, BufferCase>> = {
   x: { shape: xShape },
   dx: { shape: xShape },
@@ -133,7 +134,7 @@ describe("kernels against central differences, on views, accumulating", () => {
         );
         const dy = view("dy", YC, 2);
         const load = fused ? { composite } : {};
-        const back = fused ? { composite: { x, normalize: composite, grad } } : {};
+        const back = fused ? { composite: backward } : {};
         const loss = checkComposite(
           memory,
           yShape,
@@ -151,33 +152,37 @@ describe("kernels against central differences, on views, accumulating", () => {
     }
   }
 
-  test("avgPool 2×2 · avgPoolGrad", () => {
-    const size: PoolSize = {
-      batch: 2,
-      height: 5,
-      width: 4,
-      outHeight: 2,
-      outWidth: 2,
-      windowHeight: 2,
-      windowWidth: 2,
-    };
-    const yShape = [2, 5, 2, 2];
-    const memory = withPositiveVariance(
-      drawnMemory({ ...compositeBuffers, y: { shape: yShape }, dy: { shape: yShape } }),
-    );
-    const to = view("y", XC, 1);
-    checkComposite(
-      memory,
-      yShape,
-      to,
-      () => kernels.avgPool({ x, composite, y: to, size }, memory, {}),
-      () => {
-        const views = { dy: view("dy", XC, 1), x, dx: view("dx", XC, 1) };
-        kernels.avgPoolGrad({ ...views, composite, grad, write: "accumulate", size }, memory, {});
-      },
-      true,
-    );
-  });
+  for (const fused of [true, false]) {
+    test(`avgPool 2×2${fused ? " after normalize and ReLU" : ""} · avgPoolGrad`, () => {
+      const load = fused ? { composite } : {};
+      const back = fused ? { composite: backward } : {};
+      const size: PoolSize = {
+        batch: 2,
+        height: 5,
+        width: 4,
+        outHeight: 2,
+        outWidth: 2,
+        windowHeight: 2,
+        windowWidth: 2,
+      };
+      const yShape = [2, 5, 2, 2];
+      const memory = withPositiveVariance(
+        drawnMemory({ ...compositeBuffers, y: { shape: yShape }, dy: { shape: yShape } }),
+      );
+      const to = view("y", XC, 1);
+      checkComposite(
+        memory,
+        yShape,
+        to,
+        () => kernels.avgPool({ x, ...load, y: to, size }, memory, {}),
+        () => {
+          const views = { dy: view("dy", XC, 1), dx: view("dx", XC, 1) };
+          kernels.avgPoolGrad({ ...views, ...back, write: "accumulate", size }, memory, {});
+        },
+        fused,
+      );
+    });
+  }
 
   test("maxPool 3×3 stride 2 · maxPoolGrad", () => {
     const size: WindowSize = {
@@ -201,8 +206,8 @@ describe("kernels against central differences, on views, accumulating", () => {
       to,
       () => kernels.maxPool({ x, composite, y: to, size }, memory, {}),
       () => {
-        const views = { dy: view("dy", XC, 1), x, dx: view("dx", XC, 1) };
-        kernels.maxPoolGrad({ ...views, composite, grad, write: "accumulate", size }, memory, {});
+        const views = { dy: view("dy", XC, 1), dx: view("dx", XC, 1) };
+        kernels.maxPoolGrad({ ...views, composite: backward, write: "accumulate", size }, memory, {});
       },
       true,
     );

@@ -14,7 +14,7 @@ import { updateRunning } from "../../ops/updateRunning.ts";
 import type {
   BufferName,
   Composite,
-  CompositeGrad,
+  CompositeBackward,
   KernelName,
   KernelTable,
   PoolSize,
@@ -71,20 +71,25 @@ function composed(memory: ReferenceMemory, x: Dense, composite: Composite | unde
   return composite ? apply(memory, relu, [normalized(memory, x, composite)], {})[0] : x;
 }
 
-/** From the gradient of composite(x) to that of x, which is written to dx; the other four go to `grad`. */
-function backThroughComposite(
+/**
+ * From the gradient of composite(x) to that of x, which is written to dx; the other four go to `grad`. Without a composite the gradient is
+ * that of the operand as it was loaded.
+ */
+function writeBack(
   memory: ReferenceMemory,
-  x: Dense,
-  composite: Composite,
-  grad: CompositeGrad,
-  dActivated: Dense,
+  dLoaded: Dense,
+  composite: CompositeBackward | undefined,
+  size: WindowSize | PoolSize,
   dx: View,
   write: Write,
 ): void {
-  const dNormalized = apply(memory, reluGrad, [normalized(memory, x, composite), dActivated], {})[0];
-  const statistics = [channelsAt(memory, composite.mean), channelsAt(memory, composite.variance)];
-  const operands = [x, ...statistics, memory.tensor(composite.gamma), dNormalized];
-  const [dInput, dMean, dVariance, dGamma, dBeta] = apply(memory, normalizeGrad, operands, { eps: composite.eps });
+  if (!composite) return scatter(memory, dx, dLoaded, write);
+  const { normalize: forward, grad } = composite;
+  const x = inputMaps(memory, composite.x, size);
+  const dNormalized = apply(memory, reluGrad, [normalized(memory, x, forward), dLoaded], {})[0];
+  const statistics = [channelsAt(memory, forward.mean), channelsAt(memory, forward.variance)];
+  const operands = [x, ...statistics, memory.tensor(forward.gamma), dNormalized];
+  const [dInput, dMean, dVariance, dGamma, dBeta] = apply(memory, normalizeGrad, operands, { eps: forward.eps });
   scatter(memory, dx, dInput, write);
   scatter(memory, grad.dMean, dMean, grad.write);
   scatter(memory, grad.dVariance, dVariance, grad.write);
@@ -167,27 +172,25 @@ export const referenceKernels: ReferenceKernels = {
     overwriteBuffer(memory, dBias, dB);
   },
 
-  avgPoolGrad({ dy, x, composite, grad, dx, write, size }, memory) {
+  avgPoolGrad({ dy, dx, write, composite, size }, memory) {
     const { height, width, windowHeight, windowWidth } = size;
     const attrs = { window: [windowHeight, windowWidth], height, width };
-    const dActivated = apply(memory, avgPool2dGrad, [outputMaps(memory, dy, size)], attrs)[0];
-    backThroughComposite(memory, inputMaps(memory, x, size), composite, grad, dActivated, dx, write);
+    const dPooled = apply(memory, avgPool2dGrad, [outputMaps(memory, dy, size)], attrs)[0];
+    writeBack(memory, dPooled, composite, size, dx, write);
   },
 
-  maxPoolGrad({ dy, x, composite, grad, dx, write, size }, memory) {
-    const input = inputMaps(memory, x, size);
-    const operands = [composed(memory, input, composite), outputMaps(memory, dy, size)];
-    const dActivated = apply(memory, maxPool2dGrad, operands, { ...windowAttrs(size), kernel: size.kernel })[0];
-    backThroughComposite(memory, input, composite, grad, dActivated, dx, write);
+  maxPoolGrad({ dy, dx, write, composite, size }, memory) {
+    const activated = composed(memory, inputMaps(memory, composite.x, size), composite.normalize);
+    const operands = [activated, outputMaps(memory, dy, size)];
+    const dPooled = apply(memory, maxPool2dGrad, operands, { ...windowAttrs(size), kernel: size.kernel })[0];
+    writeBack(memory, dPooled, composite, size, dx, write);
   },
 
   convGradInput({ dy, weight, dx, write, composite, size }, memory) {
     const { height, width } = size;
     const operands = [outputMaps(memory, dy, size), memory.tensor(weight)];
     const dInput = apply(memory, conv2dGradInput, operands, { ...windowAttrs(size), height, width })[0];
-    if (!composite) return scatter(memory, dx, dInput, write);
-    const { x, normalize: forward, grad } = composite;
-    backThroughComposite(memory, inputMaps(memory, x, size), forward, grad, dInput, dx, write);
+    writeBack(memory, dInput, composite, size, dx, write);
   },
 
   convGradWeight({ x, composite, dy, dWeight, size }, memory) {

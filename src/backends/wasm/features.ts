@@ -16,7 +16,7 @@ export interface ChosenTarget {
   readonly notes: readonly string[];
 }
 
-const memoryPages = 16;
+const memoryPages = 32;
 
 interface Probe {
   readonly call: (index: number, ...operands: number[]) => void;
@@ -128,7 +128,7 @@ function setEngineFlags(): string | undefined {
   if (process.arch !== "x64") return `256-bit code is written on x64 only, this is ${process.arch}`;
   if (Number.parseInt(process.versions.node, 10) < 24) return `256-bit code needs Node 24 or later, this is ${process.versions.node}`;
   const v8 = process.getBuiltinModule("node:v8");
-  for (const flag of ["--experimental-wasm-revectorize", "--no-wasm-inlining", "--no-liftoff"]) v8.setFlagsFromString(flag);
+  for (const flag of ["--experimental-wasm-revectorize", "--no-wasm-dynamic-tiering"]) v8.setFlagsFromString(flag);
   return undefined;
 }
 

@@ -1,0 +1,166 @@
+// cli: `densenet doctor` — whether this machine can do what the package needs, and what it found.
+import type { Command } from "commander";
+import { formatBytes } from "../analyze/format.ts";
+import type { Backend } from "../backends/backend.ts";
+import { createReferenceBackend } from "../backends/reference/backend.ts";
+import { DenseNetError, DeviceError, VerificationError } from "../errors.ts";
+import { buildGraph } from "../graph/build.ts";
+import { differentiate } from "../graph/differentiate.ts";
+import { planTraining } from "../plan/lower.ts";
+import { defineSpec } from "../spec/define.ts";
+import { createDenseNet } from "../train/model.ts";
+import { openBackend } from "./device.ts";
+import { featureName, readEnvironment } from "./environment.ts";
+import { examples, jsonOption, threadsOption } from "./flags.ts";
+import { printJson, printLine, say, table, toned } from "./output.ts";
+
+interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+const OLDEST_NODE = 22;
+/** f32 results of a net this small differ by rounding alone, some hundred times 2⁻²⁴; a wrong kernel is off by far more. */
+const TOLERANCE = 1e-3;
+
+export function addDoctor(program: Command): void {
+  program
+    .command("doctor")
+    .summary("check this machine and what the backend found on it")
+    .description(
+      "Checks Node, the WebAssembly backend and picture decoding, and trains a tiny network one step on the backend and on the reference to compare them.",
+    )
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .addHelpText("after", examples("densenet doctor", "densenet doctor --threads 1 --json"))
+    .action(doctor);
+}
+
+async function doctor(options: { readonly threads?: number; readonly json?: boolean }): Promise<void> {
+  const environment = readEnvironment();
+  const checks: Check[] = [nodeCheck(environment.node)];
+  let failure: DenseNetError | undefined;
+  let backend: Backend | undefined;
+  try {
+    backend = await openBackend({ device: "wasm", threads: options.threads ?? null });
+    const { info } = backend;
+    checks.push({
+      name: "wasm backend",
+      ok: true,
+      detail: `${info.threads} ${info.threads === 1 ? "thread" : "threads"}, ${foundFeatures(info.features)}`,
+    });
+    const difference = await compareWithReference(backend);
+    const ok = difference <= TOLERANCE;
+    const detail = `gradients and loss of a training step differ from the reference by at most ${difference.toExponential(1)} of the largest`;
+    checks.push({ name: "self-check", ok, detail });
+    if (!ok) failure = new VerificationError(`self-check: ${detail}, expected at most ${TOLERANCE}`, { difference });
+  } catch (error) {
+    if (!(error instanceof DenseNetError)) throw error;
+    failure = error;
+    checks.push({ name: "wasm backend", ok: false, detail: error.message });
+  }
+  const pictures = await pictureCheck();
+  checks.push(pictures);
+  if (!pictures.ok) failure ??= new DeviceError(`picture decoding: ${pictures.detail}`);
+  if (checks[0]?.ok === false) failure ??= new DeviceError(`node: ${checks[0].detail}`);
+  if (options.json) {
+    printJson({
+      ok: failure === undefined,
+      environment,
+      backend: backend?.info,
+      checks,
+      ...(failure === undefined
+        ? {}
+        : { error: { kind: failure.name, message: failure.message, details: failure.details } }),
+    });
+  } else {
+    const { cpu, cores, memoryBytes, platform } = environment;
+    printLine(
+      table([
+        ["processor", cpu],
+        ["cores", String(cores)],
+        ["memory", formatBytes(memoryBytes)],
+        ["system", platform],
+      ]),
+    );
+    printLine("");
+    for (const check of checks) {
+      const mark = check.ok ? toned("green", "ok  ", process.stdout) : toned("red", "FAIL", process.stdout);
+      printLine(`${mark}  ${check.name}: ${check.detail}`);
+    }
+    for (const note of backend?.info.notes ?? []) printLine(`note  ${note}`);
+  }
+  await backend?.dispose();
+  if (failure !== undefined) {
+    if (!options.json) say(`${toned("red", "densenet:")} ${failure.message}`);
+    process.exitCode = failure.exitCode;
+  }
+}
+
+function nodeCheck(version: string): Check {
+  const ok = Number.parseInt(version, 10) >= OLDEST_NODE;
+  return { name: "node", ok, detail: ok ? version : `found ${version}, expected ${OLDEST_NODE} or later` };
+}
+
+async function pictureCheck(): Promise<Check> {
+  try {
+    const { default: sharp } = await import("sharp");
+    return {
+      name: "picture decoding",
+      ok: true,
+      detail: `sharp ${sharp.versions.sharp ?? ""} (libvips ${sharp.versions.vips})`,
+    };
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    return { name: "picture decoding", ok: false, detail: `the package sharp does not load (${why})` };
+  }
+}
+
+function foundFeatures(features: Readonly<Record<string, boolean>>): string {
+  return Object.entries(features)
+    .map(([name, present]) => `${present ? "" : "no "}${featureName(name)}`)
+    .join(", ");
+}
+
+/** One training step of a small DenseNet-BC from the same values on both. The largest difference of a gradient or the loss, relative to the largest value of its tensor. */
+async function compareWithReference(backend: Backend): Promise<number> {
+  const spec = defineSpec({ growthRate: 5, blockConfig: [2, 3], numClasses: 7 });
+  const size = { batch: 3, height: 10, width: 9 };
+  const graph = differentiate(buildGraph(spec, { ...size, mode: "training" }));
+  const plans = { step: planTraining(graph, { recompute: "none" }) };
+  const { state } = createDenseNet(spec, { seed: 1 });
+  const images = Float32Array.from({ length: size.batch * spec.inChannels * size.height * size.width }, (_, index) =>
+    Math.sin(index * 12.9898),
+  );
+  const name = (id: number): string => graph.tensors[id]?.name ?? "";
+  const measured = [graph.loss, ...graph.gradients.values()].filter((id) => id !== undefined).map(name);
+  const results = [];
+  for (const candidate of [backend, createReferenceBackend({ precision: "f32" })]) {
+    const executable = await candidate.compile(plans);
+    for (const [path, { data }] of state) await executable.write(path, data);
+    await executable.write(name(graph.images), images, "step");
+    await executable.write(name(graph.labels ?? -1), Int32Array.of(4, 0, 6), "step");
+    await executable.run("step", { seed: 1, step: 1 });
+    const outputs = [];
+    for (const buffer of measured.filter((candidate) => plans.step.buffers.has(candidate))) {
+      outputs.push(await executable.read(buffer, "step"));
+    }
+    results.push(outputs);
+    await executable.dispose();
+  }
+  const [found = [], expected = []] = results;
+  return Math.max(...expected.map((values, index) => relativeDifference(found[index] ?? [], values)));
+}
+
+function relativeDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let largest = 0;
+  let difference = 0;
+  for (let index = 0; index < expected.length; index++) {
+    largest = Math.max(largest, Math.abs(expected[index] ?? 0));
+    const apart = Math.abs((found[index] ?? Number.NaN) - (expected[index] ?? 0));
+    // NaN is the worst difference, not the least.
+    difference = Number.isNaN(apart) ? Number.POSITIVE_INFINITY : Math.max(difference, apart);
+  }
+  return difference / (largest || 1);
+}

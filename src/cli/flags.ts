@@ -1,0 +1,55 @@
+// cli: flags that several verbs share, and how their texts become values.
+import { Option } from "commander";
+import { UsageError } from "../errors.ts";
+
+/** Parser of a flag's number; ranges are the business of who uses it. */
+export function numberFlag(flag: string): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (!Number.isFinite(value)) {
+      throw new UsageError(`${flag}: got "${text}", expected a number`, { flag, value: text });
+    }
+    return value;
+  };
+}
+
+/** Parser of a flag's whole number of at least `least`. */
+export function wholeFlag(flag: string, least: number): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (!Number.isInteger(value) || value < least) {
+      throw new UsageError(`${flag}: got "${text}", expected a whole number of at least ${least}`, {
+        flag,
+        value: text,
+      });
+    }
+    return value;
+  };
+}
+
+/** Parser of numbers with commas between. */
+export function listFlag(flag: string): (text: string) => number[] {
+  return (text) => text.split(",").map(numberFlag(flag));
+}
+
+export const jsonOption = (): Option => new Option("--json", "data as JSON on stdout, errors too");
+export const dataDirOption = (): Option =>
+  new Option("--data-dir <dir>", "CIFAR-10/100 binary folder or .tar.gz, or a folder of pictures per class").default(
+    undefined,
+    "the CIFAR-10 subset that comes with the package",
+  );
+export const threadsOption = (): Option =>
+  new Option("--threads <n>", "compute threads")
+    .argParser(wholeFlag("--threads", 1))
+    .default(undefined, "one per processor");
+export const deviceOption = (): Option =>
+  new Option("--device <name>", "wasm, or reference: slow and obviously right").choices(["wasm", "reference"]);
+
+export const EXIT_CODES = `Exit codes:
+  0 ok   1 bug   2 usage   3 bad input   4 diverged   5 out of memory or disk
+  6 device   7 verification failed   130 or 143 stopped by SIGINT or SIGTERM`;
+
+/** The text under a verb's help. */
+export function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}\n\n${EXIT_CODES}`;
+}

@@ -1,0 +1,165 @@
+// cli: `densenet inspect` — what a network is and costs, before anything runs.
+import { stat } from "node:fs/promises";
+import type { Command } from "commander";
+import { formatBytes, formatCount, formatInteger } from "../analyze/format.ts";
+import { type Summary, summarize } from "../analyze/summary.ts";
+import { loadCheckpoint } from "../checkpoint/store.node.ts";
+import { UsageError } from "../errors.ts";
+import { buildGraph } from "../graph/build.ts";
+import { differentiate } from "../graph/differentiate.ts";
+import { planInference, planTraining, type RecomputePolicy, recomputePolicies } from "../plan/lower.ts";
+import type { Plan } from "../plan/plan.ts";
+import { printPlan } from "../plan/print.ts";
+import type { DenseNetSpec } from "../spec/spec.ts";
+import { canonicalName, namedSpec, variantNames } from "../spec/variants.ts";
+import { examples, jsonOption, numberFlag, wholeFlag } from "./flags.ts";
+import { printJson, printLine, table } from "./output.ts";
+
+interface InspectOptions {
+  readonly batchSize: number;
+  readonly inputSize?: number;
+  readonly numClasses?: number;
+  readonly dropRate?: number;
+  readonly recompute: RecomputePolicy;
+  readonly inference?: boolean;
+  readonly plan?: boolean;
+  readonly layers?: boolean;
+  readonly json?: boolean;
+}
+
+interface Subject {
+  readonly name: string;
+  readonly spec: DenseNetSpec;
+  /** Square side in pixels. */
+  readonly height: number;
+  readonly width: number;
+  /** Set for checkpoints. */
+  readonly dataset?: string;
+}
+
+export function addInspect(program: Command): void {
+  program
+    .command("inspect")
+    .summary("parameters, multiply-adds, connections and memory of a network")
+    .description(
+      "Shows parameters, multiply-adds, connections, layers and activation memory of a named network or a checkpoint.",
+    )
+    .argument("<name|checkpoint>", "a network's name, or a run folder, checkpoint folder or .safetensors file")
+    .option("--batch-size <n>", "pictures per step, for the memory", wholeFlag("--batch-size", 1), 64)
+    .option(
+      "--input-size <pixels>",
+      "side of the pictures (default: 32, or 224 with the ImageNet stem, or the checkpoint's)",
+      wholeFlag("--input-size", 1),
+    )
+    .option("--num-classes <n>", "classes of a named network", wholeFlag("--num-classes", 1))
+    .option("--drop-rate <p>", "dropout of a named network", numberFlag("--drop-rate"))
+    .addOption(
+      program
+        .createOption("--recompute <policy>", "what the backward pass computes again")
+        .choices(recomputePolicies)
+        .default("none"),
+    )
+    .option("--inference", "plan inference instead of a training step")
+    .option("--plan", "print every kernel call and buffer of the plan")
+    .option("--layers", "list every layer")
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      `\nNetworks: ${variantNames.join(", ")}\n${examples("densenet inspect BC-100-12", "densenet inspect 121 --batch-size 8 --json", "densenet inspect BC-40-12 --plan | less", "densenet inspect runs/first")}`,
+    )
+    .action(inspect);
+}
+
+async function inspect(what: string, options: InspectOptions): Promise<void> {
+  const subject = await findSubject(what, options);
+  const { spec, height, width } = subject;
+  const plan = makePlan(subject, options);
+  const summary = summarize(spec, { height, width, batch: options.batchSize, activationBytesPlanned: plan.arenaBytes });
+  if (options.json) {
+    printJson({
+      ...summary,
+      name: subject.name,
+      ...(subject.dataset === undefined ? {} : { dataset: subject.dataset }),
+      peakBytes: plan.peakBytes,
+      ...(options.plan ? { plan: { ...plan, buffers: [...plan.buffers.values()] } } : {}),
+    });
+    return;
+  }
+  printLine(options.plan ? printPlan(plan).trimEnd() : describe(subject, summary, plan, options));
+}
+
+async function findSubject(what: string, options: InspectOptions): Promise<Subject> {
+  const onDisk = await stat(what).then(
+    () => true,
+    () => false,
+  );
+  // What looks like a path is meant as one, so a mistyped path is not answered with names of networks.
+  if (onDisk || /[\\/]|\.safetensors$/.test(what)) {
+    for (const [flag, value] of [
+      ["--num-classes", options.numClasses],
+      ["--drop-rate", options.dropRate],
+    ] as const) {
+      if (value !== undefined) {
+        throw new UsageError(`${flag}: ${what} is a checkpoint, which has its own`, { flag });
+      }
+    }
+    const { trained } = await loadCheckpoint(what);
+    const { height, width } = trained.preprocessing;
+    const size =
+      options.inputSize === undefined ? { height, width } : { height: options.inputSize, width: options.inputSize };
+    return { name: what, spec: trained.model.spec, ...size, dataset: trained.dataset };
+  }
+  const spec = namedSpec(what, { numClasses: options.numClasses, dropRate: options.dropRate });
+  const side = options.inputSize ?? (spec.stem === "imagenet" ? 224 : 32);
+  return { name: `DenseNet-${canonicalName(what)}`, spec, height: side, width: side };
+}
+
+function makePlan({ spec, height, width }: Subject, options: InspectOptions): Plan {
+  const mode = options.inference ? "inference" : "training";
+  const graph = buildGraph(spec, { batch: options.batchSize, height, width, mode });
+  if (options.inference) return planInference(graph);
+  const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
+  return planTraining(differentiate(graph), { recompute: options.recompute, optimizer });
+}
+
+function describe(subject: Subject, summary: Summary, plan: Plan, options: InspectOptions): string {
+  const { spec } = subject;
+  const kind = `${spec.bottleneck ? "B" : ""}${spec.compression < 1 ? "C" : ""}` || "plain";
+  const step = options.inference ? "inference" : "a training step";
+  const facts = [
+    [
+      "kind",
+      `${kind}, k = ${spec.growthRate}, blocks ${spec.blockConfig.join("-")}, compression ${spec.compression}, ${spec.stem} stem`,
+    ],
+    [
+      "pictures",
+      `${spec.inChannels} × ${summary.height} × ${summary.width}, ${formatInteger(spec.numClasses)} classes`,
+    ],
+    ...(subject.dataset === undefined ? [] : [["trained on", subject.dataset]]),
+    ["depth", `${summary.depth} convolution and classifier layers`],
+    ["parameters", formatInteger(summary.params)],
+    ["multiply-adds", `${formatCount(summary.macs)} a picture (${formatInteger(summary.macs)})`],
+    [
+      "connections",
+      `${formatInteger(summary.connections)} = ${summary.connectionsPerBlock.map(formatInteger).join(" + ")}`,
+    ],
+    [
+      "activations",
+      `${formatBytes(plan.arenaBytes)} planned for ${step} of ${summary.batch} pictures; ${formatBytes(summary.activationBytesNaive)} if all were stored for the backward pass`,
+    ],
+    ["memory", `${formatBytes(plan.peakBytes)} in all`],
+  ];
+  const lines = [subject.name, table(facts.map((row) => ["", ...row]))];
+  if (options.layers) {
+    const rows = summary.layers.map((layer) => [
+      layer.path,
+      layer.kind,
+      `${layer.inChannels} → ${layer.outChannels}`,
+      `${layer.height}×${layer.width}`,
+      formatInteger(layer.params),
+      layer.macs === 0 ? "" : formatCount(layer.macs),
+    ]);
+    lines.push("", table([["layer", "kind", "maps", "leaves", "parameters", "macs"], ...rows], [2, 3, 4, 5]));
+  }
+  return lines.join("\n");
+}

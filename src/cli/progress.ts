@@ -1,0 +1,78 @@
+// cli: training as people follow it, on stderr. On a terminal one line that rewrites itself, elsewhere a plain line now and then.
+import { formatDuration, formatInteger, formatPercent } from "../analyze/format.ts";
+import type { EpochEvent, StartEvent, StepEvent, TrainEvent } from "../train/events.ts";
+import { toned } from "./output.ts";
+
+const BAR_WIDTH = 24;
+/** A terminal is redrawn at most so often; a plain step line comes at most so often. Milliseconds. */
+const REDRAW_MS = 80;
+const PLAIN_MS = 10_000;
+
+export interface ProgressStream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+export class Progress {
+  readonly #stream: ProgressStream;
+  readonly #now: () => number;
+  #start: StartEvent | undefined;
+  #lastShown = Number.NEGATIVE_INFINITY;
+  #lineIsOpen = false;
+
+  constructor(stream: ProgressStream = process.stderr, now: () => number = () => performance.now()) {
+    this.#stream = stream;
+    this.#now = now;
+  }
+
+  /** Shows what an event is worth showing. */
+  show(event: TrainEvent): void {
+    if (event.type === "start") {
+      this.#start = event;
+      // The first step line of a log comes one interval after the start, not with the first step.
+      if (!this.#stream.isTTY) this.#lastShown = this.#now();
+    } else if (event.type === "step") this.#showStep(event);
+    else if (event.type === "epoch") this.line(this.#epochLine(event));
+  }
+
+  /** A line of its own, above the bar if there is one. */
+  line(text: string): void {
+    this.clear();
+    this.#stream.write(`${text}\n`);
+  }
+
+  /** Takes the bar away. */
+  clear(): void {
+    if (this.#lineIsOpen) this.#stream.write("\r\x1b[K");
+    this.#lineIsOpen = false;
+  }
+
+  #showStep(event: StepEvent): void {
+    const start = this.#start;
+    if (start === undefined) return;
+    const now = this.#now();
+    if (now - this.#lastShown < (this.#stream.isTTY ? REDRAW_MS : PLAIN_MS)) return;
+    this.#lastShown = now;
+    const within = event.step - (event.epoch - 1) * start.stepsPerEpoch;
+    const facts = `loss ${event.loss.toFixed(3)}  error ${formatPercent(event.top1Error)}  ${formatInteger(event.imagesPerSecond)} images/s  ETA ${formatDuration(event.etaSeconds)}`;
+    const epoch = `epoch ${event.epoch}/${start.config.epochs}`;
+    if (!this.#stream.isTTY) {
+      this.#stream.write(`${epoch}  step ${within}/${start.stepsPerEpoch}  ${facts}\n`);
+      return;
+    }
+    const filled = Math.round((within / start.stepsPerEpoch) * BAR_WIDTH);
+    const columns = this.#stream.columns ?? 80;
+    const full = `${epoch}  ${"━".repeat(filled)}${"╌".repeat(BAR_WIDTH - filled)}  ${facts}`;
+    // A line that wraps could not be rewritten.
+    const text = full.length < columns ? full : `${epoch}  ${facts}`.slice(0, columns - 1);
+    this.#stream.write(`\r\x1b[K${text.replace(/━+/, (bar) => toned("blue", bar))}`);
+    this.#lineIsOpen = true;
+  }
+
+  #epochLine(event: EpochEvent): string {
+    const epochs = String(this.#start?.config.epochs ?? event.epoch);
+    const best = event.best ? toned("green", "  best so far") : "";
+    return `epoch ${String(event.epoch).padStart(epochs.length)}/${epochs}  train loss ${event.trainLoss.toFixed(3)} error ${formatPercent(event.trainTop1Error)}  val loss ${event.valLoss.toFixed(3)} error ${toned("bold", formatPercent(event.valTop1Error))}  ${formatInteger(event.imagesPerSecond)} images/s  ${formatDuration(event.seconds)}${best}`;
+  }
+}
