@@ -32,7 +32,7 @@ interface Listing {
   readonly labels: Uint16Array;
 }
 
-/** What `dir` holds when it is a folder of class folders; undefined when it has no folder with pictures at all. */
+/** Whether any folder in `dir`, or in its train folder, holds a picture. */
 export async function looksLikeImageFolder(dir: string): Promise<boolean> {
   const parts = await partsOf(dir);
   for (const name of await subfolders(parts.train)) {

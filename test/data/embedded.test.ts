@@ -1,10 +1,10 @@
 // data: the embedded pictures are the official ones, and their compression is exact.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
 import fc from "fast-check";
 import { embeddedFile, packEmbedded, readEmbedded } from "../../src/data/embedded.node.ts";
@@ -14,7 +14,6 @@ import { decodePicture } from "../../src/data/picture.node.ts";
 import { InputError } from "../../src/errors.ts";
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
-const temporary = (): Promise<string> => mkdtemp(join(tmpdir(), "densenet-embedded-"));
 const fast = (bytes: Uint8Array): Uint8Array =>
   brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } });
 
@@ -132,7 +131,9 @@ const damaged: readonly [string, (whole: Buffer) => Uint8Array, RegExp][] = [
 ];
 for (const [name, make, message] of damaged) {
   test(`embedded · a file ${name} · InputError that names it`, async () => {
-    const file = join(await temporary(), "subset.bin.br");
+    const folder = await mkdtemp(join(tmpdir(), "densenet-embedded-"));
+    const file = join(folder, "subset.bin.br");
+    after(() => rm(folder, { recursive: true }));
     await writeFile(file, make(await readFile(embeddedFile)));
     await assert.rejects(
       readEmbedded(file),

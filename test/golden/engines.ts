@@ -1,7 +1,27 @@
 // Beside the line: the engines that the golden tests hold against PyTorch.
+import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
+import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
+import { planInference, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
 import type { Engine } from "./engine.ts";
 import { interpreter } from "./interpreter.ts";
+import { planEngine } from "./planEngine.ts";
+
+const planners = (recompute: RecomputePolicy): Pick<Parameters<typeof planEngine>[0], "planInference" | "planStep"> => ({
+  planInference,
+  planStep: (graph, { momentum, weightDecay }) => [planTraining(graph, { recompute, optimizer: { momentum, weightDecay, nesterov: true } })],
+});
 
 export async function engines(): Promise<readonly Engine[]> {
-  return [interpreter("f64"), interpreter("f32")];
+  const reference = createReferenceBackend({ precision: "f64" });
+  const wasm = await createWasmBackend({ threads: 2 });
+  const single = await createWasmBackend({ threads: 1, relaxedSimd: false });
+  return [
+    interpreter("f64"),
+    interpreter("f32"),
+    planEngine({ name: "plan on reference f64, recompute none", precision: "f64", big: false, backend: reference, ...planners("none") }),
+    planEngine({ name: "plan on reference f64, recompute bottleneck", precision: "f64", big: false, backend: reference, ...planners("bottleneck") }),
+    planEngine({ name: "plan on wasm, 2 threads, recompute none", precision: "f32", big: true, backend: wasm, ...planners("none") }),
+    planEngine({ name: "plan on wasm, 2 threads, recompute bottleneck", precision: "f32", big: true, backend: wasm, ...planners("bottleneck") }),
+    planEngine({ name: "plan on wasm, plain SIMD, 1 thread", precision: "f32", big: true, backend: single, ...planners("none") }),
+  ];
 }

@@ -62,6 +62,17 @@ describe("reference backend", () => {
     assert.deepEqual(await executable.read("out", "only"), data(Number.NaN, Number.NaN));
   });
 
+  test("so is a buffer that is read before its birth", async () => {
+    const buffers = layOut({
+      weight,
+      in: { shape: maps, birth: 1, death: 1 },
+      out: { shape: maps, birth: 0, death: 1 },
+    });
+    const executable = await compileOne(planOf(buffers, [scaleCall("in", "out")]));
+    await executable.run("only");
+    assert.deepEqual(await executable.read("out", "only"), data(Number.NaN, Number.NaN));
+  });
+
   test("what an earlier tenant of the address left is not a later buffer's value", async () => {
     const buffers = layOut({
       weight,

@@ -83,7 +83,10 @@ function writeBack(
   dx: View,
   write: Write,
 ): void {
-  if (!composite) return scatter(memory, dx, dLoaded, write);
+  if (!composite) {
+    scatter(memory, dx, dLoaded, write);
+    return;
+  }
   const { normalize: forward, grad } = composite;
   const x = inputMaps(memory, composite.x, size);
   const dNormalized = apply(memory, reluGrad, [normalized(memory, x, forward), dLoaded], {})[0];

@@ -1,0 +1,52 @@
+// train: loss and errors of many pictures from those of single ones. Sums, so that a batch weighs what it holds (section 4: test error over
+// all pictures); doubles, which JSON returns exactly, so a resumed epoch ends with the same numbers.
+import type { Executable } from "../backends/backend.ts";
+
+/** Sums over pictures. */
+export interface Totals {
+  readonly count: number;
+  /** Cross-entropies, nats. */
+  readonly loss: number;
+  /** Pictures whose label was not the first, not among the first five guesses. */
+  readonly top1Wrong: number;
+  readonly top5Wrong: number;
+}
+
+export const noTotals: Totals = Object.freeze({ count: 0, loss: 0, top1Wrong: 0, top5Wrong: 0 });
+
+/** Loss in nats per picture, errors in percent. */
+export interface Metrics {
+  readonly loss: number;
+  readonly top1Error: number;
+  readonly top5Error: number;
+}
+
+/** `totals` and the first `count` numbers of sampleLoss [N] and sampleRank [N], which a plan with a loss leaves. */
+export function addSamples(
+  totals: Totals,
+  sampleLoss: ArrayLike<number>,
+  sampleRank: ArrayLike<number>,
+  count: number,
+): Totals {
+  let { loss, top1Wrong, top5Wrong } = totals;
+  for (let n = 0; n < count; n++) {
+    loss += sampleLoss[n] as number;
+    if ((sampleRank[n] as number) >= 1) top1Wrong++;
+    if ((sampleRank[n] as number) >= 5) top5Wrong++;
+  }
+  return { count: totals.count + count, loss, top1Wrong, top5Wrong };
+}
+
+/** Adds what the last run of `plan` found. */
+export async function addRun(totals: Totals, executable: Executable, plan: string, count: number): Promise<Totals> {
+  return addSamples(
+    totals,
+    await executable.read("sampleLoss", plan),
+    await executable.read("sampleRank", plan),
+    count,
+  );
+}
+
+export function metricsOf({ count, loss, top1Wrong, top5Wrong }: Totals): Metrics {
+  return { loss: loss / count, top1Error: (100 * top1Wrong) / count, top5Error: (100 * top5Wrong) / count };
+}
