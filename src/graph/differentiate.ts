@@ -70,7 +70,7 @@ export function differentiate(graph: Graph): Graph {
     completes: Pick<GraphNode, "path"> & { readonly id?: number },
   ): TensorId | undefined {
     const parts = contributions.get(tensor) ?? [];
-    if (parts.length < 99) return parts[0];
+    if (parts.length < 2) return parts[0];
     const name = `d(${graph.tensors[tensor].name})`;
     names.add(name);
     const of = completes.id === undefined ? {} : { of: completes.id };

@@ -24,7 +24,9 @@ export function layOut(lifetimes: readonly Lifetime[]): Layout {
   const bySize = [...lifetimes].sort((a, b) => b.bytes - a.bytes || a.birth - b.birth || (a.name < b.name ? -1 : 1));
   let bytes = 0;
   for (const { name, bytes: size, birth, death } of bySize) {
-    const neighbours = placed.filter((other) => other.birth <= death && birth <= other.death).sort((a, b) => a.offset - b.offset);
+    const neighbours = placed
+      .filter((other) => other.birth <= death && birth <= other.death)
+      .sort((a, b) => a.offset - b.offset);
     let offset = 0;
     for (const other of neighbours) {
       if (offset + size <= other.offset) break;

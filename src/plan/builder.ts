@@ -29,7 +29,12 @@ export class PlanBuilder {
   readonly addressed: number[] = [];
 
   /** `written`: the host fills it before a run; `kept`: the host reads it after one. Declaring a buffer again changes nothing. */
-  buffer(name: BufferName, shape: readonly number[], role: BufferRole, options: { dtype?: "i32"; written?: boolean; kept?: boolean } = {}): BufferName {
+  buffer(
+    name: BufferName,
+    shape: readonly number[],
+    role: BufferRole,
+    options: { dtype?: "i32"; written?: boolean; kept?: boolean } = {},
+  ): BufferName {
     if (!this.#buffers.has(name)) {
       const { dtype = "f32", written = false, kept = false } = options;
       this.#buffers.set(name, { name, shape, dtype, role, written, kept });
@@ -44,7 +49,15 @@ export class PlanBuilder {
   ): void {
     const { path, computes, macs = 0, recompute = false } = about;
     // Each kernel name comes with its own arguments; TypeScript cannot see that through the type parameter.
-    this.#calls.push({ kernel, args, path, computes, macs, recompute, trafficBytes: this.#traffic(args) } as unknown as KernelCall);
+    this.#calls.push({
+      kernel,
+      args,
+      path,
+      computes,
+      macs,
+      recompute,
+      trafficBytes: this.#traffic(args),
+    } as unknown as KernelCall);
   }
 
   /** Bytes of all views and buffers an argument record names, each once. */
@@ -55,7 +68,12 @@ export class PlanBuilder {
         const buffer = this.#buffers.get(value);
         if (buffer) bytes += elements(buffer.shape) * 4;
       } else if (typeof value === "object" && value !== null) {
-        if ("buffer" in value && "channels" in value && typeof value.buffer === "string" && typeof value.channels === "number") {
+        if (
+          "buffer" in value &&
+          "channels" in value &&
+          typeof value.buffer === "string" &&
+          typeof value.channels === "number"
+        ) {
           const { shape } = this.#buffers.get(value.buffer) ?? { shape: [] };
           const whole = (shape.length === 1 ? shape[0] : shape[1]) ?? 1;
           bytes += (elements(shape) / whole) * value.channels * 4;
@@ -111,6 +129,13 @@ export class PlanBuilder {
       if (buffer) buffers.set(name, { ...buffer, offset });
     }
     const persistentBytes = [...persistentTop.values()].reduce((sum, bytes) => sum + bytes, 0);
-    return { buffers, calls, addressed: this.addressed, arenaBytes, persistentBytes, peakBytes: arenaBytes + persistentBytes };
+    return {
+      buffers,
+      calls,
+      addressed: this.addressed,
+      arenaBytes,
+      persistentBytes,
+      peakBytes: arenaBytes + persistentBytes,
+    };
   }
 }

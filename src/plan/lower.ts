@@ -87,7 +87,10 @@ function writeTo({ written }: Lowering, view: View): Write {
   const before = written.get(view.buffer) ?? 0;
   const end = view.offset + view.channels;
   if (before >= end) return "accumulate";
-  if (before > view.offset) throw new RangeError(`${view.buffer}: channels ${view.offset} to ${end} are partly written; the widest consumer must come first`);
+  if (before > view.offset)
+    throw new RangeError(
+      `${view.buffer}: channels ${view.offset} to ${end} are partly written; the widest consumer must come first`,
+    );
   written.set(view.buffer, end);
   return "overwrite";
 }
@@ -115,7 +118,8 @@ function compositeBackward(lowering: Lowering, nodes: CompositeNodes): Composite
   const dMean = gradientView(lowering, idOf(normalize.inputs, 1));
   const dVariance = gradientView(lowering, idOf(normalize.inputs, 2));
   const write = writeTo(lowering, dMean);
-  if (writeTo(lowering, dVariance) !== write) throw new RangeError(`${normalize.path}: mean and variance have different consumers`);
+  if (writeTo(lowering, dVariance) !== write)
+    throw new RangeError(`${normalize.path}: mean and variance have different consumers`);
   const forward = compositeOf(lowering, nodes);
   return {
     x: viewOf(lowering, idOf(normalize.inputs, 0)),
@@ -127,7 +131,16 @@ function compositeBackward(lowering: Lowering, nodes: CompositeNodes): Composite
 function windowSize(lowering: Lowering, node: GraphNode, kernel: number): WindowSize {
   const [batch = 0, , height = 0, width = 0] = tensorAt(lowering, idOf(node.inputs, 0)).shape;
   const [, , outHeight = 0, outWidth = 0] = tensorAt(lowering, idOf(node.outputs, 0)).shape;
-  return { batch, height, width, outHeight, outWidth, kernel, stride: Number(node.attrs.stride), padding: Number(node.attrs.padding) };
+  return {
+    batch,
+    height,
+    width,
+    outHeight,
+    outWidth,
+    kernel,
+    stride: Number(node.attrs.stride),
+    padding: Number(node.attrs.padding),
+  };
 }
 
 function poolSize(lowering: Lowering, node: GraphNode, input: TensorId): PoolSize {
@@ -164,7 +177,8 @@ function pooledView(lowering: Lowering, step: PooledConvStep, gradient: boolean)
   return { buffer: lowering.plan.buffer(gradient ? `d(${name})` : name, shape, "arena"), offset: 0, channels };
 }
 
-const compositeIds = (composite: CompositeNodes | undefined): number[] => (composite ? [composite.normalize.id, composite.relu.id] : []);
+const compositeIds = (composite: CompositeNodes | undefined): number[] =>
+  composite ? [composite.normalize.id, composite.relu.id] : [];
 
 /** `again`: writes the convolution's output once more into a buffer of its own, for the backward pass. */
 function lowerConv(lowering: Lowering, step: ConvStep, again?: View): void {
@@ -187,11 +201,23 @@ function lowerConv(lowering: Lowering, step: ConvStep, again?: View): void {
   if (dropout) lowerDropout(lowering, dropout, y, recompute ? [] : [dropout.id], recompute);
 }
 
-function lowerDropout(lowering: Lowering, dropout: GraphNode, x: View, computes: readonly number[], recompute: boolean): void {
+function lowerDropout(
+  lowering: Lowering,
+  dropout: GraphNode,
+  x: View,
+  computes: readonly number[],
+  recompute: boolean,
+): void {
   const { shape } = tensorAt(lowering, idOf(dropout.outputs, 0));
   lowering.plan.call(
     "dropout",
-    { x, rate: Number(dropout.attrs.rate), stream: Number(dropout.attrs.stream), batch: shape[0] ?? 0, plane: planeOf(shape) },
+    {
+      x,
+      rate: Number(dropout.attrs.rate),
+      stream: Number(dropout.attrs.stream),
+      batch: shape[0] ?? 0,
+      plane: planeOf(shape),
+    },
     { path: dropout.path, computes, recompute },
   );
 }
@@ -206,74 +232,102 @@ function lowerForward(lowering: Lowering, step: Step): void {
       const { x, pool, size, macs } = pooledConvSizes(lowering, step);
       const pooled = pooledView(lowering, step, false);
       const composite = compositeOf(lowering, step.composite);
-      plan.call("avgPool", { x: viewOf(lowering, x), composite, y: pooled, size: pool }, {
-        path: step.pool.path,
-        computes: [...compositeIds(step.composite), step.pool.id],
-      });
-      plan.call("conv", {
-        x: pooled,
-        weight: parameterName(lowering, idOf(step.conv.inputs, 1)),
-        y: viewOf(lowering, idOf(step.pool.outputs, 0)),
-        size,
-      }, { path: step.conv.path, computes: [step.conv.id], macs });
+      plan.call(
+        "avgPool",
+        { x: viewOf(lowering, x), composite, y: pooled, size: pool },
+        {
+          path: step.pool.path,
+          computes: [...compositeIds(step.composite), step.pool.id],
+        },
+      );
+      plan.call(
+        "conv",
+        {
+          x: pooled,
+          weight: parameterName(lowering, idOf(step.conv.inputs, 1)),
+          y: viewOf(lowering, idOf(step.pool.outputs, 0)),
+          size,
+        },
+        { path: step.conv.path, computes: [step.conv.id], macs },
+      );
       return;
     }
     case "pool": {
       const x = idOf(step.composite ? step.composite.normalize.inputs : step.pool.inputs, 0);
-      plan.call("avgPool", {
-        x: viewOf(lowering, x),
-        ...(step.composite ? { composite: compositeOf(lowering, step.composite) } : {}),
-        y: viewOf(lowering, idOf(step.pool.outputs, 0)),
-        size: poolSize(lowering, step.pool, x),
-      }, { path: step.pool.path, computes: [...compositeIds(step.composite), step.pool.id] });
+      plan.call(
+        "avgPool",
+        {
+          x: viewOf(lowering, x),
+          ...(step.composite ? { composite: compositeOf(lowering, step.composite) } : {}),
+          y: viewOf(lowering, idOf(step.pool.outputs, 0)),
+          size: poolSize(lowering, step.pool, x),
+        },
+        { path: step.pool.path, computes: [...compositeIds(step.composite), step.pool.id] },
+      );
       return;
     }
     case "maxPool":
-      plan.call("maxPool", {
-        x: viewOf(lowering, idOf(step.composite.normalize.inputs, 0)),
-        composite: compositeOf(lowering, step.composite),
-        y: viewOf(lowering, idOf(step.pool.outputs, 0)),
-        size: windowSize(lowering, step.pool, Number(step.pool.attrs.kernel)),
-      }, { path: step.pool.path, computes: [...compositeIds(step.composite), step.pool.id] });
+      plan.call(
+        "maxPool",
+        {
+          x: viewOf(lowering, idOf(step.composite.normalize.inputs, 0)),
+          composite: compositeOf(lowering, step.composite),
+          y: viewOf(lowering, idOf(step.pool.outputs, 0)),
+          size: windowSize(lowering, step.pool, Number(step.pool.attrs.kernel)),
+        },
+        { path: step.pool.path, computes: [...compositeIds(step.composite), step.pool.id] },
+      );
       return;
     case "statistics": {
       const x = idOf(step.node.inputs, 0);
       const { shape } = tensorAt(lowering, x);
-      plan.call("channelStatistics", {
-        x: viewOf(lowering, x),
-        mean: viewOf(lowering, idOf(step.node.outputs, 0)),
-        variance: viewOf(lowering, idOf(step.node.outputs, 1)),
-        batch: shape[0] ?? 0,
-        plane: planeOf(shape),
-      }, { path: step.node.path, computes: [step.node.id] });
+      plan.call(
+        "channelStatistics",
+        {
+          x: viewOf(lowering, x),
+          mean: viewOf(lowering, idOf(step.node.outputs, 0)),
+          variance: viewOf(lowering, idOf(step.node.outputs, 1)),
+          batch: shape[0] ?? 0,
+          plane: planeOf(shape),
+        },
+        { path: step.node.path, computes: [step.node.id] },
+      );
       return;
     }
     case "linear": {
       const [batch = 0, features = 0] = tensorAt(lowering, idOf(step.node.inputs, 0)).shape;
       const [classes = 0] = tensorAt(lowering, idOf(step.node.inputs, 1)).shape;
-      plan.call("linear", {
-        x: viewOf(lowering, idOf(step.node.inputs, 0)),
-        weight: parameterName(lowering, idOf(step.node.inputs, 1)),
-        bias: parameterName(lowering, idOf(step.node.inputs, 2)),
-        y: viewOf(lowering, idOf(step.node.outputs, 0)).buffer,
-        batch,
-        classes,
-      }, { path: step.node.path, computes: [step.node.id], macs: batch * classes * features });
+      plan.call(
+        "linear",
+        {
+          x: viewOf(lowering, idOf(step.node.inputs, 0)),
+          weight: parameterName(lowering, idOf(step.node.inputs, 1)),
+          bias: parameterName(lowering, idOf(step.node.inputs, 2)),
+          y: viewOf(lowering, idOf(step.node.outputs, 0)).buffer,
+          batch,
+          classes,
+        },
+        { path: step.node.path, computes: [step.node.id], macs: batch * classes * features },
+      );
       return;
     }
     case "loss": {
       const [batch = 0, classes = 0] = tensorAt(lowering, lowering.graph.logits).shape;
       const gradients = lowering.backwardOf.get(step.node.id) ?? [];
-      plan.call("softmaxCrossEntropy", {
-        logits: viewOf(lowering, lowering.graph.logits).buffer,
-        labels: viewOf(lowering, idOf(step.node.inputs, 1)).buffer,
-        sampleLoss: plan.buffer("sampleLoss", [batch], "arena", { kept: true }),
-        sampleRank: plan.buffer("sampleRank", [batch], "arena", { kept: true }),
-        ...(gradients.length > 0 ? { dLogits: gradientView(lowering, lowering.graph.logits).buffer } : {}),
-        scale: 1 / batch,
-        batch,
-        classes,
-      }, { path: step.node.path, computes: [step.node.id, ...gradients.map(({ id }) => id)] });
+      plan.call(
+        "softmaxCrossEntropy",
+        {
+          logits: viewOf(lowering, lowering.graph.logits).buffer,
+          labels: viewOf(lowering, idOf(step.node.inputs, 1)).buffer,
+          sampleLoss: plan.buffer("sampleLoss", [batch], "arena", { kept: true }),
+          sampleRank: plan.buffer("sampleRank", [batch], "arena", { kept: true }),
+          ...(gradients.length > 0 ? { dLogits: gradientView(lowering, lowering.graph.logits).buffer } : {}),
+          scale: 1 / batch,
+          batch,
+          classes,
+        },
+        { path: step.node.path, computes: [step.node.id, ...gradients.map(({ id }) => id)] },
+      );
       return;
     }
   }
@@ -283,9 +337,16 @@ function lowerForward(lowering: Lowering, step: Step): void {
  * Backward nodes of these forward nodes: of the given ops, or all but the `add` that completes the gradient of a node's output. That
  * one belongs to the statistics of the output, whose gradient is the last to be added.
  */
-function backwardIds({ backwardOf }: Lowering, nodes: readonly (GraphNode | undefined)[], ops?: readonly string[]): number[] {
+function backwardIds(
+  { backwardOf }: Lowering,
+  nodes: readonly (GraphNode | undefined)[],
+  ops?: readonly string[],
+): number[] {
   const wanted = ({ op }: GraphNode): boolean => (ops ? ops.includes(op) : op !== "add");
-  return nodes.flatMap((node) => (node ? (backwardOf.get(node.id) ?? []) : [])).filter(wanted).map(({ id }) => id);
+  return nodes
+    .flatMap((node) => (node ? (backwardOf.get(node.id) ?? []) : []))
+    .filter(wanted)
+    .map(({ id }) => id);
 }
 
 /** The forward node that computes a tensor. */
@@ -302,53 +363,81 @@ function lowerBackward(lowering: Lowering, step: Step): void {
       const [batch = 0, features = 0] = tensorAt(lowering, idOf(step.node.inputs, 0)).shape;
       const [classes = 0] = tensorAt(lowering, idOf(step.node.inputs, 1)).shape;
       const weight = parameterName(lowering, idOf(step.node.inputs, 1));
-      plan.call("linearGrad", {
-        x: viewOf(lowering, idOf(step.node.inputs, 0)),
-        weight,
-        dy: gradientView(lowering, idOf(step.node.outputs, 0)).buffer,
-        dx: gradientView(lowering, idOf(step.node.inputs, 0)),
-        dWeight: `d(${weight})`,
-        dBias: `d(${parameterName(lowering, idOf(step.node.inputs, 2))})`,
-        batch,
-        classes,
-      }, { path: step.node.path, computes: backwardIds(lowering, [step.node]), macs: 2 * batch * classes * features });
+      plan.call(
+        "linearGrad",
+        {
+          x: viewOf(lowering, idOf(step.node.inputs, 0)),
+          weight,
+          dy: gradientView(lowering, idOf(step.node.outputs, 0)).buffer,
+          dx: gradientView(lowering, idOf(step.node.inputs, 0)),
+          dWeight: `d(${weight})`,
+          dBias: `d(${parameterName(lowering, idOf(step.node.inputs, 2))})`,
+          batch,
+          classes,
+        },
+        { path: step.node.path, computes: backwardIds(lowering, [step.node]), macs: 2 * batch * classes * features },
+      );
       return;
     }
     case "statistics": {
       const x = idOf(step.node.inputs, 0);
       const { shape } = tensorAt(lowering, x);
-      plan.call("statisticsGrad", {
-        dx: gradientView(lowering, x),
-        x: viewOf(lowering, x),
-        mean: viewOf(lowering, idOf(step.node.outputs, 0)),
-        dMean: gradientView(lowering, idOf(step.node.outputs, 0)),
-        dVariance: gradientView(lowering, idOf(step.node.outputs, 1)),
-        batch: shape[0] ?? 0,
-        plane: planeOf(shape),
-      }, { path: step.node.path, computes: [...backwardIds(lowering, [step.node], ["channelStatisticsGrad", "add"]), ...backwardIds(lowering, [producerOf(lowering, x)], ["add"])] });
+      plan.call(
+        "statisticsGrad",
+        {
+          dx: gradientView(lowering, x),
+          x: viewOf(lowering, x),
+          mean: viewOf(lowering, idOf(step.node.outputs, 0)),
+          dMean: gradientView(lowering, idOf(step.node.outputs, 0)),
+          dVariance: gradientView(lowering, idOf(step.node.outputs, 1)),
+          batch: shape[0] ?? 0,
+          plane: planeOf(shape),
+        },
+        {
+          path: step.node.path,
+          computes: [
+            ...backwardIds(lowering, [step.node], ["channelStatisticsGrad", "add"]),
+            ...backwardIds(lowering, [producerOf(lowering, x)], ["add"]),
+          ],
+        },
+      );
       return;
     }
     case "pool": {
       const x = idOf(step.composite ? step.composite.normalize.inputs : step.pool.inputs, 0);
       const dx = gradientView(lowering, x);
-      plan.call("avgPoolGrad", {
-        dy: gradientView(lowering, idOf(step.pool.outputs, 0)),
-        dx,
-        write: writeTo(lowering, dx),
-        ...(step.composite ? { composite: compositeBackward(lowering, step.composite) } : {}),
-        size: poolSize(lowering, step.pool, x),
-      }, { path: step.pool.path, computes: backwardIds(lowering, [step.pool, step.composite?.relu, step.composite?.normalize]) });
+      plan.call(
+        "avgPoolGrad",
+        {
+          dy: gradientView(lowering, idOf(step.pool.outputs, 0)),
+          dx,
+          write: writeTo(lowering, dx),
+          ...(step.composite ? { composite: compositeBackward(lowering, step.composite) } : {}),
+          size: poolSize(lowering, step.pool, x),
+        },
+        {
+          path: step.pool.path,
+          computes: backwardIds(lowering, [step.pool, step.composite?.relu, step.composite?.normalize]),
+        },
+      );
       return;
     }
     case "maxPool": {
       const dx = gradientView(lowering, idOf(step.composite.normalize.inputs, 0));
-      plan.call("maxPoolGrad", {
-        dy: gradientView(lowering, idOf(step.pool.outputs, 0)),
-        dx,
-        write: writeTo(lowering, dx),
-        composite: compositeBackward(lowering, step.composite),
-        size: windowSize(lowering, step.pool, Number(step.pool.attrs.kernel)),
-      }, { path: step.pool.path, computes: backwardIds(lowering, [step.pool, step.composite.relu, step.composite.normalize]) });
+      plan.call(
+        "maxPoolGrad",
+        {
+          dy: gradientView(lowering, idOf(step.pool.outputs, 0)),
+          dx,
+          write: writeTo(lowering, dx),
+          composite: compositeBackward(lowering, step.composite),
+          size: windowSize(lowering, step.pool, Number(step.pool.attrs.kernel)),
+        },
+        {
+          path: step.pool.path,
+          computes: backwardIds(lowering, [step.pool, step.composite.relu, step.composite.normalize]),
+        },
+      );
       return;
     }
     case "pooledConv": {
@@ -357,24 +446,39 @@ function lowerBackward(lowering: Lowering, step: Step): void {
       const dPooled = pooledView(lowering, step, true);
       const dy = gradientView(lowering, idOf(step.pool.outputs, 0));
       const weight = parameterName(lowering, idOf(step.conv.inputs, 1));
-      plan.call("convGradWeight", { x: pooled, dy, dWeight: `d(${weight})`, size }, {
-        path: step.conv.path,
-        computes: backwardIds(lowering, [step.conv], ["conv2dGradWeight"]),
-        macs,
-      });
-      plan.call("convGradInput", { dy, weight, dx: dPooled, write: "overwrite", size }, {
-        path: step.conv.path,
-        computes: backwardIds(lowering, [step.conv], ["conv2dGradInput"]),
-        macs,
-      });
+      plan.call(
+        "convGradWeight",
+        { x: pooled, dy, dWeight: `d(${weight})`, size },
+        {
+          path: step.conv.path,
+          computes: backwardIds(lowering, [step.conv], ["conv2dGradWeight"]),
+          macs,
+        },
+      );
+      plan.call(
+        "convGradInput",
+        { dy, weight, dx: dPooled, write: "overwrite", size },
+        {
+          path: step.conv.path,
+          computes: backwardIds(lowering, [step.conv], ["conv2dGradInput"]),
+          macs,
+        },
+      );
       const dx = gradientView(lowering, x);
-      plan.call("avgPoolGrad", {
-        dy: dPooled,
-        dx,
-        write: writeTo(lowering, dx),
-        composite: compositeBackward(lowering, step.composite),
-        size: pool,
-      }, { path: step.pool.path, computes: backwardIds(lowering, [step.pool, step.composite.relu, step.composite.normalize]) });
+      plan.call(
+        "avgPoolGrad",
+        {
+          dy: dPooled,
+          dx,
+          write: writeTo(lowering, dx),
+          composite: compositeBackward(lowering, step.composite),
+          size: pool,
+        },
+        {
+          path: step.pool.path,
+          computes: backwardIds(lowering, [step.pool, step.composite.relu, step.composite.normalize]),
+        },
+      );
       return;
     }
     case "conv":
@@ -390,39 +494,61 @@ function lowerConvBackward(lowering: Lowering, step: ConvStep): void {
   if (dropout) lowerDropout(lowering, dropout, dy, backwardIds(lowering, [dropout]), false);
   const weight = parameterName(lowering, idOf(conv.inputs, 1));
   const source = idOf(composite ? composite.normalize.inputs : conv.inputs, 0);
-  plan.call("convGradWeight", {
-    x: viewOf(lowering, source),
-    ...(composite ? { composite: compositeOf(lowering, composite) } : {}),
-    dy,
-    dWeight: `d(${weight})`,
-    size,
-  }, { path: conv.path, computes: backwardIds(lowering, [conv], ["conv2dGradWeight"]), macs });
+  plan.call(
+    "convGradWeight",
+    {
+      x: viewOf(lowering, source),
+      ...(composite ? { composite: compositeOf(lowering, composite) } : {}),
+      dy,
+      dWeight: `d(${weight})`,
+      size,
+    },
+    { path: conv.path, computes: backwardIds(lowering, [conv], ["conv2dGradWeight"]), macs },
+  );
   // Images need no gradient.
   if (backwardIds(lowering, [conv], ["conv2dGradInput"]).length === 0) return;
   const dx = gradientView(lowering, source);
-  plan.call("convGradInput", {
-    dy,
-    weight,
-    dx,
-    write: writeTo(lowering, dx),
-    ...(composite ? { composite: compositeBackward(lowering, composite) } : {}),
-    size,
-  }, {
-    path: conv.path,
-    computes: [...backwardIds(lowering, [conv], ["conv2dGradInput"]), ...backwardIds(lowering, [composite?.relu, composite?.normalize])],
-    macs,
-  });
+  plan.call(
+    "convGradInput",
+    {
+      dy,
+      weight,
+      dx,
+      write: writeTo(lowering, dx),
+      ...(composite ? { composite: compositeBackward(lowering, composite) } : {}),
+      size,
+    },
+    {
+      path: conv.path,
+      computes: [
+        ...backwardIds(lowering, [conv], ["conv2dGradInput"]),
+        ...backwardIds(lowering, [composite?.relu, composite?.normalize]),
+      ],
+      macs,
+    },
+  );
 }
 
 function begin(graph: Graph) {
   const found = findSteps(graph);
   const backwardOf = new Map<number, GraphNode[]>();
   for (const node of graph.nodes) {
-    if (node.pass === "backward" && node.of !== undefined) backwardOf.set(node.of, [...(backwardOf.get(node.of) ?? []), node]);
+    if (node.pass === "backward" && node.of !== undefined)
+      backwardOf.set(node.of, [...(backwardOf.get(node.of) ?? []), node]);
   }
   const places = placeTensors(graph, found.concats);
-  const lowering: Lowering = { graph, plan: new PlanBuilder(), places, backwardOf, written: new Map(), recomputed: new Map() };
-  lowering.plan.addressed.push(...found.concats.map(({ id }) => id), ...found.concats.flatMap(({ id }) => (backwardOf.get(id) ?? []).map((node) => node.id)));
+  const lowering: Lowering = {
+    graph,
+    plan: new PlanBuilder(),
+    places,
+    backwardOf,
+    written: new Map(),
+    recomputed: new Map(),
+  };
+  lowering.plan.addressed.push(
+    ...found.concats.map(({ id }) => id),
+    ...found.concats.flatMap(({ id }) => (backwardOf.get(id) ?? []).map((node) => node.id)),
+  );
   return { ...found, lowering };
 }
 
@@ -454,10 +580,14 @@ function lowerRunning(lowering: Lowering, nodes: readonly GraphNode[]): void {
       runningVariance: parameterName(lowering, idOf(inputs, 3)),
     }));
     const { momentum, count } = group[0]?.attrs ?? {};
-    lowering.plan.call("updateRunningStatistics", { entries, momentum: Number(momentum), count: Number(count) }, {
-      path: "features",
-      computes: group.map(({ id }) => id),
-    });
+    lowering.plan.call(
+      "updateRunningStatistics",
+      { entries, momentum: Number(momentum), count: Number(count) },
+      {
+        path: "features",
+        computes: group.map(({ id }) => id),
+      },
+    );
   }
 }
 
@@ -478,7 +608,11 @@ export function planTraining(graph: Graph, { recompute, optimizer }: TrainingOpt
     lowerBackward(lowering, step);
   }
   if (optimizer) {
-    lowering.plan.call("sgd", { ...optimizer, gradientScale: 1, source: "gradient" }, { path: "optimizer", computes: [] });
+    lowering.plan.call(
+      "sgd",
+      { ...optimizer, gradientScale: 1, source: "gradient" },
+      { path: "optimizer", computes: [] },
+    );
   }
   return lowering.plan.finish();
 }
@@ -503,6 +637,10 @@ export function planAccumulation(graph: Graph, mode: "set" | "add"): Plan {
 export function planUpdate(graph: Graph, optimizer: OptimizerSettings, microBatches: number): Plan {
   const plan = new PlanBuilder();
   plan.declarePersistent(graph, ["gradientSum", "momentum"]);
-  plan.call("sgd", { ...optimizer, gradientScale: 1 / microBatches, source: "gradientSum" }, { path: "optimizer", computes: [] });
+  plan.call(
+    "sgd",
+    { ...optimizer, gradientScale: 1 / microBatches, source: "gradientSum" },
+    { path: "optimizer", computes: [] },
+  );
   return plan.finish();
 }

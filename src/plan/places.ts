@@ -21,7 +21,8 @@ export function placeTensors(graph: Graph, concats: readonly GraphNode[]): Place
     if (whole === undefined) continue;
     let offset = 0;
     for (const input of concat.inputs) {
-      if (inside.has(input)) throw new RangeError(`${concat.path}: ${graph.tensors[input]?.name} is concatenated twice`);
+      if (inside.has(input))
+        throw new RangeError(`${concat.path}: ${graph.tensors[input]?.name} is concatenated twice`);
       inside.set(input, { whole, offset });
       offset += channels(input);
     }

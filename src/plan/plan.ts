@@ -148,7 +148,13 @@ export interface KernelTable {
   /** gradientSum = gradientSum + gradient ("add") or gradient ("set"), over all parameters. */
   accumulateGradients: { mode: "set" | "add" };
   /** v = momentum·v + (g·gradientScale + weightDecay·w); w −= learningRate·(nesterov ? g' + momentum·v : v), over all parameters; learningRate is a run scalar. `source`: which role holds g. */
-  sgd: { momentum: number; nesterov: boolean; weightDecay: number; gradientScale: number; source: "gradient" | "gradientSum" };
+  sgd: {
+    momentum: number;
+    nesterov: boolean;
+    weightDecay: number;
+    gradientScale: number;
+    source: "gradient" | "gradientSum";
+  };
 }
 
 export type KernelName = keyof KernelTable;

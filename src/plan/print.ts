@@ -5,7 +5,11 @@ const isView = (value: unknown): value is View =>
   typeof value === "object" && value !== null && "buffer" in value && "channels" in value && "offset" in value;
 
 const count = (value: number, unit: string): string => {
-  for (const [limit, prefix] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]] as const) {
+  for (const [limit, prefix] of [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ] as const) {
     if (value >= limit) return `${(value / limit).toFixed(2)} ${prefix}${unit}`;
   }
   return `${value} ${unit}`;
@@ -18,7 +22,8 @@ function operands(plan: Plan, call: KernelCall): string {
       const shape = plan.buffers.get(value.buffer)?.shape ?? [];
       const whole = (shape.length === 1 ? shape[0] : shape[1]) ?? 0;
       const [batch, , ...plane] = shape;
-      const dimensions = shape.length === 1 ? `[${value.channels}]` : `[${[batch, value.channels, ...plane].join("×")}]`;
+      const dimensions =
+        shape.length === 1 ? `[${value.channels}]` : `[${[batch, value.channels, ...plane].join("×")}]`;
       const part = value.channels === whole ? "" : ` of ${whole} from ${value.offset}`;
       shown.push(`${name}=${value.buffer}${dimensions}${part}`);
     } else if (name === "write" || name === "weight") shown.push(`${name}=${String(value)}`);

@@ -11,9 +11,19 @@ export interface CompositeNodes {
 }
 
 export type Step =
-  | { readonly kind: "conv"; readonly composite: CompositeNodes | undefined; readonly conv: GraphNode; readonly dropout: GraphNode | undefined }
+  | {
+      readonly kind: "conv";
+      readonly composite: CompositeNodes | undefined;
+      readonly conv: GraphNode;
+      readonly dropout: GraphNode | undefined;
+    }
   /** A transition without dropout: pool and 1×1 convolution commute, so the pool comes first. */
-  | { readonly kind: "pooledConv"; readonly composite: CompositeNodes; readonly conv: GraphNode; readonly pool: GraphNode }
+  | {
+      readonly kind: "pooledConv";
+      readonly composite: CompositeNodes;
+      readonly conv: GraphNode;
+      readonly pool: GraphNode;
+    }
   | { readonly kind: "pool"; readonly composite: CompositeNodes | undefined; readonly pool: GraphNode }
   | { readonly kind: "maxPool"; readonly composite: CompositeNodes; readonly pool: GraphNode }
   | { readonly kind: "statistics"; readonly node: GraphNode }

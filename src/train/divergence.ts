@@ -8,9 +8,7 @@ import type { Plan, RunningEntry } from "../plan/plan.ts";
 /** The layer whose output first was not finite, as a phrase for a message. `plan`: the training plan that ran last. */
 export async function findBrokenLayer(executable: Executable, plan: Plan): Promise<string> {
   const producers = plan.calls.filter((call) => call.kernel === "channelStatistics");
-  const entries = plan.calls.flatMap((call) =>
-    call.kernel === "updateRunningStatistics" ? call.args.entries : [],
-  );
+  const entries = plan.calls.flatMap((call) => (call.kernel === "updateRunningStatistics" ? call.args.entries : []));
   for (const entry of inNetworkOrder(plan, entries)) {
     const channel = await firstNotFinite(executable, [entry.runningMean, entry.runningVariance]);
     if (channel === -1) continue;
@@ -19,7 +17,8 @@ export async function findBrokenLayer(executable: Executable, plan: Plan): Promi
       ({ args: { mean } }) =>
         mean.buffer === entry.mean.buffer && mean.offset <= position && position < mean.offset + mean.channels,
     );
-    if (producer) return `${producer.path} (channel ${position - producer.args.mean.offset} of its output is not finite)`;
+    if (producer)
+      return `${producer.path} (channel ${position - producer.args.mean.offset} of its output is not finite)`;
   }
   return "classifier (every batch norm before it is finite)";
 }

@@ -23,7 +23,12 @@ const runStateSchema = z.strictObject({
   /** Updates done. */
   step: z.int().gte(0),
   /** Sums over the pictures of the epoch that is under way. */
-  running: z.strictObject({ count: z.int().gte(0), loss: finite, top1Wrong: z.int().gte(0), top5Wrong: z.int().gte(0) }),
+  running: z.strictObject({
+    count: z.int().gte(0),
+    loss: finite,
+    top1Wrong: z.int().gte(0),
+    top5Wrong: z.int().gte(0),
+  }),
   /** Of the finished epochs. An epoch is finished when it is validated, so `step` may stand at the end of one that is not. */
   history: z.array(epochMetricsSchema),
   /** Pictures of the training split, which decides what an update number means. */
@@ -37,14 +42,23 @@ export function parseRunState(json: unknown, source: string): RunState {
   const parsed = runStateSchema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  throw new InputError(`${source}: the saved run state has a wrong ${issue?.path.join(".") || "form"} (${issue?.message})`, {
-    file: source,
-    field: issue?.path.join("."),
-  });
+  throw new InputError(
+    `${source}: the saved run state has a wrong ${issue?.path.join(".") || "form"} (${issue?.message})`,
+    {
+      file: source,
+      field: issue?.path.join("."),
+    },
+  );
 }
 
 /** Settings that may change between the parts of a run, since they change no result. */
-const FREE = ["device", "threads", "recompute", "checkpointEverySteps", "keepCheckpoints"] as const satisfies readonly (keyof TrainConfig)[];
+const FREE = [
+  "device",
+  "threads",
+  "recompute",
+  "checkpointEverySteps",
+  "keepCheckpoints",
+] as const satisfies readonly (keyof TrainConfig)[];
 
 /** @throws UsageError naming the setting or the data that differ from those the run began with. */
 export function requireSameRun(saved: RunState, config: TrainConfig, trainCount: number): void {

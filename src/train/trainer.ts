@@ -60,7 +60,8 @@ export class Trainer {
   #trained: TrainedModel;
   #state: RunState;
   #momentum: StateDict | undefined;
-  #savedStep = -1;
+  readonly #batchesBefore: number;
+  #saved: { readonly step: number; readonly path: string } | undefined;
 
   /** @throws UsageError when model, data and configuration do not fit together, or a resumed run would not be the same run. */
   constructor(options: TrainerOptions) {
@@ -79,6 +80,11 @@ export class Trainer {
         { field: "batchSize", value: config.batchSize },
       );
     }
+    if (dataset.val.length === 0) {
+      throw new UsageError(`${name} has no validation pictures, expected some or a valSplit`, {
+        field: "data.valSplit",
+      });
+    }
     this.#trained = { model, preprocessing: { height, width, mean, std }, classes, dataset: name };
     const trainCount = dataset.train.length;
     if (resume) {
@@ -86,10 +92,10 @@ export class Trainer {
       requireSameRun(saved, config, trainCount);
       this.#state = { ...saved, config };
       this.#momentum = resume.momentum;
-      this.#savedStep = saved.step;
     } else {
       this.#state = { config, step: 0, running: noTotals, history: [], trainCount };
     }
+    this.#batchesBefore = model.batchesTracked - this.#state.step * config.accumulationSteps;
   }
 
   /** The model as of the last checkpoint, end of an epoch or end of `run`. */
@@ -130,7 +136,7 @@ export class Trainer {
       };
       while (this.#state.history.length < config.epochs) {
         yield* this.#epoch(run);
-        if (signal?.aborted) {
+        if (signal?.aborted && this.#state.history.length < config.epochs) {
           yield* this.#interrupted(compiled.executable);
           return;
         }
@@ -257,7 +263,14 @@ export class Trainer {
   async #validate({ executable, signal }: ActiveRun): Promise<Totals | undefined> {
     const { config, dataset, loadBatches } = this.#options;
     const { part } = this.#layout;
-    const options = { batchSize: part, padTo: part, seed: config.seed, epoch: 0, shuffle: false, augment: "none" } as const;
+    const options = {
+      batchSize: part,
+      padTo: part,
+      seed: config.seed,
+      epoch: 0,
+      shuffle: false,
+      augment: "none",
+    } as const;
     let totals = noTotals;
     for await (const batch of loadBatches(dataset, "val", options)) {
       if (signal?.aborted) return undefined;
@@ -270,19 +283,12 @@ export class Trainer {
   }
 
   async *#interrupted(executable: Executable): AsyncGenerator<TrainEvent, void, undefined> {
-    const { save, config } = this.#options;
     const { step, history } = this.#state;
-    const position = { type: "interrupted", step, epoch: Math.min(history.length + 1, config.epochs) } as const;
+    const epoch = history.length + 1;
+    if (this.#saved?.step !== step) yield* this.#checkpoint(executable, false);
     await this.#readBack(executable);
-    if (!save) yield position;
-    else if (this.#savedStep === step && this.#savedPath !== undefined) yield { ...position, path: this.#savedPath };
-    else {
-      yield* this.#checkpoint(executable, false);
-      yield this.#savedPath === undefined ? position : { ...position, path: this.#savedPath };
-    }
+    yield { type: "interrupted", step, epoch, ...(this.#saved ? { path: this.#saved.path } : {}) };
   }
-
-  #savedPath: string | undefined;
 
   async *#checkpoint(executable: Executable, best: boolean): AsyncGenerator<TrainEvent, void, undefined> {
     const { save } = this.#options;
@@ -290,8 +296,7 @@ export class Trainer {
     const { step } = this.#state;
     const momentum = await this.#readBack(executable);
     const path = await save({ trained: this.#trained, training: { momentum, run: this.#state } }, { step, best });
-    this.#savedPath = path;
-    this.#savedStep = step;
+    this.#saved = { step, path };
     yield { type: "checkpoint", path, step };
   }
 

@@ -21,12 +21,20 @@ export interface EpochLayout {
   readonly stepsPerEpoch: number;
 }
 
-export function epochLayout(pictures: number, config: Pick<TrainConfig, "batchSize" | "accumulationSteps">): EpochLayout {
+export function epochLayout(
+  pictures: number,
+  config: Pick<TrainConfig, "batchSize" | "accumulationSteps">,
+): EpochLayout {
   const { batchSize, accumulationSteps } = config;
   const fullSteps = Math.floor(pictures / batchSize);
   const rest = Math.floor((pictures % batchSize) / accumulationSteps);
   const tailPart = rest > 1 ? rest : 0;
-  return { part: batchSize / accumulationSteps, tailPart, fullSteps, stepsPerEpoch: fullSteps + (tailPart > 0 ? 1 : 0) };
+  return {
+    part: batchSize / accumulationSteps,
+    tailPart,
+    fullSteps,
+    stepsPerEpoch: fullSteps + (tailPart > 0 ? 1 : 0),
+  };
 }
 
 export type StepPlan = "train" | "trainTail";

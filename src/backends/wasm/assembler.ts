@@ -3,7 +3,10 @@
 // (WebAssembly core specification 3.0, chapter 5 "Binary Format"; relaxed SIMD, threads.)
 
 export type ValueType = "i32" | "i64" | "f32" | "f64" | "v128";
-const typeByte = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const satisfies Record<ValueType, number>;
+const typeByte = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const satisfies Record<
+  ValueType,
+  number
+>;
 
 /** Code that leaves one value of `type` on the stack. */
 export interface Expression {
@@ -60,7 +63,8 @@ const combine = (type: ValueType, opcode: readonly number[], ...operands: readon
 });
 const binary = (operand: ValueType, opcode: readonly number[], result: ValueType = operand) => {
   return (a: Expression, b: Expression): Expression => {
-    if (a.type !== operand || b.type !== operand) throw new TypeError(`expected ${operand}, got ${a.type} and ${b.type}`);
+    if (a.type !== operand || b.type !== operand)
+      throw new TypeError(`expected ${operand}, got ${a.type} and ${b.type}`);
     return combine(result, opcode, a, b);
   };
 };
@@ -162,7 +166,8 @@ export const v128 = {
 } as const;
 
 /** Lanes of four 32-bit numbers as the byte lanes that `shuffle` takes. */
-export const lanes32 = (lanes: readonly number[]): number[] => lanes.flatMap((lane) => [0, 1, 2, 3].map((b) => lane * 4 + b));
+export const lanes32 = (lanes: readonly number[]): number[] =>
+  lanes.flatMap((lane) => [0, 1, 2, 3].map((b) => lane * 4 + b));
 
 const extractLane = (vector: Expression, lane: number): Expression => combine("f32", [...simd(31), lane], vector);
 const multiplyAdd = (a: Expression, b: Expression, c: Expression): Expression => combine("v128", simd(0x105), a, b, c);
@@ -281,7 +286,9 @@ export class FunctionBuilder {
 
   call(target: FunctionSignature, operands: readonly Operand[]): void {
     if (operands.length !== target.parameters.length)
-      throw new TypeError(`function ${target.index} takes ${target.parameters.length} operands, got ${operands.length}`);
+      throw new TypeError(
+        `function ${target.index} takes ${target.parameters.length} operands, got ${operands.length}`,
+      );
     for (const operand of operands) this.#code.push(...asI32(operand).code);
     this.#code.push(0x10, ...unsigned(target.index));
   }
@@ -289,7 +296,10 @@ export class FunctionBuilder {
   /** The value that a function with a result returns for these operands. */
   callValue(target: FunctionSignature, operands: readonly Expression[]): Expression {
     if (target.result === undefined) throw new TypeError(`function ${target.index} has no result`);
-    return { type: target.result, code: [...operands.flatMap((operand) => operand.code), 0x10, ...unsigned(target.index)] };
+    return {
+      type: target.result,
+      code: [...operands.flatMap((operand) => operand.code), 0x10, ...unsigned(target.index)],
+    };
   }
 
   return(value: Expression): void {
@@ -358,13 +368,21 @@ export class ModuleBuilder {
       if (index === undefined) {
         index = types.length;
         signatures.set(key, index);
-        types.push([0x60, ...unsigned(parameters.length), ...parameters.map((type) => typeByte[type]), ...(result ? [1, typeByte[result]] : [0])]);
+        types.push([
+          0x60,
+          ...unsigned(parameters.length),
+          ...parameters.map((type) => typeByte[type]),
+          ...(result ? [1, typeByte[result]] : [0]),
+        ]);
       }
       return index;
     });
     const name = (text: string): number[] => [...unsigned(text.length), ...new TextEncoder().encode(text)];
     const vector = (items: readonly (readonly number[])[]): number[] => [...unsigned(items.length), ...items.flat()];
-    const section = (id: number, content: readonly number[]): number[][] => [[id, ...unsigned(content.length)], [...content]];
+    const section = (id: number, content: readonly number[]): number[][] => [
+      [id, ...unsigned(content.length)],
+      [...content],
+    ];
     const limits = [memory.shared ? 3 : 1, ...unsigned(memory.pages), ...unsigned(memory.maximumPages)];
     const chunks: number[][] = [
       [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],

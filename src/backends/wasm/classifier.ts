@@ -32,7 +32,8 @@ export const emitLinear: Emit<"linear"> = (module, target, args, at): CompiledKe
         forEachStretch(f, o.featureBytes, (offset, stretch) => {
           const a = f.let(i32.add(features, offset)).get;
           const b = f.let(i32.add(weights, offset)).get;
-          for (const v of stretch.vectors) f.set(sums[v], multiplyAdd(target, stretch.load(a, v), stretch.load(b, v), sums[v].get));
+          for (const v of stretch.vectors)
+            f.set(sums[v], multiplyAdd(target, stretch.load(a, v), stretch.load(b, v), sums[v].get));
         });
         const bias = f32.load(i32.add(o.bias, i32.shl(label, 2)));
         const total = f32.add(laneSum(f, f32x4.add(sums[0].get, sums[1].get)), bias);
@@ -60,7 +61,14 @@ export const emitLinearGrad: Emit<"linearGrad"> = (module, target, args, at): Co
     classes,
   };
   /** row[f] (= or +=) factor·source[f] */
-  const axpy = (f: FunctionBuilder, row: Expression, source: Expression, factor: Expression, bytes: Expression, first: Expression): void => {
+  const axpy = (
+    f: FunctionBuilder,
+    row: Expression,
+    source: Expression,
+    factor: Expression,
+    bytes: Expression,
+    first: Expression,
+  ): void => {
     const scale = f.let(f32x4.splat(factor)).get;
     const rowAddress = f.let(row).get;
     const sourceAddress = f.let(source).get;
@@ -74,7 +82,8 @@ export const emitLinearGrad: Emit<"linearGrad"> = (module, target, args, at): Co
       () =>
         forEachStretch(f, bytes, (offset, stretch) => {
           const [to, from] = [f.let(i32.add(rowAddress, offset)).get, f.let(i32.add(sourceAddress, offset)).get];
-          for (const v of stretch.vectors) stretch.store(to, v, multiplyAdd(target, scale, stretch.load(from, v), stretch.load(to, v)));
+          for (const v of stretch.vectors)
+            stretch.store(to, v, multiplyAdd(target, scale, stretch.load(from, v), stretch.load(to, v)));
         }),
     );
   };
@@ -85,7 +94,14 @@ export const emitLinearGrad: Emit<"linearGrad"> = (module, target, args, at): Co
     f.loop(images.start, images.end, 1, (image) => {
       const row = f.let(i32.add(o.dx, i32.mul(image.get, o.dxStride))).get;
       f.loop(0, o.classes, 1, (label) =>
-        axpy(f, row, i32.add(o.weight, i32.mul(label.get, o.featureBytes)), gradientAt(image.get, label.get), o.featureBytes, i32.eq(label.get, 0)),
+        axpy(
+          f,
+          row,
+          i32.add(o.weight, i32.mul(label.get, o.featureBytes)),
+          gradientAt(image.get, label.get),
+          o.featureBytes,
+          i32.eq(label.get, 0),
+        ),
       );
     });
     const labels = threadSlice(f, o.classes, worker);
@@ -141,7 +157,10 @@ export const emitSoftmaxCrossEntropy: Emit<"softmaxCrossEntropy"> = (module, _ta
         f.loop(0, o.classes, 1, (k) => {
           f.set(total, f32.add(total.get, exp(f, f32.sub(logit(k.get), maximum.get))));
         });
-        f.store(i32.add(o.sampleLoss, i32.shl(image.get, 2)), f32.add(log(f, total.get), f32.sub(maximum.get, labelLogit)));
+        f.store(
+          i32.add(o.sampleLoss, i32.shl(image.get, 2)),
+          f32.add(log(f, total.get), f32.sub(maximum.get, labelLogit)),
+        );
         const place = f.select(broken.get, i32.sub(o.classes, 1), rank.get);
         f.store(i32.add(o.sampleRank, i32.shl(image.get, 2)), f32.fromI32U(place));
         if (dLogits !== undefined) {

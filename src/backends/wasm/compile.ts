@@ -14,7 +14,13 @@ export const pageBytes = 65536;
 const pageLimit = 65536;
 /** Whole vectors may be read (never used) past the end of a buffer. */
 const readSlack = 256;
-const persistentRoles = ["parameter", "gradient", "gradientSum", "momentum", "state"] as const satisfies readonly BufferRole[];
+const persistentRoles = [
+  "parameter",
+  "gradient",
+  "gradientSum",
+  "momentum",
+  "state",
+] as const satisfies readonly BufferRole[];
 type PersistentRole = (typeof persistentRoles)[number];
 
 export interface Program {
@@ -39,7 +45,12 @@ function encodePhase({ function: signature, operands }: Phase): number[] {
   return [signature.index, operands.length, ...operands];
 }
 
-export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Target, threads: number, shared: boolean): Program {
+export function compileProgram(
+  plans: Readonly<Record<string, Plan>>,
+  target: Target,
+  threads: number,
+  shared: boolean,
+): Program {
   const roleBytes = new Map<PersistentRole, number>(persistentRoles.map((role) => [role, 0]));
   const persistent = new Map<string, PlanBuffer>();
   for (const plan of Object.values(plans)) {
@@ -47,7 +58,9 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
       if (buffer.role === "arena") continue;
       const known = persistent.get(buffer.name);
       if (known && (known.offset !== buffer.offset || known.bytes !== buffer.bytes)) {
-        throw new RangeError(`${buffer.name} lies elsewhere in two plans that are compiled together; they must come from one network`);
+        throw new RangeError(
+          `${buffer.name} lies elsewhere in two plans that are compiled together; they must come from one network`,
+        );
       }
       persistent.set(buffer.name, buffer);
       roleBytes.set(buffer.role, Math.max(roleBytes.get(buffer.role) ?? 0, buffer.offset + buffer.bytes));
@@ -72,10 +85,12 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
   for (const [name, plan] of Object.entries(plans)) {
     const find = (bufferName: string): PlanBuffer => {
       const buffer = plan.buffers.get(bufferName);
-      if (!buffer) throw new RangeError(`a kernel call of plan ${name} names buffer ${bufferName}, which the plan does not have`);
+      if (!buffer)
+        throw new RangeError(`a kernel call of plan ${name} names buffer ${bufferName}, which the plan does not have`);
       return buffer;
     };
-    const planeFloats = (buffer: PlanBuffer): number => buffer.shape.slice(2).reduce((product, side) => product * side, 1);
+    const planeFloats = (buffer: PlanBuffer): number =>
+      buffer.shape.slice(2).reduce((product, side) => product * side, 1);
     const at: Addresses = {
       threads,
       scalars,

@@ -1,7 +1,16 @@
 // backends/wasm: the composite function BN → ReLU where a convolution loads its operand, and its gradient where the operand's
 // gradient is stored. What a channel needs is four numbers, computed anew by every thread (C square roots are cheaper than a barrier).
 import type { Composite, CompositeGrad } from "../../plan/plan.ts";
-import { type Expression, type FunctionBuilder, type FunctionSignature, f32, f32x4, i32, type ModuleBuilder, v128 } from "./assembler.ts";
+import {
+  type Expression,
+  type FunctionBuilder,
+  type FunctionSignature,
+  f32,
+  f32x4,
+  i32,
+  type ModuleBuilder,
+  v128,
+} from "./assembler.ts";
 import { type Addresses, namedFunction, type Phase, phase, threadSlice } from "./kernel.ts";
 import { forEachStretch } from "./run.ts";
 import type { Target } from "./target.ts";
@@ -87,7 +96,12 @@ export function compositeGradRow(module: ModuleBuilder, target: Target, accumula
  * Second phase of every kernel that goes back through a composite: adds the threads' sums [threads][C][2] in order and turns them
  * into dBeta = Σg, dGamma = Σg·x̂, dMean (= or +=) −scale·Σg, dVariance (= or +=) −½·scale·rstd·Σg·x̂.
  */
-export function compositeGradFinish(module: ModuleBuilder, normalize: Composite, grad: CompositeGrad, at: Addresses): Phase {
+export function compositeGradFinish(
+  module: ModuleBuilder,
+  normalize: Composite,
+  grad: CompositeGrad,
+  at: Addresses,
+): Phase {
   const accumulate = grad.write === "accumulate";
   return phase(
     module,
@@ -115,7 +129,9 @@ export function compositeGradFinish(module: ModuleBuilder, normalize: Composite,
         });
         const byte = f.let(i32.shl(c.get, 2)).get;
         const entry = (base: Expression): Expression => i32.add(base, byte);
-        const rstd = f.let(f32.div(f32.const(1), f32.sqrt(f32.add(f32.load(entry(o.variance)), f32.const(normalize.eps))))).get;
+        const rstd = f.let(
+          f32.div(f32.const(1), f32.sqrt(f32.add(f32.load(entry(o.variance)), f32.const(normalize.eps)))),
+        ).get;
         const scale = f.let(f32.mul(f32.load(entry(o.gamma)), rstd)).get;
         f.store(entry(o.dGamma), sumGx.get);
         f.store(entry(o.dBeta), sumG.get);

@@ -5,12 +5,28 @@
 // Traffic: each unit of x is read once and staged in L2; packed weights stream from L2; y is written once.
 // Numerics: every y is one chain of C·k² multiply-adds (tile.ts).
 import type { WindowSize } from "../../plan/plan.ts";
-import { type Expression, type FunctionBuilder, type FunctionSignature, f32, i32, type ModuleBuilder } from "./assembler.ts";
+import {
+  type Expression,
+  type FunctionBuilder,
+  type FunctionSignature,
+  f32,
+  i32,
+  type ModuleBuilder,
+} from "./assembler.ts";
 import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
 import { type CompiledKernel, type Emit, namedFunction, phase, threadSlice } from "./kernel.ts";
 import { clear, copyRow } from "./run.ts";
 import {
-  cutUnits, forEachRun, forEachUnit, type SignalShape, signalShape, signalStep, stage, tileBytes, type UnitCut, usedSignalBytes,
+  cutUnits,
+  forEachRun,
+  forEachUnit,
+  type SignalShape,
+  signalShape,
+  signalStep,
+  stage,
+  tileBytes,
+  type UnitCut,
+  usedSignalBytes,
 } from "./signal.ts";
 import { type Target, tileShape } from "./target.ts";
 import { productTile } from "./tile.ts";
@@ -33,10 +49,18 @@ function rowTiles(rows: number, target: Target): RowTiles {
 }
 
 /** body(height, first row) for each tile; heights are constants of the code, counts are operands. */
-function forEachTile(f: FunctionBuilder, height: number, tall: Expression, low: Expression, body: (height: number, row: Expression) => void): void {
+function forEachTile(
+  f: FunctionBuilder,
+  height: number,
+  tall: Expression,
+  low: Expression,
+  body: (height: number, row: Expression) => void,
+): void {
   f.loop(0, tall, 1, (tile) => body(height, f.let(i32.mul(tile.get, height)).get));
   if (height > 1) {
-    f.loop(0, low, 1, (tile) => body(height - 1, f.let(i32.add(i32.mul(tall, height), i32.mul(tile.get, height - 1))).get));
+    f.loop(0, low, 1, (tile) =>
+      body(height - 1, f.let(i32.add(i32.mul(tall, height), i32.mul(tile.get, height - 1))).get),
+    );
   }
 }
 
@@ -79,7 +103,13 @@ interface ProductLayout {
 
 const roundUp = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 
-function productLayout(contraction: number, outputs: number, taps: number, coefficientCount: number, cut: UnitCut): ProductLayout {
+function productLayout(
+  contraction: number,
+  outputs: number,
+  taps: number,
+  coefficientCount: number,
+  cut: UnitCut,
+): ProductLayout {
   const step = signalStep(cut);
   const packed = roundUp(coefficientCount * coefficientBytes);
   const signals = packed + roundUp(contraction * outputs * taps * 4);
@@ -97,7 +127,14 @@ interface Product {
   readonly taps: number;
 }
 
-function planProduct(channels: number, outputs: number, size: WindowSize, coefficientCount: number, target: Target, threads: number): Product {
+function planProduct(
+  channels: number,
+  outputs: number,
+  size: WindowSize,
+  coefficientCount: number,
+  target: Target,
+  threads: number,
+): Product {
   const shape = signalShape(channels, size);
   const cut = cutUnits(shape, size.batch, Math.floor(stagedFloats / Math.max(shape.contraction, outputs)), threads);
   const taps = shape.tapBytes.length;
@@ -106,11 +143,31 @@ function planProduct(channels: number, outputs: number, size: WindowSize, coeffi
 }
 
 const productOperands = [
-  "x", "xStride", "weights", "channels", "contraction", "outputs", "tall", "low",
-  "batch", "rows", "bands", "images", "units", "packedAt", "signalsAt", "resultsAt", "step",
+  "x",
+  "xStride",
+  "weights",
+  "channels",
+  "contraction",
+  "outputs",
+  "tall",
+  "low",
+  "batch",
+  "rows",
+  "bands",
+  "images",
+  "units",
+  "packedAt",
+  "signalsAt",
+  "resultsAt",
+  "step",
 ] as const;
 
-function productValues(product: Product, at: { x: number; xStride: number; weights: number }, channels: number, outputs: number): Record<(typeof productOperands)[number], number> {
+function productValues(
+  product: Product,
+  at: { x: number; xStride: number; weights: number },
+  channels: number,
+  outputs: number,
+): Record<(typeof productOperands)[number], number> {
   const { shape, size, tiles, cut, layout } = product;
   return {
     ...at,
@@ -153,13 +210,30 @@ function emitProduct(
   const rowPackedBytes = f.let(i32.mul(o.contraction, taps * 4)).get;
   forEachUnit(f, shape, o, threadSlice(f, o.units, worker), (unit) => {
     const from = i32.add(o.x, i32.mul(unit.firstImage, o.xStride));
-    f.call(stageFunction, [from, o.xStride, signals, o.step, o.channels, worker.scratch, unit.images, unit.firstRow, unit.rows]);
+    f.call(stageFunction, [
+      from,
+      o.xStride,
+      signals,
+      o.step,
+      o.channels,
+      worker.scratch,
+      unit.images,
+      unit.firstRow,
+      unit.rows,
+    ]);
     const used = usedSignalBytes(f, shape, unit, tileBytes(target));
     f.loop(0, used, tileBytes(target), (p) => {
       forEachTile(f, tiles.height, o.tall, o.low, (height, row) => {
         const tile = productTile(module, target, height, shape.tapBytes);
         const c = i32.add(i32.add(results, p.get), i32.mul(row, o.step));
-        f.call(tile, [i32.add(packed, i32.mul(row, rowPackedBytes)), i32.add(signals, p.get), c, o.contraction, o.step, o.step]);
+        f.call(tile, [
+          i32.add(packed, i32.mul(row, rowPackedBytes)),
+          i32.add(signals, p.get),
+          c,
+          o.contraction,
+          o.step,
+          o.step,
+        ]);
       });
     });
     finish(unit, results);
@@ -180,7 +254,12 @@ export const emitConv: Emit<"conv"> = (module, target, args, at): CompiledKernel
     module,
     `conv ${shapeKey(product)} composite=${composite ? composite.eps : "none"}`,
     {
-      ...productValues(product, { x: at.view(x), xStride: at.batchStride(x), weights: at.buffer(args.weight) }, x.channels, y.channels),
+      ...productValues(
+        product,
+        { x: at.view(x), xStride: at.batchStride(x), weights: at.buffer(args.weight) },
+        x.channels,
+        y.channels,
+      ),
       y: at.view(y),
       yStride: at.batchStride(y),
       mean: normalize?.mean ?? 0,
@@ -189,19 +268,29 @@ export const emitConv: Emit<"conv"> = (module, target, args, at): CompiledKernel
       beta: normalize?.beta ?? 0,
     },
     (f, o, worker) => {
-      if (composite) f.call(coefficients(module, composite.eps), [o.mean, o.variance, o.gamma, o.beta, o.channels, worker.scratch]);
-      emitProduct(f, module, target, product, o, worker, { withComposite: composite !== undefined, transposed: false }, (unit, results) => {
-        const from = f.let(results);
-        const to = f.let(i32.add(o.y, i32.mul(unit.firstImage, o.yStride)));
-        f.loop(0, o.outputs, 1, () => {
-          forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
-            const sink = f.let(i32.add(i32.add(to.get, i32.mul(image, o.yStride)), planeByte)).get;
-            copyRow(f, f.let(i32.add(from.get, signalByte)).get, sink, bytes);
+      if (composite)
+        f.call(coefficients(module, composite.eps), [o.mean, o.variance, o.gamma, o.beta, o.channels, worker.scratch]);
+      emitProduct(
+        f,
+        module,
+        target,
+        product,
+        o,
+        worker,
+        { withComposite: composite !== undefined, transposed: false },
+        (unit, results) => {
+          const from = f.let(results);
+          const to = f.let(i32.add(o.y, i32.mul(unit.firstImage, o.yStride)));
+          f.loop(0, o.outputs, 1, () => {
+            forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
+              const sink = f.let(i32.add(i32.add(to.get, i32.mul(image, o.yStride)), planeByte)).get;
+              copyRow(f, f.let(i32.add(from.get, signalByte)).get, sink, bytes);
+            });
+            f.advance(from, o.step);
+            f.advance(to, plane);
           });
-          f.advance(from, o.step);
-          f.advance(to, plane);
-        });
-      });
+        },
+      );
     },
   );
   return { phases: [run], scratchBytes: product.layout.bytes, sharedBytes: 0 };
@@ -215,13 +304,20 @@ const shapeKey = ({ shape, size, tiles }: Product): string =>
 export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, at): CompiledKernel => {
   const { dy, dx, size, composite } = args;
   if (size.stride !== 1 || size.kernel !== 2 * size.padding + 1) {
-    throw new RangeError("convGradInput takes stride 1 and same-size padding; a DenseNet's only strided convolution is its first, whose input needs no gradient");
+    throw new RangeError(
+      "convGradInput takes stride 1 and same-size padding; a DenseNet's only strided convolution is its first, whose input needs no gradient",
+    );
   }
   const channels = dx.channels;
   const product = planProduct(dy.channels, channels, size, channels, target, at.threads);
   const plane = size.height * size.width * 4;
   const operands = {
-    ...productValues(product, { x: at.view(dy), xStride: at.batchStride(dy), weights: at.buffer(args.weight) }, dy.channels, channels),
+    ...productValues(
+      product,
+      { x: at.view(dy), xStride: at.batchStride(dy), weights: at.buffer(args.weight) },
+      dy.channels,
+      channels,
+    ),
     dx: at.view(dx),
     dxStride: at.batchStride(dx),
   };
@@ -229,18 +325,27 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
   if (!composite) {
     if (accumulate) throw new RangeError("convGradInput without a composite overwrites dx");
     const run = phase(module, `convGradInput ${shapeKey(product)}`, operands, (f, o, worker) => {
-      emitProduct(f, module, target, product, o, worker, { withComposite: false, transposed: true }, (unit, results) => {
-        const from = f.let(results);
-        const to = f.let(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)));
-        f.loop(0, o.outputs, 1, () => {
-          forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
-            const sink = f.let(i32.add(i32.add(to.get, i32.mul(image, o.dxStride)), planeByte)).get;
-            copyRow(f, f.let(i32.add(from.get, signalByte)).get, sink, bytes);
+      emitProduct(
+        f,
+        module,
+        target,
+        product,
+        o,
+        worker,
+        { withComposite: false, transposed: true },
+        (unit, results) => {
+          const from = f.let(results);
+          const to = f.let(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)));
+          f.loop(0, o.outputs, 1, () => {
+            forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
+              const sink = f.let(i32.add(i32.add(to.get, i32.mul(image, o.dxStride)), planeByte)).get;
+              copyRow(f, f.let(i32.add(from.get, signalByte)).get, sink, bytes);
+            });
+            f.advance(from, o.step);
+            f.advance(to, plane);
           });
-          f.advance(from, o.step);
-          f.advance(to, plane);
-        });
-      });
+        },
+      );
     });
     return { phases: [run], scratchBytes: product.layout.bytes, sharedBytes: 0 };
   }
@@ -262,28 +367,37 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
       const gradRow = compositeGradRow(module, target, accumulate);
       const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.outputs, sumBytes)))).get;
       clear(f, sums, i32.mul(o.outputs, sumBytes));
-      emitProduct(f, module, target, product, o, worker, { withComposite: false, transposed: true }, (unit, results) => {
-        const from = f.let(results);
-        const source = f.let(i32.add(o.source, i32.mul(unit.firstImage, o.sourceStride)));
-        const to = f.let(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)));
-        f.loop(0, o.outputs, 1, (channel) => {
-          const coefficient = f.let(i32.add(worker.scratch, i32.mul(channel.get, coefficientBytes))).get;
-          const channelSums = f.let(i32.add(sums, i32.mul(channel.get, sumBytes))).get;
-          forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
-            f.call(gradRow, [
-              i32.add(from.get, signalByte),
-              i32.add(i32.add(source.get, i32.mul(image, o.sourceStride)), planeByte),
-              i32.add(i32.add(to.get, i32.mul(image, o.dxStride)), planeByte),
-              bytes,
-              coefficient,
-              channelSums,
-            ]);
+      emitProduct(
+        f,
+        module,
+        target,
+        product,
+        o,
+        worker,
+        { withComposite: false, transposed: true },
+        (unit, results) => {
+          const from = f.let(results);
+          const source = f.let(i32.add(o.source, i32.mul(unit.firstImage, o.sourceStride)));
+          const to = f.let(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)));
+          f.loop(0, o.outputs, 1, (channel) => {
+            const coefficient = f.let(i32.add(worker.scratch, i32.mul(channel.get, coefficientBytes))).get;
+            const channelSums = f.let(i32.add(sums, i32.mul(channel.get, sumBytes))).get;
+            forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
+              f.call(gradRow, [
+                i32.add(from.get, signalByte),
+                i32.add(i32.add(source.get, i32.mul(image, o.sourceStride)), planeByte),
+                i32.add(i32.add(to.get, i32.mul(image, o.dxStride)), planeByte),
+                bytes,
+                coefficient,
+                channelSums,
+              ]);
+            });
+            f.advance(from, o.step);
+            f.advance(source, plane);
+            f.advance(to, plane);
           });
-          f.advance(from, o.step);
-          f.advance(source, plane);
-          f.advance(to, plane);
-        });
-      });
+        },
+      );
     },
   );
   return {

@@ -4,11 +4,28 @@
 // Parallel: threads share the units of N·H, each into its own partial dWeight; a second phase adds the partials in thread order.
 // Traffic: a unit's dy is staged once (L2); x is staged a few channels at a time (L1) and met with all of dy.
 // Numerics: a dot over a unit, then a chain over the thread's units, then over the threads.
-import { type Expression, type FunctionBuilder, type FunctionSignature, f32x4, i32, type ModuleBuilder, v128 } from "./assembler.ts";
+import {
+  type Expression,
+  type FunctionBuilder,
+  type FunctionSignature,
+  f32x4,
+  i32,
+  type ModuleBuilder,
+  v128,
+} from "./assembler.ts";
 import { coefficientBytes, coefficients } from "./composite.ts";
 import { type CompiledKernel, type Emit, namedFunction, type Phase, phase, threadSlice } from "./kernel.ts";
-import { copyRow, clear, forEachStretch } from "./run.ts";
-import { cutUnits, forEachRun, forEachUnit, type SignalShape, signalShape, signalStep, stage, usedSignalBytes } from "./signal.ts";
+import { clear, copyRow, forEachStretch } from "./run.ts";
+import {
+  cutUnits,
+  forEachRun,
+  forEachUnit,
+  type SignalShape,
+  signalShape,
+  signalStep,
+  stage,
+  usedSignalBytes,
+} from "./signal.ts";
 import type { Target } from "./target.ts";
 import { dotSide, dotSpillBytes, dotTile } from "./tile.ts";
 
@@ -16,7 +33,12 @@ import { dotSide, dotSpillBytes, dotTile } from "./tile.ts";
 const stagedFloats = 64 * 1024;
 
 /** Rows of dy against the staged signals of a few channels of x: all dot tiles of one stretch of dWeight columns. */
-function dotRows(module: ModuleBuilder, target: Target, columns: number, tapBytes: readonly number[] | undefined): FunctionSignature {
+function dotRows(
+  module: ModuleBuilder,
+  target: Target,
+  columns: number,
+  tapBytes: readonly number[] | undefined,
+): FunctionSignature {
   return namedFunction(
     module,
     `dotRows columns=${columns} taps=${tapBytes ?? "none"}`,
@@ -25,8 +47,14 @@ function dotRows(module: ModuleBuilder, target: Target, columns: number, tapByte
       const whole = f.let(i32.sub(o.outputs, i32.remU(o.outputs, dotSide))).get;
       const tile = (height: number, row: Expression): void =>
         f.call(dotTile(module, target, height, columns, tapBytes), [
-          i32.add(o.dy, i32.mul(row, o.dyStep)), o.x, o.bytes, o.dyStep, o.xStep,
-          i32.add(o.dWeight, i32.mul(row, o.rowBytes)), o.rowBytes, o.spill,
+          i32.add(o.dy, i32.mul(row, o.dyStep)),
+          o.x,
+          o.bytes,
+          o.dyStep,
+          o.xStep,
+          i32.add(o.dWeight, i32.mul(row, o.rowBytes)),
+          o.rowBytes,
+          o.spill,
         ]);
       f.loop(0, whole, dotSide, (row) => tile(dotSide, row.get));
       for (let height = 1; height < dotSide; height++) {
@@ -37,12 +65,19 @@ function dotRows(module: ModuleBuilder, target: Target, columns: number, tapByte
 }
 
 /** Signals that one source channel becomes, and the groups of adjacent dWeight columns they feed. */
-function columnGroups(shape: SignalShape, kernel: number): { first: number; tapBytes: readonly number[] | undefined; columns: number }[] {
+function columnGroups(
+  shape: SignalShape,
+  kernel: number,
+): { first: number; tapBytes: readonly number[] | undefined; columns: number }[] {
   const perChannel = kernel * kernel;
   const groups = [];
   for (let first = 0; first < perChannel; first += dotSide) {
     const columns = Math.min(dotSide, perChannel - first);
-    groups.push({ first, columns, tapBytes: shape.gathered ? undefined : shape.tapBytes.slice(first, first + columns) });
+    groups.push({
+      first,
+      columns,
+      tapBytes: shape.gathered ? undefined : shape.tapBytes.slice(first, first + columns),
+    });
   }
   return groups;
 }
@@ -85,7 +120,8 @@ export const emitConvGradWeight: Emit<"convGradWeight"> = (module, target, args,
     },
     (f, o, worker) => {
       const table = f.let(i32.add(worker.scratch, coefficientsAt)).get;
-      if (composite) f.call(coefficients(module, composite.eps), [o.mean, o.variance, o.gamma, o.beta, o.channels, table]);
+      if (composite)
+        f.call(coefficients(module, composite.eps), [o.mean, o.variance, o.gamma, o.beta, o.channels, table]);
       const dySignals = f.let(i32.add(worker.scratch, o.dyAt)).get;
       const signals = f.let(i32.add(worker.scratch, o.signalsAt)).get;
       const rowBytes = f.let(i32.mul(o.channels, perChannel * 4)).get;
@@ -100,13 +136,32 @@ export const emitConvGradWeight: Emit<"convGradWeight"> = (module, target, args,
         const visit = (channel: Expression, count: number): void => {
           const from = i32.add(source, i32.mul(channel, size.height * size.width * 4));
           const coefficient = i32.add(table, i32.mul(channel, coefficientBytes));
-          f.call(stageFunction, [from, o.xStride, signals, o.step, count, coefficient, unit.images, unit.firstRow, unit.rows]);
+          f.call(stageFunction, [
+            from,
+            o.xStride,
+            signals,
+            o.step,
+            count,
+            coefficient,
+            unit.images,
+            unit.firstRow,
+            unit.rows,
+          ]);
           const column = f.let(i32.add(partial, i32.mul(channel, perChannel * 4))).get;
-          const groups = perChannel === 1 ? [{ first: 0, columns: count, tapBytes: undefined }] : columnGroups(shape, size.kernel);
+          const groups =
+            perChannel === 1 ? [{ first: 0, columns: count, tapBytes: undefined }] : columnGroups(shape, size.kernel);
           for (const group of groups) {
             const groupSignals = group.tapBytes ? signals : i32.add(signals, i32.mul(o.step, group.first));
             f.call(dotRows(module, target, group.columns, group.tapBytes), [
-              dySignals, o.step, groupSignals, o.step, used, o.outputs, i32.add(column, group.first * 4), rowBytes, worker.scratch,
+              dySignals,
+              o.step,
+              groupSignals,
+              o.step,
+              used,
+              o.outputs,
+              i32.add(column, group.first * 4),
+              rowBytes,
+              worker.scratch,
             ]);
           }
         };
@@ -118,7 +173,11 @@ export const emitConvGradWeight: Emit<"convGradWeight"> = (module, target, args,
       });
     },
   );
-  return { phases: [run, addPartials(module, at.buffer(args.dWeight), weightBytes)], scratchBytes, sharedBytes: at.threads * weightBytes };
+  return {
+    phases: [run, addPartials(module, at.buffer(args.dWeight), weightBytes)],
+    scratchBytes,
+    sharedBytes: at.threads * weightBytes,
+  };
 };
 
 /** dy in signal coordinates: zero wherever the signal is padding or idle, so that those products vanish. */
@@ -127,7 +186,12 @@ function stageOutputGradient(
   shape: SignalShape,
   planeBytes: number,
   unit: Parameters<typeof forEachRun>[2],
-  o: { readonly dy: Expression; readonly dyStride: Expression; readonly outputs: Expression; readonly step: Expression },
+  o: {
+    readonly dy: Expression;
+    readonly dyStride: Expression;
+    readonly outputs: Expression;
+    readonly step: Expression;
+  },
   signals: Expression,
   used: Expression,
 ): void {

@@ -68,10 +68,17 @@ export const emitDropout: Emit<"dropout"> = (module, _target, args, at): Compile
 };
 
 /** body over this thread's share of `bytes` bytes: byte offset and stretch. */
-function forEachShare(f: FunctionBuilder, bytes: Expression, worker: Worker, body: (offset: Expression, stretch: Stretch) => void): void {
+function forEachShare(
+  f: FunctionBuilder,
+  bytes: Expression,
+  worker: Worker,
+  body: (offset: Expression, stretch: Stretch) => void,
+): void {
   const { start, end } = threadSlice(f, i32.shrU(bytes, 2), worker);
   const first = f.let(i32.shl(start, 2)).get;
-  forEachStretch(f, i32.shl(i32.sub(end, start), 2), (offset, stretch) => body(f.let(i32.add(first, offset)).get, stretch));
+  forEachStretch(f, i32.shl(i32.sub(end, start), 2), (offset, stretch) =>
+    body(f.let(i32.add(first, offset)).get, stretch),
+  );
 }
 
 export const emitAccumulateGradients: Emit<"accumulateGradients"> = (module, _target, args, at): CompiledKernel => {
@@ -100,7 +107,13 @@ export const emitSgd: Emit<"sgd"> = (module, target, args, at): CompiledKernel =
   const run = phase(
     module,
     `sgd momentum=${momentum} nesterov=${nesterov} weightDecay=${weightDecay} scale=${gradientScale}`,
-    { parameters, gradients: at.role(source).address, momenta: at.role("momentum").address, bytes, scalars: at.scalars },
+    {
+      parameters,
+      gradients: at.role(source).address,
+      momenta: at.role("momentum").address,
+      bytes,
+      scalars: at.scalars,
+    },
     (f, o, worker) => {
       const constant = (value: number): Expression => f.let(f32x4.splat(f32.const(value))).get;
       const rate = f.let(f32x4.splat(f32.neg(f32.load(o.scalars, scalarOffsets.learningRate)))).get;
@@ -122,4 +135,3 @@ export const emitSgd: Emit<"sgd"> = (module, target, args, at): CompiledKernel =
   );
   return { phases: [run], scratchBytes: 0, sharedBytes: 0 };
 };
-

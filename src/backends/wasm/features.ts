@@ -27,7 +27,8 @@ function instantiate(module: ModuleBuilder): Probe {
   const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages });
   const bytes = module.bytes({ pages: memoryPages, maximumPages: memoryPages, shared: false });
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } });
-  const call = (index: number, ...operands: number[]): void => (exports[`f${index}`] as (...operands: number[]) => void)(...operands);
+  const call = (index: number, ...operands: number[]): void =>
+    (exports[`f${index}`] as (...operands: number[]) => void)(...operands);
   return { call, floats: new Float32Array(memory.buffer) };
 }
 
@@ -46,8 +47,17 @@ export function findWrongTile(target: Target): string | undefined {
   const width = vectors * 4;
   const module = new ModuleBuilder();
   const taps = [0, 4, 8];
-  const products = Array.from({ length: tallest }, (_, i) => productTile(module, target, i + 1, taps.map((tap) => tap * 4)));
-  const dots = [undefined, taps.map((tap) => tap * 4)].map((tapBytes) => dotTile(module, target, dotSide, dotSide, tapBytes));
+  const products = Array.from({ length: tallest }, (_, i) =>
+    productTile(
+      module,
+      target,
+      i + 1,
+      taps.map((tap) => tap * 4),
+    ),
+  );
+  const dots = [undefined, taps.map((tap) => tap * 4)].map((tapBytes) =>
+    dotTile(module, target, dotSide, dotSide, tapBytes),
+  );
   const { call, floats } = instantiate(module);
   const [a, b, c] = [1024, 65536, 262144];
   const depth = 7;
@@ -62,12 +72,13 @@ export function findWrongTile(target: Target): string | undefined {
         let magnitude = 0;
         for (let d = 0; d < depth; d++) {
           for (const [t, tap] of taps.entries()) {
-            const term = floats[a + (d * taps.length + t) * rows + r]! * floats[b + d * bStep + p + tap]!;
+            const term = floats[a + (d * taps.length + t) * rows + r] * floats[b + d * bStep + p + tap];
             sum += term;
             magnitude += Math.abs(term);
           }
         }
-        if (!(Math.abs(floats[c + r * width + p]! - sum) <= 8 * 2 ** -24 * magnitude)) return `product tile ${rows}×${width}`;
+        if (!(Math.abs(floats[c + r * width + p] - sum) <= 8 * 2 ** -24 * magnitude))
+          return `product tile ${rows}×${width}`;
       }
     }
   }
@@ -75,17 +86,28 @@ export function findWrongTile(target: Target): string | undefined {
   for (const [kind, signature] of dots.entries()) {
     fill(floats);
     const before = floats.slice(c, c + dotSide * dotSide);
-    call(signature.index, a * 4, b * 4, length * 4, 256, 512, c * 4, dotSide * 4, pageBytes * memoryPages - dotSpillBytes);
+    call(
+      signature.index,
+      a * 4,
+      b * 4,
+      length * 4,
+      256,
+      512,
+      c * 4,
+      dotSide * 4,
+      pageBytes * memoryPages - dotSpillBytes,
+    );
     for (let i = 0; i < dotSide; i++) {
       for (let j = 0; j < dotSide; j++) {
-        let sum = before[i * dotSide + j]!;
+        let sum = before[i * dotSide + j];
         let magnitude = Math.abs(sum);
         for (let p = 0; p < length; p++) {
-          const term = floats[a + i * 64 + p]! * floats[b + (kind === 0 ? j * 128 : taps[j]!) + p]!;
+          const term = floats[a + i * 64 + p] * floats[b + (kind === 0 ? j * 128 : taps[j]) + p];
           sum += term;
           magnitude += Math.abs(term);
         }
-        if (!(Math.abs(floats[c + i * dotSide + j]! - sum) <= 8 * 2 ** -24 * magnitude)) return `dot tile ${kind === 0 ? "by rows" : "by taps"}`;
+        if (!(Math.abs(floats[c + i * dotSide + j] - sum) <= 8 * 2 ** -24 * magnitude))
+          return `dot tile ${kind === 0 ? "by rows" : "by taps"}`;
       }
     }
   }
@@ -98,7 +120,7 @@ function tileSpeed(target: Target): number {
   const module = new ModuleBuilder();
   const tile = productTile(module, target, rows, [0]);
   const repeat = module.function("repeat", ["i32"], (f, times) => {
-    f.loop(0, times!.get, 1, () => f.call(tile, [4096, 65536, 32768, 512, 64, 64]));
+    f.loop(0, times.get, 1, () => f.call(tile, [4096, 65536, 32768, 512, 64, 64]));
   });
   const { call } = instantiate(module);
   const depth = 512;
@@ -126,7 +148,8 @@ function setEngineFlags(): string | undefined {
   const process = globalThis.process;
   if (!process?.getBuiltinModule) return "256-bit code needs a V8 flag, which only Node can set";
   if (process.arch !== "x64") return `256-bit code is written on x64 only, this is ${process.arch}`;
-  if (Number.parseInt(process.versions.node, 10) < 24) return `256-bit code needs Node 24 or later, this is ${process.versions.node}`;
+  if (Number.parseInt(process.versions.node, 10) < 24)
+    return `256-bit code needs Node 24 or later, this is ${process.versions.node}`;
   const v8 = process.getBuiltinModule("node:v8");
   for (const flag of ["--experimental-wasm-revectorize", "--no-wasm-dynamic-tiering"]) v8.setFlagsFromString(flag);
   return undefined;

@@ -1,6 +1,13 @@
 // backends/wasm: the frame of every kernel. A kernel is one or more phases; all threads run a phase, then meet at a barrier.
 import type { KernelTable, View } from "../../plan/plan.ts";
-import { type Expression, type FunctionBuilder, type FunctionSignature, i32, type ModuleBuilder, type Operand } from "./assembler.ts";
+import {
+  type Expression,
+  type FunctionBuilder,
+  type FunctionSignature,
+  i32,
+  type ModuleBuilder,
+  type Operand,
+} from "./assembler.ts";
 import type { Target } from "./target.ts";
 
 /** What a phase knows of the thread that runs it. Added behind the operands by the executor. */
@@ -34,7 +41,10 @@ export interface Addresses {
   /** From one image of the view's buffer to the next. */
   batchStride(view: View): number;
   /** Bytes of all buffers of one persistent role, and where they begin. */
-  role(role: "parameter" | "gradient" | "gradientSum" | "momentum"): { readonly address: number; readonly bytes: number };
+  role(role: "parameter" | "gradient" | "gradientSum" | "momentum"): {
+    readonly address: number;
+    readonly bytes: number;
+  };
   /** Where the run scalars lie: learningRate f32, seed u32, step u32. */
   readonly scalars: number;
 }
@@ -53,10 +63,17 @@ export function namedFunction<const N extends string>(
   names: readonly N[],
   build: (f: FunctionBuilder, operands: Readonly<Record<N, Expression>>) => void,
 ): FunctionSignature {
-  return module.function(key, names.map(() => "i32" as const), (f, ...locals) => {
-    const operands = Object.fromEntries(names.map((name, index) => [name, locals[index]?.get])) as Record<N, Expression>;
-    build(f, operands);
-  });
+  return module.function(
+    key,
+    names.map(() => "i32" as const),
+    (f, ...locals) => {
+      const operands = Object.fromEntries(names.map((name, index) => [name, locals[index]?.get])) as Record<
+        N,
+        Expression
+      >;
+      build(f, operands);
+    },
+  );
 }
 
 /** A phase: a named function that also gets its Worker, with the values of its operands. */
@@ -75,7 +92,11 @@ export function phase<const N extends string>(
 }
 
 /** This thread's contiguous part of `total` items: [start, end). */
-export function threadSlice(f: FunctionBuilder, total: Operand, worker: Worker): { start: Expression; end: Expression } {
+export function threadSlice(
+  f: FunctionBuilder,
+  total: Operand,
+  worker: Worker,
+): { start: Expression; end: Expression } {
   const bound = (thread: Expression): Expression => f.let(i32.divU(i32.mul(total, thread), worker.threads)).get;
   return { start: bound(worker.thread), end: bound(i32.add(worker.thread, 1)) };
 }

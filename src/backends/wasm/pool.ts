@@ -3,9 +3,34 @@
 // Parallel: threads share the N·C planes. A plane goes through the composite into scratch (L1 for most sizes) and is pooled there;
 // on the way back dy is spread over a scratch plane, which then goes through compositeGradRow like any other gradient.
 import type { Composite, CompositeBackward, KernelTable, PoolSize, WindowSize } from "../../plan/plan.ts";
-import { type Expression, type FunctionBuilder, type FunctionSignature, f32, f32x4, i32, lanes32, type ModuleBuilder, v128 } from "./assembler.ts";
-import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, compositeOf, sumBytes } from "./composite.ts";
-import { type Addresses, type CompiledKernel, type Emit, namedFunction, phase, threadSlice, type Worker } from "./kernel.ts";
+import {
+  type Expression,
+  type FunctionBuilder,
+  type FunctionSignature,
+  f32,
+  f32x4,
+  i32,
+  lanes32,
+  type ModuleBuilder,
+  v128,
+} from "./assembler.ts";
+import {
+  coefficientBytes,
+  coefficients,
+  compositeGradFinish,
+  compositeGradRow,
+  compositeOf,
+  sumBytes,
+} from "./composite.ts";
+import {
+  type Addresses,
+  type CompiledKernel,
+  type Emit,
+  namedFunction,
+  phase,
+  threadSlice,
+  type Worker,
+} from "./kernel.ts";
 import { clear, copyRow, forEachPair, forEachStretch } from "./run.ts";
 import type { Target } from "./target.ts";
 import { laneSum } from "./vector.ts";
@@ -38,20 +63,26 @@ function forEachPlane(
 
 /** activate(x, plane, bytes, coefficients): composite(x) of one plane into scratch. */
 function activate(module: ModuleBuilder, target: Target, withComposite: boolean): FunctionSignature {
-  return namedFunction(module, `activate composite=${withComposite}`, ["x", "plane", "bytes", "coefficients"], (f, o) => {
-    const apply = withComposite ? compositeOf(f, target, o.coefficients) : (x: Expression): Expression => x;
-    forEachPair(f, o.bytes, (offset) => {
-      const from = f.let(i32.add(o.x, offset)).get;
-      const to = f.let(i32.add(o.plane, offset)).get;
-      f.store(to, apply(v128.load(from)));
-      f.store(to, apply(v128.load(from, 16)), 16);
-    });
-  });
+  return namedFunction(
+    module,
+    `activate composite=${withComposite}`,
+    ["x", "plane", "bytes", "coefficients"],
+    (f, o) => {
+      const apply = withComposite ? compositeOf(f, target, o.coefficients) : (x: Expression): Expression => x;
+      forEachPair(f, o.bytes, (offset) => {
+        const from = f.let(i32.add(o.x, offset)).get;
+        const to = f.let(i32.add(o.plane, offset)).get;
+        f.store(to, apply(v128.load(from)));
+        f.store(to, apply(v128.load(from, 16)), 16);
+      });
+    },
+  );
 }
 
 const isGlobal = (size: PoolSize): boolean => size.windowHeight === size.height && size.windowWidth === size.width;
 const isHalving = (size: PoolSize): boolean => size.windowHeight === 2 && size.windowWidth === 2;
-const poolKey = (size: PoolSize): string => `${size.height}x${size.width} window=${size.windowHeight}x${size.windowWidth}`;
+const poolKey = (size: PoolSize): string =>
+  `${size.height}x${size.width} window=${size.windowHeight}x${size.windowWidth}`;
 
 /** averagePlane(plane, y): windows side by side; three ways to the same sums: the whole plane, 2×2, any window. */
 function averagePlane(module: ModuleBuilder, size: PoolSize): FunctionSignature {
@@ -88,7 +119,9 @@ function averagePlane(module: ModuleBuilder, size: PoolSize): FunctionSignature 
       f.loop(0, size.outWidth, 1, (column) => {
         const sum = f.let(f32.const(0));
         f.loop(0, size.windowHeight, 1, (wy) => {
-          const from = f.let(i32.add(i32.add(top, i32.mul(wy.get, rowBytes)), i32.mul(column.get, size.windowWidth * 4))).get;
+          const from = f.let(
+            i32.add(i32.add(top, i32.mul(wy.get, rowBytes)), i32.mul(column.get, size.windowWidth * 4)),
+          ).get;
           f.loop(0, size.windowWidth * 4, 4, (wx) => f.set(sum, f32.add(sum.get, f32.load(i32.add(from, wx.get)))));
         });
         f.store(i32.add(out, i32.shl(column.get, 2)), f32.mul(sum.get, f32.const(share)));
@@ -141,7 +174,12 @@ function spreadPlane(module: ModuleBuilder, size: PoolSize): FunctionSignature {
 }
 
 /** body(output index byte, best address) for every window of a scratch plane; of equal maxima the first in row order. */
-function forEachMaximum(f: FunctionBuilder, size: WindowSize, plane: Expression, body: (outByte: Expression, best: Expression) => void): void {
+function forEachMaximum(
+  f: FunctionBuilder,
+  size: WindowSize,
+  plane: Expression,
+  body: (outByte: Expression, best: Expression) => void,
+): void {
   const { kernel, stride, padding, height, width, outHeight, outWidth } = size;
   f.loop(0, outHeight, 1, (row) => {
     const y0 = f.let(i32.sub(i32.mul(row.get, stride), padding)).get;
@@ -170,7 +208,8 @@ function forEachMaximum(f: FunctionBuilder, size: WindowSize, plane: Expression,
   });
 }
 
-const windowKey = (size: WindowSize): string => `${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding}`;
+const windowKey = (size: WindowSize): string =>
+  `${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding}`;
 
 function maximumPlane(module: ModuleBuilder, size: WindowSize): FunctionSignature {
   return namedFunction(module, `maximumPlane ${windowKey(size)}`, ["plane", "y"], (f, o) =>
@@ -215,11 +254,15 @@ function emitPool(
       planeAt: tableBytes,
     },
     (f, o, worker) => {
-      if (composite) f.call(coefficients(module, composite.eps), [o.mean, o.variance, o.gamma, o.beta, o.channels, worker.scratch]);
+      if (composite)
+        f.call(coefficients(module, composite.eps), [o.mean, o.variance, o.gamma, o.beta, o.channels, worker.scratch]);
       const plane = f.let(i32.add(worker.scratch, o.planeAt)).get;
       forEachPlane(f, o, worker, (channel, image) => {
         const source = i32.add(i32.add(o.x, i32.mul(image, o.xStride)), i32.mul(channel, planeBytes));
-        const sink = i32.add(i32.add(o.y, i32.mul(image, o.yStride)), i32.mul(channel, size.outHeight * size.outWidth * 4));
+        const sink = i32.add(
+          i32.add(o.y, i32.mul(image, o.yStride)),
+          i32.mul(channel, size.outHeight * size.outWidth * 4),
+        );
         const coefficient = i32.add(worker.scratch, i32.mul(channel, coefficientBytes));
         // Global sums read the scratch plane exactly; the others may read a vector too far, into the slack.
         f.call(activate(module, target, composite !== undefined), [source, plane, planeBytes, coefficient]);
@@ -242,7 +285,14 @@ function emitPoolGrad(
   args: KernelTable["maxPoolGrad"] | (KernelTable["avgPoolGrad"] & { readonly composite: CompositeBackward }),
   at: Addresses,
   key: string,
-  spread: (f: FunctionBuilder, dy: Expression, source: Expression, plane: Expression, activated: Expression, coefficient: Expression) => void,
+  spread: (
+    f: FunctionBuilder,
+    dy: Expression,
+    source: Expression,
+    plane: Expression,
+    activated: Expression,
+    coefficient: Expression,
+  ) => void,
 ): CompiledKernel {
   const { dy, dx, size, composite } = args;
   const { x, normalize, grad } = composite;
@@ -272,13 +322,23 @@ function emitPoolGrad(
       const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.channels, sumBytes)))).get;
       clear(f, sums, i32.mul(o.channels, sumBytes));
       forEachPlane(f, o, worker, (channel, image) => {
-        const upstream = i32.add(i32.add(o.dy, i32.mul(image, o.dyStride)), i32.mul(channel, size.outHeight * size.outWidth * 4));
+        const upstream = i32.add(
+          i32.add(o.dy, i32.mul(image, o.dyStride)),
+          i32.mul(channel, size.outHeight * size.outWidth * 4),
+        );
         const source = f.let(i32.add(i32.add(o.x, i32.mul(image, o.xStride)), i32.mul(channel, planeBytes))).get;
         const sink = i32.add(i32.add(o.dx, i32.mul(image, o.dxStride)), i32.mul(channel, planeBytes));
         const coefficient = f.let(i32.add(worker.scratch, i32.mul(channel, coefficientBytes))).get;
         spread(f, upstream, source, plane, activated, coefficient);
         const channelSums = i32.add(sums, i32.mul(channel, sumBytes));
-        f.call(compositeGradRow(module, target, accumulate), [plane, source, sink, planeBytes, coefficient, channelSums]);
+        f.call(compositeGradRow(module, target, accumulate), [
+          plane,
+          source,
+          sink,
+          planeBytes,
+          coefficient,
+          channelSums,
+        ]);
       });
     },
   );
@@ -290,15 +350,29 @@ function emitPoolGrad(
 }
 
 /** Without a composite dy is spread into scratch and copied to dx, because a spread may write past its plane. */
-function emitPlainAvgPoolGrad(module: ModuleBuilder, { dy, dx, size }: KernelTable["avgPoolGrad"], at: Addresses): CompiledKernel {
+function emitPlainAvgPoolGrad(
+  module: ModuleBuilder,
+  { dy, dx, size }: KernelTable["avgPoolGrad"],
+  at: Addresses,
+): CompiledKernel {
   const planeBytes = size.height * size.width * 4;
   const run = phase(
     module,
     `avgPoolGrad ${poolKey(size)} composite=none`,
-    { dy: at.view(dy), dyStride: at.batchStride(dy), dx: at.view(dx), dxStride: at.batchStride(dx), batch: size.batch, channels: dx.channels },
+    {
+      dy: at.view(dy),
+      dyStride: at.batchStride(dy),
+      dx: at.view(dx),
+      dxStride: at.batchStride(dx),
+      batch: size.batch,
+      channels: dx.channels,
+    },
     (f, o, worker) => {
       forEachPlane(f, o, worker, (channel, image) => {
-        const upstream = i32.add(i32.add(o.dy, i32.mul(image, o.dyStride)), i32.mul(channel, size.outHeight * size.outWidth * 4));
+        const upstream = i32.add(
+          i32.add(o.dy, i32.mul(image, o.dyStride)),
+          i32.mul(channel, size.outHeight * size.outWidth * 4),
+        );
         const sink = f.let(i32.add(i32.add(o.dx, i32.mul(image, o.dxStride)), i32.mul(channel, planeBytes))).get;
         f.call(spreadPlane(module, size), [upstream, worker.scratch]);
         copyRow(f, worker.scratch, sink, planeBytes);
@@ -311,15 +385,27 @@ function emitPlainAvgPoolGrad(module: ModuleBuilder, { dy, dx, size }: KernelTab
 export const emitAvgPoolGrad: Emit<"avgPoolGrad"> = (module, target, args, at) => {
   const { composite, size } = args;
   if (!composite) return emitPlainAvgPoolGrad(module, args, at);
-  return emitPoolGrad(module, target, { ...args, composite }, at, `avgPoolGrad ${poolKey(size)}`, (f, dy, _source, plane) =>
-    f.call(spreadPlane(module, size), [dy, plane]),
+  return emitPoolGrad(
+    module,
+    target,
+    { ...args, composite },
+    at,
+    `avgPoolGrad ${poolKey(size)}`,
+    (f, dy, _source, plane) => f.call(spreadPlane(module, size), [dy, plane]),
   );
 };
 
 export const emitMaxPoolGrad: Emit<"maxPoolGrad"> = (module, target, args, at) => {
   const planeBytes = args.size.height * args.size.width * 4;
-  return emitPoolGrad(module, target, args, at, `maxPoolGrad ${windowKey(args.size)}`, (f, dy, source, plane, activated, coefficient) => {
-    f.call(activate(module, target, true), [source, activated, planeBytes, coefficient]);
-    f.call(routePlane(module, args.size), [dy, activated, plane]);
-  });
+  return emitPoolGrad(
+    module,
+    target,
+    args,
+    at,
+    `maxPoolGrad ${windowKey(args.size)}`,
+    (f, dy, source, plane, activated, coefficient) => {
+      f.call(activate(module, target, true), [source, activated, planeBytes, coefficient]);
+      f.call(routePlane(module, args.size), [dy, activated, plane]);
+    },
+  );
 };

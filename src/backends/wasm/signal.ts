@@ -6,8 +6,16 @@
 // The price is S − W idle columns in S and the halo rows; both are skipped where results are copied out.
 // A convolution of another stride is first gathered into C·k² signals without padding (im2col) and is then a 1×1 convolution.
 import type { WindowSize } from "../../plan/plan.ts";
-import { type Expression, type FunctionBuilder, type FunctionSignature, f32, i32, type ModuleBuilder, v128 } from "./assembler.ts";
-import { compositeOf, coefficientBytes } from "./composite.ts";
+import {
+  type Expression,
+  type FunctionBuilder,
+  type FunctionSignature,
+  f32,
+  i32,
+  type ModuleBuilder,
+  v128,
+} from "./assembler.ts";
+import { coefficientBytes, compositeOf } from "./composite.ts";
 import { namedFunction } from "./kernel.ts";
 import { forEachPair } from "./run.ts";
 import { type Target, tileShape } from "./target.ts";
@@ -30,10 +38,21 @@ export function signalShape(channels: number, size: WindowSize): SignalShape {
   const { kernel, stride, padding, outHeight: height, outWidth: width } = size;
   const gathered = stride !== 1 || kernel !== 2 * padding + 1;
   if (gathered) {
-    return { contraction: channels * kernel * kernel, gathered, height, width, padding: 0, rowStride: width, tapBytes: [0] };
+    return {
+      contraction: channels * kernel * kernel,
+      gathered,
+      height,
+      width,
+      padding: 0,
+      rowStride: width,
+      tapBytes: [0],
+    };
   }
   const rowStride = width + padding;
-  const tapBytes = Array.from({ length: kernel * kernel }, (_, tap) => (Math.floor(tap / kernel) * rowStride + (tap % kernel)) * 4);
+  const tapBytes = Array.from(
+    { length: kernel * kernel },
+    (_, tap) => (Math.floor(tap / kernel) * rowStride + (tap % kernel)) * 4,
+  );
   return { contraction: channels, gathered, height, width, padding, rowStride, tapBytes };
 }
 
@@ -58,7 +77,13 @@ export function cutUnits(shape: SignalShape, batch: number, floatBudget: number,
     const imageFloats = (shape.height + halo) * shape.rowStride;
     const fair = Math.max(1, Math.ceil(batch / (threads * 4)));
     const images = Math.max(1, Math.min(Math.floor(floatBudget / imageFloats), fair, batch));
-    return { rows: shape.height, bands: 1, images, units: Math.ceil(batch / images), signalFloats: images * imageFloats };
+    return {
+      rows: shape.height,
+      bands: 1,
+      images,
+      units: Math.ceil(batch / images),
+      signalFloats: images * imageFloats,
+    };
   }
   const bands = Math.ceil(shape.height / fittingRows);
   const rows = Math.ceil(shape.height / bands);
@@ -150,16 +175,27 @@ export function stage(
   size: WindowSize,
   withComposite: boolean,
 ): FunctionSignature {
-  return shape.gathered
-    ? stageGathered(module, size, withComposite)
-    : stageRows(module, target, shape, withComposite);
+  return shape.gathered ? stageGathered(module, size, withComposite) : stageRows(module, target, shape, withComposite);
 }
 
 const stageOperands = [
-  "x", "batchStride", "signals", "step", "channels", "coefficients", "images", "firstRow", "rows",
+  "x",
+  "batchStride",
+  "signals",
+  "step",
+  "channels",
+  "coefficients",
+  "images",
+  "firstRow",
+  "rows",
 ] as const;
 
-function stageRows(module: ModuleBuilder, target: Target, shape: SignalShape, withComposite: boolean): FunctionSignature {
+function stageRows(
+  module: ModuleBuilder,
+  target: Target,
+  shape: SignalShape,
+  withComposite: boolean,
+): FunctionSignature {
   const { height, width, padding, rowStride } = shape;
   return namedFunction(
     module,
@@ -194,12 +230,17 @@ function stageRows(module: ModuleBuilder, target: Target, shape: SignalShape, wi
               for (let pad = 0; pad < padding; pad += 4) f.store(out.get, v128.zero, pad * 4);
               f.if(
                 i32.ltU(row.get, height),
-                () => copy(f.let(i32.add(image.get, i32.mul(row.get, rowBytes))).get, f.let(i32.add(out.get, padding * 4)).get),
-                () => forEachPair(f, rowBytes, (offset) => {
-                  const sink = f.let(i32.add(out.get, offset)).get;
-                  f.store(sink, v128.zero, padding * 4);
-                  f.store(sink, v128.zero, padding * 4 + 16);
-                }),
+                () =>
+                  copy(
+                    f.let(i32.add(image.get, i32.mul(row.get, rowBytes))).get,
+                    f.let(i32.add(out.get, padding * 4)).get,
+                  ),
+                () =>
+                  forEachPair(f, rowBytes, (offset) => {
+                    const sink = f.let(i32.add(out.get, offset)).get;
+                    f.store(sink, v128.zero, padding * 4);
+                    f.store(sink, v128.zero, padding * 4 + 16);
+                  }),
               );
               f.advance(out, strideBytes);
             });
@@ -217,7 +258,8 @@ function stageRows(module: ModuleBuilder, target: Target, shape: SignalShape, wi
 
 /** im2col: signal (c, ky, kx) holds x[c, oy·stride + ky − padding, ox·stride + kx − padding], 0 outside. */
 function stageGathered(module: ModuleBuilder, size: WindowSize, withComposite: boolean): FunctionSignature {
-  if (withComposite) throw new RangeError("a strided convolution takes its input as it is: no DenseNet applies BN → ReLU before one");
+  if (withComposite)
+    throw new RangeError("a strided convolution takes its input as it is: no DenseNet applies BN → ReLU before one");
   const { kernel, stride, padding, height, width, outWidth } = size;
   return namedFunction(
     module,

@@ -37,12 +37,18 @@ export const emitChannelStatistics: Emit<"channelStatistics"> = (module, _target
           for (const part of sum) f.set(part, v128.zero);
           forEachStretch(f, plane * 4, (offset, stretch) => {
             const from = f.let(i32.add(address.get, offset)).get;
-            for (const v of stretch.vectors) f.set(sum[v], f32x4.add(sum[v].get, term(stretch.load(from, v), stretch.live)));
+            for (const v of stretch.vectors)
+              f.set(sum[v], f32x4.add(sum[v].get, term(stretch.load(from, v), stretch.live)));
           });
           return laneSum(f, f32x4.add(sum[0].get, sum[1].get));
         };
         f.loop(0, o.batch, 1, () => {
-          const planeMean = f.let(f32.div(sumPlane((value) => value), f32.const(plane))).get;
+          const planeMean = f.let(
+            f32.div(
+              sumPlane((value) => value),
+              f32.const(plane),
+            ),
+          ).get;
           const centre = f.let(f32x4.splat(planeMean)).get;
           const planeSquares = f.let(
             sumPlane((value, live) => {
@@ -116,7 +122,12 @@ export const emitStatisticsGrad: Emit<"statisticsGrad"> = (module, target, args,
 };
 
 /** One phase for each consumer; thread t takes its slice of the channels. No two phases touch the same floats, so only the last needs its barrier. */
-export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (module, _target, args, at): CompiledKernel => {
+export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (
+  module,
+  _target,
+  args,
+  at,
+): CompiledKernel => {
   const { momentum, count } = args;
   const update = (entry: RunningEntry) =>
     phase(
@@ -136,7 +147,10 @@ export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (mod
           const byte = f.let(i32.shl(channel.get, 2)).get;
           const blend = (running: Expression, batchValue: Expression): void => {
             const address = f.let(i32.add(running, byte)).get;
-            f.store(address, f32.add(f32.mul(f32.const(1 - momentum), f32.load(address)), f32.mul(f32.const(momentum), batchValue)));
+            f.store(
+              address,
+              f32.add(f32.mul(f32.const(1 - momentum), f32.load(address)), f32.mul(f32.const(momentum), batchValue)),
+            );
           };
           blend(o.runningMean, f32.load(i32.add(o.mean, byte)));
           blend(o.runningVariance, f32.mul(f32.const(unbiased), f32.load(i32.add(o.variance, byte))));

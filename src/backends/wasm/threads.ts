@@ -25,7 +25,9 @@ export function startThread(): ComputeThread {
   };
   const url = new URL(import.meta.url.endsWith(".ts") ? "./worker.ts" : "./worker.js", import.meta.url);
   const nodeThreads = globalThis.process?.getBuiltinModule?.("node:worker_threads");
-  const { post, end } = nodeThreads ? startNodeThread(nodeThreads, url, settle, fail) : startWebThread(url, settle, fail);
+  const { post, end } = nodeThreads
+    ? startNodeThread(nodeThreads, url, settle, fail)
+    : startWebThread(url, settle, fail);
   return {
     ask: (request) =>
       new Promise((resolve, reject) => {

@@ -12,7 +12,12 @@ import { laneSum, multiplyAdd, vectorLocals } from "./vector.ts";
  * Traffic: rows + vectors loads per tap for rows·vectors vector multiply-adds.
  * Numerics: each c is one chain of depth·taps multiply-adds in that order.
  */
-export function productTile(module: ModuleBuilder, target: Target, rows: number, tapBytes: readonly number[]): FunctionSignature {
+export function productTile(
+  module: ModuleBuilder,
+  target: Target,
+  rows: number,
+  tapBytes: readonly number[],
+): FunctionSignature {
   const { vectors } = tileShape(target);
   return namedFunction(
     module,
@@ -30,7 +35,7 @@ export function productTile(module: ModuleBuilder, target: Target, rows: number,
           for (let r = 0; r < rows; r++) {
             const weight = f.let(v128.load32Splat(a.get, (tap * rows + r) * 4)).get;
             pixels.forEach((pixel, v) => {
-              const sum = sums[r * vectors + v]!;
+              const sum = sums[r * vectors + v];
               f.set(sum, multiplyAdd(target, weight, pixel, sum.get));
             });
           }
@@ -39,7 +44,7 @@ export function productTile(module: ModuleBuilder, target: Target, rows: number,
         f.advance(b, o.bStep);
       });
       for (let r = 0; r < rows; r++) {
-        for (let v = 0; v < vectors; v++) f.store(c.get, sums[r * vectors + v]!.get, v * 16);
+        for (let v = 0; v < vectors; v++) f.store(c.get, sums[r * vectors + v].get, v * 16);
         f.advance(c, o.cStep);
       }
     },
@@ -81,15 +86,15 @@ export function dotTile(
       // Partial sums go through memory, so that pairs of stores seed the revectorizer; the lanes are added from there.
       f.loop(0, o.bytes, 16 * halves, () => {
         const bVectors = Array.from({ length: columns }, (_, j) => {
-          const row = tapBytes ? bRows[0]! : bRows[j]!;
+          const row = tapBytes ? bRows[0] : bRows[j];
           return halfOffsets.map((h) => f.let(v128.load(row.get, (tapBytes?.[j] ?? 0) + h)).get);
         });
         for (let i = 0; i < rows; i++) {
-          const aVectors = halfOffsets.map((h) => f.let(v128.load(aRows[i]!.get, h)).get);
+          const aVectors = halfOffsets.map((h) => f.let(v128.load(aRows[i].get, h)).get);
           for (let j = 0; j < columns; j++) {
             for (let h = 0; h < halves; h++) {
-              const sum = sums[(i * columns + j) * halves + h]!;
-              f.set(sum, multiplyAdd(target, aVectors[h]!, bVectors[j]![h]!, sum.get));
+              const sum = sums[(i * columns + j) * halves + h];
+              f.set(sum, multiplyAdd(target, aVectors[h], bVectors[j][h], sum.get));
             }
           }
         }
@@ -101,7 +106,10 @@ export function dotTile(
         for (let j = 0; j < columns; j++) {
           const first = (i * columns + j) * halves;
           const parts = Array.from({ length: halves }, (_, h) => v128.load(o.spill, (first + h) * 16));
-          const total = laneSum(f, parts.reduce((sum, part) => f32x4.add(sum, part)));
+          const total = laneSum(
+            f,
+            parts.reduce((sum, part) => f32x4.add(sum, part)),
+          );
           f.store(row.get, f32.add(f32.load(row.get, j * 4), total), j * 4);
         }
         f.advance(row, o.cStep);

@@ -6,8 +6,8 @@ import { DeviceError } from "../../errors.ts";
 import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
 import { compileProgram, type Program } from "./compile.ts";
-import { chooseTarget, type TargetOptions } from "./features.ts";
 import { scalarOffsets } from "./elementwise.ts";
+import { chooseTarget, type TargetOptions } from "./features.ts";
 import type { Target } from "./target.ts";
 import { type ComputeThread, startThread } from "./threads.ts";
 import { controlWords } from "./worker.ts";
@@ -22,17 +22,25 @@ export interface WasmOptions extends TargetOptions {
 /** A backend whose compute threads are started by the first `compile`. Throws DeviceError where WebAssembly SIMD is missing. */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<WasmBackend> {
   const notes: string[] = [];
-  const shared = options.sharedMemory !== false && typeof SharedArrayBuffer !== "undefined" && globalThis.crossOriginIsolated !== false;
+  const shared =
+    options.sharedMemory !== false &&
+    typeof SharedArrayBuffer !== "undefined" &&
+    globalThis.crossOriginIsolated !== false;
   const wanted = options.threads ?? globalThis.navigator?.hardwareConcurrency ?? 1;
   if (!Number.isInteger(wanted) || wanted < 1 || wanted > 64) {
     throw new RangeError(`threads must be a whole number from 1 to 64, got ${wanted}`);
   }
-  if (!shared && wanted > 1) notes.push("One thread: there is no SharedArrayBuffer (a page needs COOP same-origin and COEP require-corp).");
+  if (!shared && wanted > 1)
+    notes.push("One thread: there is no SharedArrayBuffer (a page needs COOP same-origin and COEP require-corp).");
   let chosen: ReturnType<typeof chooseTarget>;
   try {
     chosen = chooseTarget(options);
   } catch (error) {
-    throw new DeviceError("this runtime cannot run WebAssembly SIMD, which the wasm backend is made of", {}, { cause: error });
+    throw new DeviceError(
+      "this runtime cannot run WebAssembly SIMD, which the wasm backend is made of",
+      {},
+      { cause: error },
+    );
   }
   return new WasmBackend(chosen.target, shared ? wanted : 1, shared, [...notes, ...chosen.notes]);
 }
@@ -56,7 +64,9 @@ export class WasmBackend implements Backend {
 
   async compile(plans: Readonly<Record<string, Plan>>): Promise<WasmExecutable> {
     const program = compileProgram(plans, this.target, this.info.threads, this.#shared);
-    const executable = await WasmExecutable.start(program, plans, this.info.threads, this.#shared, (ended) => this.#executables.delete(ended));
+    const executable = await WasmExecutable.start(program, plans, this.info.threads, this.#shared, (ended) =>
+      this.#executables.delete(ended),
+    );
     this.#executables.add(executable);
     return executable;
   }
@@ -110,8 +120,16 @@ export class WasmExecutable implements Executable {
     await Promise.all(
       threads.map((thread, index) =>
         thread.ask({
-          kind: "start", module, memory, pages, control, code,
-          thread: index, threads: threadCount, shared: sharedAt, scratch: scratch + index * scratchBytes,
+          kind: "start",
+          module,
+          memory,
+          pages,
+          control,
+          code,
+          thread: index,
+          threads: threadCount,
+          shared: sharedAt,
+          scratch: scratch + index * scratchBytes,
         }),
       ),
     );
@@ -124,7 +142,9 @@ export class WasmExecutable implements Executable {
       const buffer = plan?.buffers.get(name);
       if (buffer && (planName !== undefined || buffer.role !== "arena")) return buffer;
     }
-    throw new RangeError(`no buffer ${name} ${planName === undefined ? "persists in these plans" : `in plan ${planName}`}`);
+    throw new RangeError(
+      `no buffer ${name} ${planName === undefined ? "persists in these plans" : `in plan ${planName}`}`,
+    );
   }
 
   async write(name: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void> {
@@ -145,7 +165,8 @@ export class WasmExecutable implements Executable {
     const address = this.#program.address(buffer);
     let bytes: Uint8Array;
     if (this.#memory) bytes = new Uint8Array(this.#memory.buffer, address, buffer.bytes).slice();
-    else bytes = (await this.#threads[0]?.ask({ kind: "read", address, bytes: buffer.bytes }))?.data ?? new Uint8Array(0);
+    else
+      bytes = (await this.#threads[0]?.ask({ kind: "read", address, bytes: buffer.bytes }))?.data ?? new Uint8Array(0);
     return buffer.dtype === "i32"
       ? new Int32Array(bytes.buffer, bytes.byteOffset, buffer.bytes / 4)
       : new Float32Array(bytes.buffer, bytes.byteOffset, buffer.bytes / 4);
@@ -168,7 +189,8 @@ export class WasmExecutable implements Executable {
   }
 
   async #runAll(plan: string, scalars: RunScalars, timed: boolean) {
-    if (!this.#plans[plan]) throw new RangeError(`no plan is called ${plan}; there are ${Object.keys(this.#plans).join(", ")}`);
+    if (!this.#plans[plan])
+      throw new RangeError(`no plan is called ${plan}; there are ${Object.keys(this.#plans).join(", ")}`);
     const block = new DataView(new ArrayBuffer(scalarOffsets.bytes));
     block.setFloat32(scalarOffsets.learningRate, scalars.learningRate ?? 0, true);
     block.setUint32(scalarOffsets.seed, scalars.seed ?? 0, true);

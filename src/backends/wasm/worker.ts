@@ -96,7 +96,10 @@ function answer(request: WorkerRequest): WorkerReply {
   if (!compute) return { kind: "failed", message: "the thread was asked to work before it was started" };
   if (request.kind === "run") return run(compute, request.plan, request.timed);
   if (request.kind === "read") {
-    return { kind: "done", data: new Uint8Array(compute.memory.buffer).slice(request.address, request.address + request.bytes) };
+    return {
+      kind: "done",
+      data: new Uint8Array(compute.memory.buffer).slice(request.address, request.address + request.bytes),
+    };
   }
   new Uint8Array(compute.memory.buffer).set(request.data, request.address);
   return { kind: "done" };

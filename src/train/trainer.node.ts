@@ -1,0 +1,88 @@
+// train: a run in Node, from a configuration to a run folder: opens the data, makes the backend and the network, saves checkpoints.
+import type { Backend } from "../backends/backend.ts";
+import { createReferenceBackend } from "../backends/reference/backend.ts";
+import { createWasmBackend } from "../backends/wasm/wasm.ts";
+import { loadCheckpoint, saveCheckpoint } from "../checkpoint/store.node.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { loadBatches } from "../data/loader.node.ts";
+import { openDataset } from "../data/open.node.ts";
+import { InputError, UsageError } from "../errors.ts";
+import type { TrainConfig } from "./config.ts";
+import { createDenseNet } from "./model.ts";
+import { configuredSpec } from "./resolveConfig.ts";
+import { parseRunState } from "./runState.ts";
+import { Trainer } from "./trainer.ts";
+
+/** The data set of a configuration. @throws UsageError when it names none. */
+export async function openConfiguredDataset({ data, seed }: Pick<TrainConfig, "data" | "seed">): Promise<Dataset> {
+  if (data.dir === null) {
+    throw new UsageError('data.dir: not given, expected a folder of pictures or "embedded"', { field: "data.dir" });
+  }
+  return openDataset({ dir: data.dir, valSplit: data.valSplit, seed, imageSize: data.imageSize ?? undefined });
+}
+
+/** The backend of a configuration; the caller disposes of it. */
+export async function createConfiguredBackend({
+  device,
+  threads,
+}: Pick<TrainConfig, "device" | "threads">): Promise<Backend> {
+  switch (device) {
+    case "wasm":
+      return createWasmBackend(threads === null ? {} : { threads });
+    case "reference":
+      return createReferenceBackend({ precision: "f32" });
+  }
+}
+
+export interface RunOptions {
+  readonly config: TrainConfig;
+  readonly dataset: Dataset;
+  readonly backend: Backend;
+  /** Where checkpoints go; without it nothing is saved. */
+  readonly runDir?: string;
+}
+
+/** A trainer of a new network. */
+export function startRun({ config, dataset, backend, runDir }: RunOptions): Trainer {
+  const spec = configuredSpec(config, { classes: dataset.classes.length, channels: dataset.channels });
+  const model = createDenseNet(spec, { seed: config.seed, fan: config.initFan });
+  return new Trainer({ model, dataset, backend, config, loadBatches, ...sinkTo(runDir, config) });
+}
+
+/** The configuration that the run of a checkpoint was started with. @throws InputError when the checkpoint cannot be continued. */
+export async function savedConfig(checkpoint: string): Promise<TrainConfig> {
+  const { training } = await loadCheckpoint(checkpoint);
+  if (training === undefined) throw notResumable(checkpoint);
+  return parseRunState(training.run, checkpoint).config;
+}
+
+/**
+ * A trainer that goes on where the checkpoint was saved: a run's folder (its last checkpoint) or a checkpoint's.
+ * @throws UsageError when `config` or `dataset` would make it another run.
+ */
+export async function resumeRun(
+  checkpoint: string,
+  { config, dataset, backend, runDir }: RunOptions,
+): Promise<Trainer> {
+  const { trained, training } = await loadCheckpoint(checkpoint);
+  if (training === undefined) throw notResumable(checkpoint);
+  const { model } = trained;
+  return new Trainer({ model, dataset, backend, config, loadBatches, resume: training, ...sinkTo(runDir, config) });
+}
+
+function sinkTo(runDir: string | undefined, { keepCheckpoints }: TrainConfig) {
+  if (runDir === undefined) return {};
+  return {
+    save: (checkpoint: Parameters<typeof saveCheckpoint>[1], about: { step: number; best: boolean }) =>
+      saveCheckpoint(runDir, checkpoint, { ...about, keep: keepCheckpoints }),
+  };
+}
+
+function notResumable(checkpoint: string): InputError {
+  return new InputError(
+    `${checkpoint}: holds a model without its training state, expected the folder of a run or of a checkpoint`,
+    {
+      path: checkpoint,
+    },
+  );
+}
