@@ -100,7 +100,7 @@ export function dotTile(
         }
         for (const row of [...aRows, ...bRows]) f.advance(row, 16 * halves);
       });
-      sums.forEach((sum, index) => f.store(o.spill, sum.get, index * 16));
+      for (const [index, sum] of sums.entries()) f.store(o.spill, sum.get, index * 16);
       const row = f.let(o.c);
       for (let i = 0; i < rows; i++) {
         for (let j = 0; j < columns; j++) {

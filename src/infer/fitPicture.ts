@@ -1,0 +1,111 @@
+// infer: a picture of any size → the planar bytes of the network's input size. Portable twin of the data folder's decoder, with the same geometry.
+//
+// Scaled so that it covers the target (times 256/224 for targets above 64 pixels, ImageNet practice), the centre cut out. Keys' cubic
+// convolution with a = −1/2 (IEEE ASSP 29(6), 1981), its kernel widened by the scale when shrinking, so that nothing aliases.
+import { InputError } from "../errors.ts";
+
+/** Interleaved 8-bit pixels, as `ImageData` of a browser has them: RGB, or RGBA whose alpha is dropped. */
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array | Uint8ClampedArray; // [height, width, 3 or 4]
+}
+
+export interface InputSize {
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/**
+ * @returns [channels, height, width] bytes; one channel is the luma of Rec. 709 (0.2126 R + 0.7152 G + 0.0722 B)
+ * @throws InputError when the picture has no pixels, its data another length, or the network neither 1 nor 3 channels
+ */
+export function fitPicture(picture: Picture, size: InputSize): Uint8Array {
+  const { width, height, data } = picture;
+  const stride = data.length / (width * height);
+  if (!(width >= 1 && height >= 1) || (stride !== 3 && stride !== 4)) {
+    throw new InputError(`a picture of ${width}×${height} has ${data.length} bytes, expected 3 or 4 for each pixel`, {
+      width,
+      height,
+      bytes: data.length,
+    });
+  }
+  if (size.channels !== 3 && size.channels !== 1) {
+    throw new InputError(`a network of ${size.channels} input channels cannot take pictures, expected 1 or 3`);
+  }
+  const margin = Math.min(size.height, size.width) > 64 ? 256 / 224 : 1;
+  const scale = margin * Math.max(size.width / width, size.height / height);
+  const columns = resampling(width, Math.max(size.width, Math.round(width * scale)), size.width);
+  const rows = resampling(height, Math.max(size.height, Math.round(height * scale)), size.height);
+  const planes = [0, 1, 2].map((channel) => resamplePlane(picture, stride, channel, columns, rows));
+  const out = new Uint8ClampedArray(size.channels * size.height * size.width);
+  if (size.channels === 3) for (const [channel, plane] of planes.entries()) out.set(plane, channel * plane.length);
+  else for (let i = 0; i < out.length; i++) out[i] = luma(planes, i);
+  return new Uint8Array(out.buffer);
+}
+
+/** What one output pixel along an axis is made of. */
+interface Tap {
+  readonly first: number;
+  readonly weights: readonly number[];
+}
+
+/** The central `kept` of `scaled` pixels that `length` pixels are scaled to. Beyond the border the border's pixel goes on. */
+function resampling(length: number, scaled: number, kept: number): Tap[] {
+  const step = length / scaled;
+  const widening = Math.max(1, step);
+  const from = (scaled - kept) >> 1;
+  return Array.from({ length: kept }, (_, i) => {
+    const centre = (from + i + 0.5) * step - 0.5;
+    const low = Math.ceil(centre - 2 * widening);
+    const high = Math.floor(centre + 2 * widening);
+    const first = Math.min(Math.max(low, 0), length - 1);
+    const weights = new Array<number>(Math.min(high, length - 1) - first + 1).fill(0);
+    let total = 0;
+    for (let at = low; at <= high; at++) {
+      const weight = cubic((at - centre) / widening);
+      const place = Math.min(Math.max(at, 0), length - 1) - first;
+      weights[place] = (weights[place] as number) + weight;
+      total += weight;
+    }
+    return { first, weights: weights.map((weight) => weight / total) };
+  });
+}
+
+function cubic(x: number): number {
+  const t = Math.abs(x);
+  if (t < 1) return (1.5 * t - 2.5) * t * t + 1;
+  if (t < 2) return ((-0.5 * t + 2.5) * t - 4) * t + 2;
+  return 0;
+}
+
+/** [rows, columns], not rounded. Only source rows that an output row needs are visited. */
+function resamplePlane(picture: Picture, stride: number, channel: number, columns: Tap[], rows: Tap[]): Float64Array {
+  const { data, width } = picture;
+  const narrow = new Map<number, Float64Array>();
+  const narrowed = (y: number): Float64Array => {
+    const known = narrow.get(y);
+    if (known) return known;
+    const line = Float64Array.from(columns, ({ first, weights }) => {
+      let sum = 0;
+      for (let k = 0; k < weights.length; k++) sum += weights[k]! * data[(y * width + first + k) * stride + channel]!;
+      return sum;
+    });
+    narrow.set(y, line);
+    return line;
+  };
+  const out = new Float64Array(rows.length * columns.length);
+  for (const [y, { first, weights }] of rows.entries()) {
+    for (let k = 0; k < weights.length; k++) {
+      const line = narrowed(first + k);
+      for (let x = 0; x < columns.length; x++) out[y * columns.length + x]! += weights[k]! * line[x]!;
+    }
+  }
+  return out;
+}
+
+function luma(planes: readonly Float64Array[], i: number): number {
+  const [red, green, blue] = planes as [Float64Array, Float64Array, Float64Array];
+  return 0.2126 * red[i]! + 0.7152 * green[i]! + 0.0722 * blue[i]!;
+}

@@ -1,0 +1,112 @@
+// infer: a trained network as a function from pictures to labels. Portable; everything it needs comes from the checkpoint's own metadata.
+import type { Backend, Executable } from "../backends/backend.ts";
+import type { TrainedModel } from "../checkpoint/checkpoint.ts";
+import { placePicture, unmoved } from "../data/augment.ts";
+import { normalizationTable } from "../data/normalization.ts";
+import { UsageError } from "../errors.ts";
+import { buildGraph } from "../graph/build.ts";
+import { planInference } from "../plan/lower.ts";
+import { fitPicture, type InputSize, type Picture } from "./fitPicture.ts";
+import { type Prediction, topPredictions } from "./scores.ts";
+
+export interface PredictorOptions {
+  /** Pictures that go through the network at once when there are many. Default 16. */
+  readonly batchSize?: number;
+}
+
+export interface PredictOptions {
+  /** How many classes to name per picture, best first. Default 5; never more than there are. */
+  readonly topK?: number;
+}
+
+export class Predictor {
+  readonly classes: readonly string[];
+  readonly inputSize: InputSize;
+  readonly #executable: Executable;
+  readonly #batchSize: number;
+  readonly #threads: number;
+  readonly #table: Float32Array; // [C, 256]
+  #queue: Promise<unknown> = Promise.resolve();
+
+  private constructor(trained: TrainedModel, executable: Executable, batchSize: number, threads: number) {
+    const { height, width } = trained.preprocessing;
+    this.classes = trained.classes;
+    this.inputSize = { channels: trained.model.spec.inChannels, height, width };
+    this.#table = normalizationTable(trained.preprocessing);
+    this.#executable = executable;
+    this.#batchSize = batchSize;
+    this.#threads = threads;
+  }
+
+  /** Compiles the network on `backend`, which stays the caller's. @throws UsageError for a batch size that is no whole number. */
+  static async create(trained: TrainedModel, backend: Backend, options: PredictorOptions = {}): Promise<Predictor> {
+    const { batchSize = 16 } = options;
+    if (!Number.isInteger(batchSize) || batchSize < 1) {
+      throw new UsageError(`batchSize: got ${batchSize}, expected a whole number of at least 1`, {
+        field: "batchSize",
+      });
+    }
+    const { model, preprocessing } = trained;
+    const { height, width } = preprocessing;
+    const plan = (batch: number) => planInference(buildGraph(model.spec, { batch, height, width, mode: "inference" }));
+    const executable = await backend.compile({ one: plan(1), many: plan(batchSize) });
+    for (const [path, { data }] of model.state) await executable.write(path, data);
+    return new Predictor(trained, executable, batchSize, backend.info.threads);
+  }
+
+  /** The best classes of each picture. Pictures of any size are scaled and cropped to the network's input. @throws InputError naming what is wrong with a picture. */
+  async predict(pictures: readonly Picture[], options: PredictOptions = {}): Promise<Prediction[][]> {
+    return this.predictPlanar(
+      pictures.map((picture) => fitPicture(picture, this.inputSize)),
+      options,
+    );
+  }
+
+  /** As predict, for pictures that have the input size: [C, H, W] bytes each. */
+  async predictPlanar(pictures: readonly Uint8Array[], { topK = 5 }: PredictOptions = {}): Promise<Prediction[][]> {
+    if (!Number.isInteger(topK) || topK < 1) {
+      throw new UsageError(`topK: got ${topK}, expected a whole number of at least 1`, { field: "topK", value: topK });
+    }
+    // Calls take turns: the device has one input buffer.
+    const turn = this.#queue.then(() => this.#logits(pictures));
+    this.#queue = turn.catch(() => undefined);
+    return (await turn).map((logits) => topPredictions(logits, this.classes, topK));
+  }
+
+  async dispose(): Promise<void> {
+    await this.#queue;
+    await this.#executable.dispose();
+  }
+
+  async #logits(pictures: readonly Uint8Array[]): Promise<Float32Array[]> {
+    const logits: Float32Array[] = [];
+    while (logits.length < pictures.length) {
+      const left = pictures.slice(logits.length, logits.length + this.#batchSize);
+      // Threads share the pictures of a batch; a small rest is cheaper one by one than filled up.
+      const plan = left.length <= this.#batchSize / this.#threads && left.length < this.#batchSize ? "one" : "many";
+      logits.push(
+        ...(plan === "many" ? await this.#runPlan("many", left) : await this.#runPlan("one", left.slice(0, 1))),
+      );
+    }
+    return logits;
+  }
+
+  async #runPlan(plan: "one" | "many", pictures: readonly Uint8Array[]): Promise<Float32Array[]> {
+    const { channels, height, width } = this.inputSize;
+    const stride = channels * height * width;
+    const images = new Float32Array((plan === "one" ? 1 : this.#batchSize) * stride);
+    for (const [n, pixels] of pictures.entries()) {
+      if (pixels.length !== stride) {
+        throw new RangeError(
+          `a picture of [${channels}, ${height}, ${width}] has ${stride} bytes, got ${pixels.length}`,
+        );
+      }
+      placePicture(pixels, this.inputSize, this.#table, unmoved, images.subarray(n * stride, (n + 1) * stride));
+    }
+    await this.#executable.write("images", images, plan);
+    await this.#executable.run(plan);
+    const all = await this.#executable.read("logits", plan);
+    const { length } = this.classes;
+    return pictures.map((_, n) => Float32Array.from(all.subarray(n * length, (n + 1) * length)));
+  }
+}

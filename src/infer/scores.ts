@@ -1,0 +1,30 @@
+// infer: logits → probabilities → named classes.
+
+export interface Prediction {
+  readonly label: string;
+  /** Of the class, 0-based. */
+  readonly index: number;
+  /** Softmax probability, 0…1. */
+  readonly score: number;
+}
+
+/** exp(z − max) / Σ exp(z − max), in doubles: no logit overflows. */
+export function softmax(logits: ArrayLike<number>): Float64Array {
+  const values = Float64Array.from(logits);
+  const greatest = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const powers = values.map((value) => Math.exp(value - greatest));
+  const total = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / total);
+}
+
+/** The `topK` most probable classes, best first; of equal ones the smaller index first, as the error counts it. */
+export function topPredictions(logits: ArrayLike<number>, classes: readonly string[], topK: number): Prediction[] {
+  const scores = softmax(logits);
+  // Ordered by logit: probabilities of clearly different logits can round to the same number.
+  const order = Array.from(scores.keys()).sort((a, b) => (logits[b] as number) - (logits[a] as number) || a - b);
+  return order.slice(0, topK).map((index) => ({
+    label: classes[index] as string,
+    index,
+    score: scores[index] as number,
+  }));
+}
