@@ -19,7 +19,7 @@ interface InspectOptions {
   readonly batchSize: number;
   readonly inputSize?: number;
   readonly numClasses?: number;
-  readonly dropRate?: number;
+  readonly drop?: number;
   readonly recompute: RecomputePolicy;
   readonly inference?: boolean;
   readonly plan?: boolean;
@@ -52,7 +52,7 @@ export function addInspect(program: Command): void {
       wholeFlag("--input-size", 1),
     )
     .option("--num-classes <n>", "classes of a named network", wholeFlag("--num-classes", 1))
-    .option("--drop-rate <p>", "dropout of a named network", numberFlag("--drop-rate"))
+    .option("--drop <p>", "dropout of a named network", numberFlag("--drop"))
     .addOption(
       program
         .createOption("--recompute <policy>", "what the backward pass computes again")
@@ -97,7 +97,7 @@ async function findSubject(what: string, options: InspectOptions): Promise<Subje
   if (onDisk || /[\\/]|\.safetensors$/.test(what)) {
     for (const [flag, value] of [
       ["--num-classes", options.numClasses],
-      ["--drop-rate", options.dropRate],
+      ["--drop", options.drop],
     ] as const) {
       if (value !== undefined) {
         throw new UsageError(`${flag}: ${what} is a checkpoint, which has its own`, { flag });
@@ -109,7 +109,7 @@ async function findSubject(what: string, options: InspectOptions): Promise<Subje
       options.inputSize === undefined ? { height, width } : { height: options.inputSize, width: options.inputSize };
     return { name: what, spec: trained.model.spec, ...size, dataset: trained.dataset };
   }
-  const spec = namedSpec(what, { numClasses: options.numClasses, dropRate: options.dropRate });
+  const spec = namedSpec(what, { numClasses: options.numClasses, dropRate: options.drop });
   const side = options.inputSize ?? (spec.stem === "imagenet" ? 224 : 32);
   return { name: `DenseNet-${canonicalName(what)}`, spec, height: side, width: side };
 }

@@ -3,11 +3,15 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { UsageError } from "../errors.ts";
+import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
+import { addEval } from "./eval.ts";
 import { EXIT_CODES } from "./flags.ts";
 import { addInspect } from "./inspect.ts";
 import { reportFailure } from "./output.ts";
+import { addPredict } from "./predict.ts";
 import { endQuietlyOnClosedPipe } from "./signals.ts";
+import { addTrain } from "./train.ts";
 
 const packageJson: { readonly version: string } = createRequire(import.meta.url)("../../package.json");
 
@@ -19,7 +23,7 @@ function createProgram(): Command {
     .exitOverride()
     // Usage errors are told once, by reportFailure.
     .configureOutput({ outputError: () => {} });
-  for (const add of [addInspect, addDoctor]) add(program);
+  for (const add of [addTrain, addEval, addPredict, addInspect, addDoctor, addDemo]) add(program);
   return program.addHelpText(
     "after",
     `\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes the data JSON.\n\n${EXIT_CODES}`,

@@ -33,22 +33,24 @@ export class RunFolder {
   /** Of all parts of the run, a resumed one's past included. */
   readonly epochs: EpochMetrics[] = [];
   readonly steps: ReportStep[] = [];
+  readonly #startedAt: Date;
   #past: readonly TrainEvent[];
   #events: number | undefined;
   #stepsPerEpoch = 1;
 
-  private constructor(path: string, past: readonly TrainEvent[]) {
+  private constructor(path: string, past: readonly TrainEvent[], startedAt = new Date()) {
     this.path = path;
+    this.#startedAt = startedAt;
     this.reportPath = join(path, REPORT);
     this.#past = past;
   }
 
   /**
-   * A folder for a new run.
+   * A folder for a new run, or for one that goes on elsewhere: then `past` is the folder that it leaves.
    * @throws UsageError when something is in it already
    * @throws ResourceError when it cannot be made
    */
-  static async create(path: string): Promise<RunFolder> {
+  static async create(path: string, past?: RunFolder): Promise<RunFolder> {
     try {
       await mkdir(path, { recursive: true });
       if ((await readdir(path)).length > 0) {
@@ -60,7 +62,7 @@ export class RunFolder {
     } catch (error) {
       throw folderError(error, path);
     }
-    return new RunFolder(path, []);
+    return new RunFolder(path, past?.#past ?? [], past?.#startedAt);
   }
 
   /** The folder of a run that goes on. A line that was being written when the run died is dropped. */
@@ -73,7 +75,12 @@ export class RunFolder {
         return [];
       }
     });
-    return new RunFolder(path, past);
+    return new RunFolder(path, past, await readStart(path));
+  }
+
+  /** When the first part of the run began. */
+  get startedAt(): Date {
+    return this.#startedAt;
   }
 
   /** What decides the run and what it runs on, in files of their own. */
@@ -122,6 +129,17 @@ export class RunFolder {
       loss: event.loss,
       learningRate: event.learningRate,
     });
+  }
+}
+
+async function readStart(path: string): Promise<Date | undefined> {
+  try {
+    const { startedAt } = JSON.parse(await readFile(join(path, ENVIRONMENT), "utf8")) as { startedAt?: unknown };
+    const date = new Date(String(startedAt));
+    return Number.isNaN(date.getTime()) ? undefined : date;
+  } catch {
+    // The folder was copied without it, or the run died before it was there: this part of the run counts as its start.
+    return undefined;
   }
 }
 

@@ -6,7 +6,12 @@ import { InputError, UsageError } from "../errors.ts";
 import { recomputePolicies } from "../plan/lower.ts";
 import type { TrainConfig } from "../train/config.ts";
 import { presetNames } from "../train/presets.ts";
-import { type ConfigSource, type PartialTrainConfig, type ResolvedConfig, resolveConfig } from "../train/resolveConfig.ts";
+import {
+  type ConfigSource,
+  type PartialTrainConfig,
+  type ResolvedConfig,
+  resolveConfig,
+} from "../train/resolveConfig.ts";
 import { savedConfig } from "../train/trainer.node.ts";
 import { dataDirOption, deviceOption, listFlag, numberFlag, threadsOption, wholeFlag } from "./flags.ts";
 
@@ -45,14 +50,26 @@ export function addTrainFlags(command: Command): Command {
     .option("--resume <run>", "go on with the run in this folder, bit for bit as if it had not stopped")
     .option("--model <name>", "network, e.g. BC-40-12, BC-100-12, 121")
     .addOption(dataDirOption())
-    .option("--val-split <n>", "training pictures held out for validation, a number or a fraction", numberFlag("--val-split"))
-    .addOption(command.createOption("--augment <how>", "standard: shifts and mirrors").choices(["none", "standard", "imagenet"]))
+    .option(
+      "--val-split <n>",
+      "training pictures held out for validation, a number or a fraction",
+      numberFlag("--val-split"),
+    )
+    .addOption(
+      command.createOption("--augment <how>", "standard: shifts and mirrors").choices(["none", "standard", "imagenet"]),
+    )
     .option("--input-size <pixels>", "side that pictures of a folder are cropped to", wholeFlag("--input-size", 1))
     .option("--epochs <n>", "passes over the training pictures", numberFlag("--epochs"))
     .option("-b, --batch-size <n>", "pictures per weight update", numberFlag("--batch-size"))
-    .option("--grad-accum-steps <n>", "parts a batch goes through the net in, to save memory", numberFlag("--grad-accum-steps"))
+    .option(
+      "--grad-accum-steps <n>",
+      "parts a batch goes through the net in, to save memory",
+      numberFlag("--grad-accum-steps"),
+    )
     .option("--lr <rate>", "learning rate", numberFlag("--lr"))
-    .addOption(command.createOption("--sched <name>", "learning rate schedule").choices(["multistep", "cosine", "constant"]))
+    .addOption(
+      command.createOption("--sched <name>", "learning rate schedule").choices(["multistep", "cosine", "constant"]),
+    )
     .option("--milestones <list>", "multistep: fractions of the epochs, e.g. 0.5,0.75", listFlag("--milestones"))
     .option("--warmup-epochs <n>", "epochs over which the rate rises", numberFlag("--warmup-epochs"))
     .option("--momentum <m>", "of SGD", numberFlag("--momentum"))
@@ -62,15 +79,24 @@ export function addTrainFlags(command: Command): Command {
     .addOption(command.createOption("--recompute <policy>", "memory for time, same results").choices(recomputePolicies))
     .addOption(deviceOption())
     .addOption(threadsOption())
-    .addOption(command.createOption("-j, --workers <n>", "same as --threads").argParser(wholeFlag("--workers", 1)).hideHelp())
-    .option("--checkpoint-every <steps>", "save also within epochs, every so many updates", numberFlag("--checkpoint-every"));
+    .addOption(
+      command.createOption("-j, --workers <n>", "same as --threads").argParser(wholeFlag("--workers", 1)).hideHelp(),
+    )
+    .option(
+      "--checkpoint-every <steps>",
+      "save also within epochs, every so many updates",
+      numberFlag("--checkpoint-every"),
+    );
 }
 
 /** Settings from the flags, the config file (or the run to resume), the preset and the defaults. Data is the embedded set where none is named. */
 export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedConfig> {
   const { preset, config: file, resume } = flags;
   if (resume !== undefined) {
-    for (const [flag, value] of [["--preset", preset], ["--config", file]] as const) {
+    for (const [flag, value] of [
+      ["--preset", preset],
+      ["--config", file],
+    ] as const) {
       if (value !== undefined) {
         throw new UsageError(`${flag}: cannot be given with --resume, which keeps the settings of the run`, { flag });
       }
@@ -96,7 +122,10 @@ export function sourceName(source: ConfigSource, flags: TrainFlags): string {
 }
 
 /** Every setting as dotted key, value as JSON, and source, in the order of the config. */
-export function settingRows({ config, sources }: ResolvedConfig, flags: TrainFlags): { key: string; value: string; source: string }[] {
+export function settingRows(
+  { config, sources }: ResolvedConfig,
+  flags: TrainFlags,
+): { key: string; value: string; source: string }[] {
   const { model, data, ...rest } = config;
   const grouped: [string, unknown][] = [
     ...Object.entries(model).map(([key, value]): [string, unknown] => [`model.${key}`, value]),

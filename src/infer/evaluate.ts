@@ -59,10 +59,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       totals = await addRun(totals, executable, "evaluate", batch.count);
       const logits = await executable.read("logits", "evaluate");
       for (let n = 0; n < batch.count; n++) {
-        const own = logits.subarray(n * classes.length, (n + 1) * classes.length);
-        const index = own.reduce((best, value, c) => (value > own[best]! ? c : best), 0);
-        confusion[batch.labels[n]!]![index]!++;
-        guesses.push({ index, score: softmax(own)[index]! });
+        const own = Float32Array.from(logits.subarray(n * classes.length, (n + 1) * classes.length));
+        const index = own.reduce((best, value, c) => (value > own[best] ? c : best), 0);
+        confusion[batch.labels[n]][index]++;
+        guesses.push({ index, score: softmax(own)[index] });
       }
       onProgress?.(totals.count);
     }

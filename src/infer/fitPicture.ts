@@ -66,7 +66,7 @@ function resampling(length: number, scaled: number, kept: number): Tap[] {
     for (let at = low; at <= high; at++) {
       const weight = cubic((at - centre) / widening);
       const place = Math.min(Math.max(at, 0), length - 1) - first;
-      weights[place] = (weights[place] as number) + weight;
+      weights[place] = weights[place] + weight;
       total += weight;
     }
     return { first, weights: weights.map((weight) => weight / total) };
@@ -89,7 +89,7 @@ function resamplePlane(picture: Picture, stride: number, channel: number, column
     if (known) return known;
     const line = Float64Array.from(columns, ({ first, weights }) => {
       let sum = 0;
-      for (let k = 0; k < weights.length; k++) sum += weights[k]! * data[(y * width + first + k) * stride + channel]!;
+      for (let k = 0; k < weights.length; k++) sum += weights[k] * data[(y * width + first + k) * stride + channel];
       return sum;
     });
     narrow.set(y, line);
@@ -99,7 +99,7 @@ function resamplePlane(picture: Picture, stride: number, channel: number, column
   for (const [y, { first, weights }] of rows.entries()) {
     for (let k = 0; k < weights.length; k++) {
       const line = narrowed(first + k);
-      for (let x = 0; x < columns.length; x++) out[y * columns.length + x]! += weights[k]! * line[x]!;
+      for (let x = 0; x < columns.length; x++) out[y * columns.length + x] += weights[k] * line[x];
     }
   }
   return out;
@@ -107,5 +107,5 @@ function resamplePlane(picture: Picture, stride: number, channel: number, column
 
 function luma(planes: readonly Float64Array[], i: number): number {
   const [red, green, blue] = planes as [Float64Array, Float64Array, Float64Array];
-  return 0.2126 * red[i]! + 0.7152 * green[i]! + 0.0722 * blue[i]!;
+  return 0.2126 * red[i] + 0.7152 * green[i] + 0.0722 * blue[i];
 }

@@ -21,10 +21,10 @@ export function softmax(logits: ArrayLike<number>): Float64Array {
 export function topPredictions(logits: ArrayLike<number>, classes: readonly string[], topK: number): Prediction[] {
   const scores = softmax(logits);
   // Ordered by logit: probabilities of clearly different logits can round to the same number.
-  const order = Array.from(scores.keys()).sort((a, b) => (logits[b] as number) - (logits[a] as number) || a - b);
+  const order = Array.from(scores.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
   return order.slice(0, topK).map((index) => ({
-    label: classes[index] as string,
+    label: classes[index],
     index,
-    score: scores[index] as number,
+    score: scores[index],
   }));
 }

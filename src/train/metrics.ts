@@ -30,9 +30,9 @@ export function addSamples(
 ): Totals {
   let { loss, top1Wrong, top5Wrong } = totals;
   for (let n = 0; n < count; n++) {
-    loss += sampleLoss[n] as number;
-    if ((sampleRank[n] as number) >= 1) top1Wrong++;
-    if ((sampleRank[n] as number) >= 5) top5Wrong++;
+    loss += sampleLoss[n];
+    if (sampleRank[n] >= 1) top1Wrong++;
+    if (sampleRank[n] >= 5) top5Wrong++;
   }
   return { count: totals.count + count, loss, top1Wrong, top5Wrong };
 }

@@ -108,7 +108,7 @@ function requireConsistent(config: TrainConfig): void {
       value: warmupEpochs,
     });
   }
-  if (milestones.some((milestone, i) => i > 0 && milestone <= (milestones[i - 1] as number))) {
+  if (milestones.some((milestone, i) => i > 0 && milestone <= milestones[i - 1])) {
     throw new UsageError(`milestones: got ${JSON.stringify(milestones)}, expected ascending fractions of the epochs`, {
       field: "milestones",
       value: milestones,

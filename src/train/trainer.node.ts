@@ -1,7 +1,6 @@
 // train: a run in Node, from a configuration to a run folder: opens the data, makes the backend and the network, saves checkpoints.
 import type { Backend } from "../backends/backend.ts";
-import { createReferenceBackend } from "../backends/reference/backend.ts";
-import { createWasmBackend } from "../backends/wasm/wasm.ts";
+import { createBackend } from "../backends/create.ts";
 import { loadCheckpoint, saveCheckpoint } from "../checkpoint/store.node.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadBatches } from "../data/loader.node.ts";
@@ -26,12 +25,7 @@ export async function createConfiguredBackend({
   device,
   threads,
 }: Pick<TrainConfig, "device" | "threads">): Promise<Backend> {
-  switch (device) {
-    case "wasm":
-      return createWasmBackend(threads === null ? {} : { threads });
-    case "reference":
-      return createReferenceBackend({ precision: "f32" });
-  }
+  return createBackend(device, threads === null ? {} : { threads });
 }
 
 export interface RunOptions {

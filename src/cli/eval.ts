@@ -1,0 +1,94 @@
+// cli: `densenet eval` — how well a checkpoint does on labelled pictures.
+import type { Command } from "commander";
+import { formatInteger, formatPercent, wilsonInterval } from "../analyze/format.ts";
+import { mostConfused } from "../analyze/report/confusion.ts";
+import { loadCheckpoint } from "../checkpoint/store.node.ts";
+import { loadBatches } from "../data/loader.node.ts";
+import { openDataset } from "../data/open.node.ts";
+import { evaluate } from "../infer/evaluate.ts";
+import type { TrainConfig } from "../train/config.ts";
+import { parseRunState } from "../train/runState.ts";
+import { openBackend } from "./device.ts";
+import { dataDirOption, deviceOption, examples, jsonOption, numberFlag, threadsOption, wholeFlag } from "./flags.ts";
+import { printJson, printLine, table } from "./output.ts";
+
+interface EvalOptions {
+  readonly dataDir?: string;
+  readonly split: "train" | "val";
+  readonly valSplit?: number;
+  readonly seed?: number;
+  readonly best?: boolean;
+  readonly batchSize: number;
+  readonly device?: TrainConfig["device"];
+  readonly threads?: number;
+  readonly json?: boolean;
+}
+
+export function addEval(program: Command): void {
+  program
+    .command("eval")
+    .summary("measure a checkpoint on labelled pictures")
+    .description("Measures a checkpoint: top-1 and top-5 error in percent, mean cross-entropy in nats.")
+    .argument("<checkpoint>", "a run folder, a checkpoint folder or a .safetensors file")
+    .addOption(dataDirOption())
+    .addOption(program.createOption("--split <name>", "which pictures").choices(["val", "train"]).default("val"))
+    .option("--val-split <n>", "held-out part, as in training (default: the run's)", numberFlag("--val-split"))
+    .option("--seed <n>", "that chose the held-out part (default: the run's)", wholeFlag("--seed", 0))
+    .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
+    .option("-b, --batch-size <n>", "pictures at once", wholeFlag("--batch-size", 1), 64)
+    .addOption(deviceOption().default("wasm"))
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      "after",
+      examples("densenet eval runs/first", "densenet eval runs/first --best --data-dir cifar-10-batches-bin --json"),
+    )
+    .action(evaluateCheckpoint);
+}
+
+async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Promise<void> {
+  const { trained, training } = await loadCheckpoint(checkpoint, options.best ? "best" : "last");
+  // A part of the training pictures that was held out must be the same part again, or it would hold pictures that were trained on.
+  const run = training && parseRunState(training.run, checkpoint).config;
+  const side = trained.preprocessing.height;
+  const dataset = await openDataset({
+    dir: options.dataDir,
+    imageSize: side,
+    valSplit: options.valSplit ?? run?.data.valSplit,
+    seed: options.seed ?? run?.seed,
+  });
+  const backend = await openBackend({ device: options.device ?? "wasm", threads: options.threads ?? null });
+  try {
+    const { split, batchSize } = options;
+    const { top1Error, top5Error, loss, count, confusion } = await evaluate({
+      trained,
+      dataset,
+      split,
+      backend,
+      loadBatches,
+      batchSize,
+    });
+    if (options.json) {
+      printJson({ top1Error, top5Error, loss, count });
+      return;
+    }
+    const [low, high] = wilsonInterval(top1Error / 100, count);
+    const facts = [
+      ["pictures", `${formatInteger(count)} (${split} split of ${dataset.name})`],
+      [
+        "top-1 error",
+        `${formatPercent(top1Error, 2)} (95 % interval ${(100 * low).toFixed(2)}–${formatPercent(100 * high, 2)})`,
+      ],
+      ["top-5 error", formatPercent(top5Error, 2)],
+      ["loss", loss.toFixed(4)],
+    ];
+    printLine(table(facts));
+    for (const pair of mostConfused(confusion, 3)) {
+      printLine(
+        `${formatInteger(pair.count)} × ${trained.classes[pair.label]} taken for ${trained.classes[pair.prediction]}`,
+      );
+    }
+  } finally {
+    await backend.dispose();
+  }
+}

@@ -1,0 +1,77 @@
+// cli: what a finished run shows of itself: its mistakes on the validation pictures, and some of these pictures.
+import sharp from "sharp";
+import { formatInteger } from "../analyze/format.ts";
+import type { ReportPicture } from "../analyze/report/data.ts";
+import type { Backend } from "../backends/backend.ts";
+import type { TrainedModel } from "../checkpoint/checkpoint.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { loadBatches } from "../data/loader.node.ts";
+import { type Evaluation, evaluate } from "../infer/evaluate.ts";
+import type { ReportResults } from "./runReport.ts";
+
+/** Pictures of each kind, right and wrong: two rows of a wide page. */
+const SHOWN = 14;
+/** Larger pictures are shown at this side; smaller ones keep every pixel. */
+const SIDE = 160;
+
+/** Evaluates on the validation split and picks pictures: the surest mistakes, and right answers of as many classes as there are. */
+export async function finalResults(
+  trained: TrainedModel,
+  dataset: Dataset,
+  backend: Backend,
+  epoch: number,
+): Promise<ReportResults> {
+  const evaluation = await evaluate({ trained, dataset, backend, loadBatches });
+  const chosen = choosePictures(evaluation, dataset);
+  return {
+    evaluation: {
+      ...evaluation,
+      caption: `${formatInteger(evaluation.count)} validation pictures after epoch ${epoch}`,
+    },
+    pictures: await Promise.all(chosen.map((position) => reportPicture(position, evaluation, dataset))),
+  };
+}
+
+function choosePictures({ guesses }: Evaluation, { val, classes }: Dataset): number[] {
+  const positions = guesses.map((_, position) => position);
+  const wrong = positions
+    .filter((position) => guesses[position]?.index !== val.labels[position])
+    .sort((a, b) => (guesses[b]?.score ?? 0) - (guesses[a]?.score ?? 0))
+    .slice(0, SHOWN);
+  // Round after round one of each class, in the order of the split: chosen without looking.
+  const rightOf = classes.map((_, label) =>
+    positions.filter((position) => val.labels[position] === label && guesses[position]?.index === label),
+  );
+  const rounds = Math.max(0, ...rightOf.map((of) => of.length));
+  const right = Array.from({ length: Math.min(rounds, SHOWN) }, (_, round) => rightOf.flatMap((of) => of[round] ?? []));
+  return [...wrong, ...right.flat().slice(0, SHOWN)];
+}
+
+async function reportPicture(position: number, { guesses }: Evaluation, dataset: Dataset): Promise<ReportPicture> {
+  const { val, classes } = dataset;
+  const guess = guesses[position];
+  if (guess === undefined) throw new RangeError(`no guess for picture ${position}`);
+  const description = val.describe();
+  return {
+    dataUri: await dataUri(position, dataset),
+    label: classes[val.labels[position] ?? -1] ?? "",
+    prediction: classes[guess.index] ?? "",
+    score: guess.score,
+    name: description.kind === "files" ? (description.files[position] ?? "") : `validation picture ${position}`,
+  };
+}
+
+async function dataUri(position: number, { val, channels, height, width }: Dataset): Promise<string> {
+  const planar = new Uint8Array(channels * height * width);
+  await val.pixels(position, planar);
+  const plane = height * width;
+  const interleaved = new Uint8Array(planar.length);
+  for (let at = 0; at < planar.length; at++)
+    interleaved[(at % plane) * channels + Math.floor(at / plane)] = planar[at] ?? 0;
+  const picture = sharp(interleaved, { raw: { width, height, channels: channels === 1 ? 1 : 3 } });
+  // Lossless where every pixel shows; a photograph gets away with less.
+  if (Math.max(height, width) <= SIDE)
+    return `data:image/png;base64,${(await picture.png().toBuffer()).toString("base64")}`;
+  const small = await picture.resize(SIDE, SIDE, { fit: "inside" }).jpeg({ quality: 85 }).toBuffer();
+  return `data:image/jpeg;base64,${small.toString("base64")}`;
+}

@@ -1,0 +1,56 @@
+// cli: `densenet train` — trains a network and leaves a run folder.
+import type { Command } from "commander";
+import { examples, jsonOption } from "./flags.ts";
+import { printJson, printLine, table } from "./output.ts";
+import { addTrainFlags, resolveTrainConfig, settingRows, type TrainFlags } from "./trainConfig.ts";
+import { closingLines, trainingRun } from "./trainingRun.ts";
+
+interface TrainOptions extends TrainFlags {
+  readonly output?: string;
+  readonly printConfig?: boolean;
+  readonly json?: boolean;
+}
+
+export function addTrain(program: Command): void {
+  addTrainFlags(program.command("train"))
+    .summary("train a network")
+    .description(
+      "Trains a network on a folder of pictures, CIFAR-10 or CIFAR-100, or the pictures that come with the package. A flag weighs more than the config file, the file more than the preset, the preset more than the default.",
+    )
+    .option("-o, --output <dir>", "run folder (default: runs/<model>-<time>)")
+    .option("--print-config", "print every setting and where it comes from, and end")
+    .addOption(jsonOption().default(undefined, "one event a line"))
+    .addHelpText(
+      "after",
+      `
+The run folder gets config.json, environment.json, metrics.csv, metrics.jsonl, report.html and checkpoints.
+SIGINT and SIGTERM finish the step, save and end; --resume goes on from there.
+${examples(
+  "densenet train --preset quick",
+  "densenet train --preset paper-cifar10-plus --data-dir cifar-10-binary.tar.gz",
+  "densenet train --model BC-40-12 --data-dir photos --val-split 0.2 --epochs 60 --sched cosine",
+  "densenet train --config runs/first/config.json --seed 2 --output runs/second",
+  "densenet train --resume runs/first",
+  "densenet train --preset paper-cifar100 --print-config --json",
+)}`,
+    )
+    .action(train);
+}
+
+async function train(options: TrainOptions): Promise<void> {
+  const resolved = await resolveTrainConfig(options);
+  if (options.printConfig) {
+    const rows = settingRows(resolved, options);
+    if (options.json)
+      printJson({ config: resolved.config, sources: Object.fromEntries(rows.map((row) => [row.key, row.source])) });
+    else printLine(table(rows.map((row) => [row.key, row.value, row.source])));
+    return;
+  }
+  const { output, json } = options;
+  process.exitCode = await trainingRun(
+    { resolved, flags: options, ...(output === undefined ? {} : { output }), ...(json ? { onEvent: printJson } : {}) },
+    async (outcome) => {
+      if (!json) for (const line of closingLines(outcome)) printLine(line);
+    },
+  );
+}

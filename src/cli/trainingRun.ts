@@ -1,0 +1,218 @@
+// cli: one training run from a resolved configuration to a run folder, told as it goes. `train` and `demo` share it.
+import { basename, dirname, join, resolve } from "node:path";
+import { formatBytes, formatInteger, formatPercent } from "../analyze/format.ts";
+import type { Backend } from "../backends/backend.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { DivergedError, UsageError } from "../errors.ts";
+import type { EndEvent, InterruptedEvent, StartEvent, TrainEvent } from "../train/events.ts";
+import type { ResolvedConfig } from "../train/resolveConfig.ts";
+import { openConfiguredDataset, resumeRun, startRun } from "../train/trainer.node.ts";
+import type { Trainer } from "../train/trainer.ts";
+import { openBackend } from "./device.ts";
+import { type Environment, environmentFacts, readEnvironment } from "./environment.ts";
+import { Progress } from "./progress.ts";
+import { RunFolder } from "./runFolder.ts";
+import { modelTitle, type ReportContext, writeReport } from "./runReport.ts";
+import { finalResults } from "./runResults.ts";
+import { listenForStop, type StopRequest } from "./signals.ts";
+import { settingRows, type TrainFlags } from "./trainConfig.ts";
+
+export interface TrainingRunOptions {
+  readonly resolved: ResolvedConfig;
+  readonly flags: TrainFlags;
+  /** Where a new run goes; default runs/<model>-<time>. */
+  readonly output?: string;
+  /** Told every event. */
+  readonly onEvent?: (event: TrainEvent) => void;
+}
+
+export interface TrainingOutcome {
+  readonly folder: string;
+  readonly report: string;
+  /** The trained model, for what comes after. */
+  readonly trainer: Trainer;
+  readonly dataset: Dataset;
+  readonly backend: Backend;
+  readonly end: EndEvent;
+}
+
+/** What every run needs before its first step. */
+interface Prepared {
+  readonly dataset: Dataset;
+  readonly backend: Backend;
+  readonly trainer: Trainer;
+  readonly folder: RunFolder;
+}
+
+/**
+ * Trains to the end and hands the outcome to `then` while the backend still lives.
+ * @returns the exit code: 0, or the signal's when the run was stopped (then `then` is not called)
+ */
+export async function trainingRun(
+  options: TrainingRunOptions,
+  then: (outcome: TrainingOutcome) => Promise<void>,
+): Promise<number> {
+  const { config } = options.resolved;
+  if (config.data.dir === null) {
+    throw new UsageError(
+      `--data-dir: not given, expected the folder of the pictures that the preset ${options.flags.preset} is about`,
+      { flag: "--data-dir" },
+    );
+  }
+  const dataset = await openConfiguredDataset(config);
+  const backend = await openBackend(config);
+  try {
+    const prepared = await prepare(options, dataset, backend);
+    const progress = new Progress();
+    const stop = listenForStop((cause) => {
+      progress.line(
+        cause === "EPIPE"
+          ? "nobody reads the output any more: finishing the step and saving"
+          : `${cause}: finishing the step and saving; once more to stop at once`,
+      );
+    });
+    try {
+      const end = await follow(options, prepared, progress, stop);
+      if (end === undefined) return stop.exitCode() ?? 0;
+      await then({ ...prepared, folder: prepared.folder.path, report: prepared.folder.reportPath, end });
+      return 0;
+    } finally {
+      progress.clear();
+      stop.release();
+      prepared.folder.close();
+    }
+  } finally {
+    await backend.dispose();
+  }
+}
+
+/** A trainer and its folder, both checked before anything is written. */
+async function prepare(options: TrainingRunOptions, dataset: Dataset, backend: Backend): Promise<Prepared> {
+  const { resolved, flags, output } = options;
+  const { config } = resolved;
+  if (flags.resume === undefined) {
+    const path = output ?? join("runs", `${config.model.variant}-${timestamp(new Date())}`);
+    const trainer = startRun({ config, dataset, backend, runDir: path });
+    return { dataset, backend, trainer, folder: await RunFolder.create(path) };
+  }
+  const path = output ?? runOf(flags.resume);
+  const trainer = await resumeRun(flags.resume, { config, dataset, backend, runDir: path });
+  const folder =
+    output === undefined
+      ? await RunFolder.reopen(path)
+      : await RunFolder.create(path, await RunFolder.reopen(runOf(flags.resume)));
+  return { dataset, backend, trainer, folder };
+}
+
+/** The run that a checkpoint's folder lies in: <run>/checkpoints/<checkpoint>. */
+function runOf(path: string): string {
+  const parent = dirname(resolve(path));
+  return basename(parent) === "checkpoints" ? dirname(parent) : path;
+}
+
+/** Runs the trainer and records what it tells. @returns undefined when the run was interrupted */
+async function follow(
+  options: TrainingRunOptions,
+  { trainer, folder, dataset, backend }: Prepared,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<EndEvent | undefined> {
+  const environment = readEnvironment();
+  const { resolved, flags } = options;
+  const settings = settingRows(resolved, flags);
+  const command = commandLine();
+  let context: ReportContext | undefined;
+  try {
+    for await (const event of trainer.run(stop.signal)) {
+      await folder.record(event);
+      options.onEvent?.(event);
+      if (event.type === "start") {
+        const { startedAt } = folder;
+        await folder.describe(resolved.config, {
+          startedAt,
+          ...environment,
+          backend: event.backend,
+          command,
+          sources: resolved.sources,
+        });
+        context = {
+          start: event,
+          dataset,
+          folder,
+          settings,
+          environment: environmentFacts(environment, event.backend),
+          command,
+          startedAt,
+        };
+        introduce(event, dataset, folder, progress);
+      }
+      progress.show(event);
+      if (context === undefined) continue;
+      if (event.type === "epoch") await writeReport(context, "running");
+      if (event.type === "interrupted") {
+        await writeReport(context, "interrupted");
+        farewell(event, folder, progress);
+        return undefined;
+      }
+      if (event.type === "end") {
+        progress.line("evaluating for the report");
+        await writeReport(
+          context,
+          "finished",
+          await finalResults(trainer.trained, dataset, backend, event.final.epoch),
+        );
+        return event;
+      }
+    }
+  } catch (error) {
+    progress.clear();
+    if (error instanceof DivergedError && context !== undefined) await writeReport(context, "diverged");
+    throw error;
+  }
+  throw new Error("the training ended without saying so");
+}
+
+function introduce(start: StartEvent, dataset: Dataset, folder: RunFolder, progress: Progress): void {
+  const { backend, params, trainCount, valCount, classes, peakBytes } = start;
+  progress.line(
+    `${modelTitle(start)}: ${formatInteger(params)} parameters, ${formatBytes(peakBytes)} on ${backend.name} with ${backend.threads} ${backend.threads === 1 ? "thread" : "threads"}`,
+  );
+  progress.line(
+    `${dataset.name}: ${formatInteger(trainCount)} pictures of ${classes.length} classes to train on, ${formatInteger(valCount)} to measure with`,
+  );
+  if (start.resumedAtStep > 0) progress.line(`goes on after step ${start.resumedAtStep} of ${start.totalSteps}`);
+  progress.line(`writes to ${folder.path}`);
+}
+
+function farewell(event: InterruptedEvent, folder: RunFolder, progress: Progress): void {
+  progress.line(
+    `stopped after step ${event.step} and saved; go on with: densenet train --resume ${quoted(folder.path)}`,
+  );
+}
+
+/** What a run came to, for people. */
+export function closingLines({ end, folder, report, trainer }: TrainingOutcome): string[] {
+  const { final, best } = end;
+  const chance = 100 * (1 - 1 / trainer.trained.classes.length);
+  return [
+    `validation error ${formatPercent(final.valTop1Error, 2)} after epoch ${final.epoch} (loss ${final.valLoss.toFixed(4)}; guessing gives ${formatPercent(chance, chance < 99.5 ? 0 : 1)})`,
+    ...(best.epoch === final.epoch
+      ? []
+      : [`lowest was ${formatPercent(best.valTop1Error, 2)} after epoch ${best.epoch}`]),
+    `run     ${folder}`,
+    `report  ${report}`,
+  ];
+}
+
+/** 2026-11-23T22-13-05, in UTC; colons are not for file names. */
+function timestamp(date: Date): string {
+  return date.toISOString().slice(0, 19).replaceAll(":", "-");
+}
+
+function commandLine(): string {
+  return ["densenet", ...process.argv.slice(2)].map(quoted).join(" ");
+}
+
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

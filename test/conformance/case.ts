@@ -1,0 +1,138 @@
+// Beside the line: a case is one kernel call as plain data: its arguments, the buffers they name, and what is in them before.
+//
+// Everything that no input fills is a sentinel: channels beside a view, guards between buffers, and outputs that are overwritten. A sentinel is
+// a NaN whose payload is its position, so reading one spoils the result and writing one, even moving one, changes bits.
+
+import type { RunScalars } from "../../src/backends/backend.ts";
+import { sizeOf } from "../../src/ops/op.ts";
+import type {
+  BufferName,
+  BufferRole,
+  KernelCall,
+  KernelName,
+  KernelTable,
+  Plan,
+  PlanBuffer,
+} from "../../src/plan/plan.ts";
+import { formula } from "../golden/formula.ts";
+
+/** Values evenly distributed around a centre (σ = width/√12), or these ones, again and again. */
+export type Fill = { readonly center: number; readonly width: number } | { readonly values: readonly number[] };
+
+/** Channels of a buffer as a `View`, or all of it. */
+export interface Region {
+  readonly buffer: BufferName;
+  readonly offset?: number;
+  readonly channels?: number;
+}
+
+export interface CaseBuffer {
+  readonly shape: readonly number[];
+  readonly role?: BufferRole;
+  readonly dtype?: "i32";
+}
+
+export interface Input {
+  readonly at: Region;
+  readonly fill: Fill;
+}
+
+export interface Case<K extends KernelName = KernelName> {
+  readonly kernel: K;
+  readonly name: string;
+  readonly args: Readonly<KernelTable[K]>;
+  readonly buffers: Readonly<Record<BufferName, CaseBuffer>>;
+  readonly inputs: readonly Input[];
+  readonly scalars?: RunScalars;
+}
+
+export type AnyCase = { readonly [K in KernelName]: Case<K> }[KernelName];
+
+export const titleOf = ({ kernel, name }: AnyCase): string => `${kernel} · ${name}`;
+
+/** Element indices of a region, in the order of the dense tensor it stands for. */
+export function indicesOf({ offset = 0, channels }: Region, shape: readonly number[]): Uint32Array {
+  if (channels === undefined) return Uint32Array.from({ length: sizeOf(shape) }, (_, i) => i);
+  const images = shape.length === 1 ? 1 : shape[0];
+  const all = shape.length === 1 ? shape[0] : shape[1];
+  const plane = sizeOf(shape.slice(2));
+  const indices = new Uint32Array(images * channels * plane);
+  let i = 0;
+  for (let n = 0; n < images; n++) {
+    for (let p = 0; p < channels * plane; p++) indices[i++] = (n * all + offset) * plane + p;
+  }
+  return indices;
+}
+
+/** Odd, so that no buffer begins where whole vectors do; longer than any slack a kernel might write by mistake at once. */
+const guardFloats = 67;
+const isGuard = (name: BufferName): boolean => name.startsWith("guard ");
+
+/** One call over its buffers: the arena's lie one after another with a guard before, between and behind them. */
+export function planOf({ kernel, args, buffers }: AnyCase): Plan {
+  const tops = new Map<BufferRole, number>();
+  const placed = new Map<BufferName, PlanBuffer>();
+  const place = (name: BufferName, { shape, role = "arena", dtype }: CaseBuffer): void => {
+    const offset = tops.get(role) ?? 0;
+    const bytes = sizeOf(shape) * 4;
+    placed.set(name, { name, shape, role, dtype: dtype ?? "f32", bytes, offset, birth: -1, death: 1 });
+    tops.set(role, offset + bytes);
+  };
+  place("guard 0", { shape: [guardFloats] });
+  Object.entries(buffers).forEach(([name, buffer], i) => {
+    place(name, buffer);
+    if ((buffer.role ?? "arena") === "arena") place(`guard ${i + 1}`, { shape: [guardFloats] });
+  });
+  const arenaBytes = tops.get("arena") ?? 0;
+  const persistentBytes = [...tops].reduce((sum, [role, top]) => (role === "arena" ? sum : sum + top), 0);
+  // The case's type ties args to kernel; TypeScript cannot follow that through the union.
+  const call = {
+    kernel,
+    args,
+    path: kernel,
+    computes: [],
+    recompute: false,
+    macs: 0,
+    trafficBytes: 0,
+  } as unknown as KernelCall;
+  return {
+    buffers: placed,
+    calls: [call],
+    addressed: [],
+    arenaBytes,
+    persistentBytes,
+    peakBytes: arenaBytes + persistentBytes,
+  };
+}
+
+/** What each buffer holds before the run. */
+export type Contents = ReadonlyMap<BufferName, Float32Array | Int32Array>;
+
+const sentinelBits = (index: number): number => 0x7fc00000 | (index & 0x3fffff);
+
+function valuesOf(key: string, size: number, fill: Fill): ArrayLike<number> {
+  if ("values" in fill) return Array.from({ length: size }, (_, i) => fill.values[i % fill.values.length]);
+  return formula(key, size, fill.center, fill.width);
+}
+
+/** Sentinels, and over them the inputs. With `spoiled` the inputs are left out, labels excepted: what a run leaves behind is then full of NaN. */
+export function contentsOf(given: AnyCase, plan: Plan, spoiled = false): Contents {
+  const contents = new Map<BufferName, Float32Array | Int32Array>();
+  for (const { name, shape, dtype } of plan.buffers.values()) {
+    const bits = Uint32Array.from({ length: sizeOf(shape) }, (_, i) => sentinelBits(i + 1));
+    contents.set(name, dtype === "f32" ? new Float32Array(bits.buffer) : new Int32Array(bits.buffer));
+  }
+  for (const { at, fill } of given.inputs) {
+    const data = contents.get(at.buffer);
+    const buffer = plan.buffers.get(at.buffer);
+    if (!data || !buffer || isGuard(at.buffer))
+      throw new RangeError(`${titleOf(given)}: an input names ${at.buffer}, which is none of its buffers`);
+    if (spoiled && buffer.dtype === "f32") continue;
+    const indices = indicesOf(at, buffer.shape);
+    const values = valuesOf(`${titleOf(given)} ${at.buffer}`, indices.length, fill);
+    indices.forEach((index, i) => {
+      data[index] = values[i];
+    });
+  }
+  return contents;
+}

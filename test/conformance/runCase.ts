@@ -1,0 +1,151 @@
+// Beside the line: runs cases on a backend and judges every float of every buffer: outputs against the f64 reference within their bound,
+// everything else bit for bit.
+import type { Backend, Executable } from "../../src/backends/backend.ts";
+import { createReferenceBackend, type ReferenceExecutable } from "../../src/backends/reference/backend.ts";
+import type { ReferenceMemory } from "../../src/backends/reference/memory.ts";
+import type { BufferName, Plan } from "../../src/plan/plan.ts";
+import { type Bound, kernelBounds } from "./bounds.ts";
+import { type AnyCase, type Contents, contentsOf, indicesOf, planOf, titleOf } from "./case.ts";
+
+/** What a case's buffers must hold afterwards. */
+export interface Expectation {
+  readonly plan: Plan;
+  readonly before: Contents;
+  /** By buffer: values and allowed errors of all elements, NaN errors where nothing may change. */
+  readonly outputs: ReadonlyMap<BufferName, { readonly values: ArrayLike<number>; readonly errors: Float64Array }>;
+  /** Elements whose bound is a whole term because rounding decides a ReLU or a maximum, and all elements that are judged. */
+  readonly undecided: number;
+  readonly judged: number;
+}
+
+async function writeAll(executable: Executable, contents: Contents): Promise<void> {
+  for (const [buffer, data] of contents) await executable.write(buffer, data, planName);
+}
+
+const planName = "case";
+
+function boundsOf<K extends AnyCase["kernel"]>(kernel: K, given: AnyCase, memory: ReferenceMemory): readonly Bound[] {
+  // The case's type ties args to kernel; TypeScript cannot follow that through the table's index.
+  const of = kernelBounds[kernel].of as (args: unknown, memory: ReferenceMemory, scalars: object) => readonly Bound[];
+  return of(given.args, memory, given.scalars ?? {});
+}
+
+const expectations = new Map<AnyCase, Promise<Expectation>>();
+
+/** Values from the f64 reference and their bounds, found once for all engines. */
+export function expectationOf(given: AnyCase): Promise<Expectation> {
+  const known = expectations.get(given) ?? findExpectation(given);
+  expectations.set(given, known);
+  return known;
+}
+
+async function findExpectation(given: AnyCase): Promise<Expectation> {
+  const plan = planOf(given);
+  const before = contentsOf(given, plan);
+  const executable = await createReferenceBackend({ precision: "f64" }).compile({ [planName]: plan });
+  await writeAll(executable, before);
+  const memory = executable.memory(planName);
+  const bounds = boundsOf(given.kernel, given, memory);
+  await executable.run(planName, given.scalars);
+  const outputs = new Map<BufferName, { values: ArrayLike<number>; errors: Float64Array }>();
+  let undecided = 0;
+  let judged = 0;
+  for (const bound of bounds) {
+    const { buffer } = bound.at;
+    const { shape, data } = memory.tensor(buffer);
+    const output = outputs.get(buffer) ?? {
+      values: Float64Array.from(data),
+      errors: new Float64Array(data.length).fill(Number.NaN),
+    };
+    const indices = indicesOf(bound.at, shape);
+    if (indices.length !== bound.error.length)
+      throw new RangeError(
+        `${titleOf(given)}: ${bound.error.length} bounds for ${indices.length} elements of ${buffer}`,
+      );
+    indices.forEach((index, i) => {
+      output.errors[index] = Number.isNaN(bound.error[i]) ? 0 : bound.error[i];
+    });
+    outputs.set(buffer, output);
+    undecided += bound.undecided ?? 0;
+    judged += indices.length;
+  }
+  return { plan, before, outputs, undecided, judged };
+}
+
+const bitsOf = (data: Float32Array | Int32Array): Uint32Array =>
+  new Uint32Array(data.buffer, data.byteOffset, data.length);
+
+/** What is wrong with the contents after a run; nothing if it is empty. One sentence a buffer. */
+export function faultsIn({ before, outputs }: Expectation, after: Contents): readonly string[] {
+  const faults: string[] = [];
+  for (const [buffer, data] of before) {
+    const found = after.get(buffer);
+    if (!found || found.length !== data.length) {
+      faults.push(`${buffer} has ${found?.length ?? "no"} values, expected ${data.length}`);
+      continue;
+    }
+    const [oldBits, newBits] = [bitsOf(data), bitsOf(found)];
+    const output = outputs.get(buffer);
+    const wrong: number[] = [];
+    for (let i = 0; i < data.length; i++) {
+      const error = output?.errors[i] ?? Number.NaN;
+      if (Number.isNaN(error)) {
+        if (oldBits[i] !== newBits[i]) wrong.push(i);
+        continue;
+      }
+      const expected = Number(output?.values[i]);
+      const right = Number.isNaN(expected)
+        ? Number.isNaN(found[i]) && oldBits[i] !== newBits[i]
+        : Math.abs(found[i] - expected) <= error || found[i] === expected;
+      if (!right) wrong.push(i);
+    }
+    if (wrong.length === 0) continue;
+    const [first] = wrong;
+    const error = output?.errors[first] ?? Number.NaN;
+    faults.push(
+      Number.isNaN(error)
+        ? `${buffer}[${first}] must not be touched, was ${data[first]} and is ${found[first]} (${wrong.length} of ${data.length} elements)`
+        : `${buffer}[${first}] is ${found[first]}, expected ${output?.values[first]} ± ${error.toExponential(2)} (${wrong.length} of ${data.length} elements)`,
+    );
+  }
+  return faults;
+}
+
+/** Cases compiled as one program, one plan each. */
+export interface CaseProgram {
+  /** Everything that the case's buffers hold after its call. */
+  run(given: AnyCase): Promise<Contents>;
+  dispose(): Promise<void>;
+}
+
+/** `planFor` may plant a fault in a plan. */
+export async function compileCases(
+  backend: Backend,
+  cases: readonly AnyCase[],
+  planFor: (given: AnyCase) => Plan = planOf,
+): Promise<CaseProgram> {
+  const executable = await backend.compile(Object.fromEntries(cases.map((given) => [titleOf(given), planFor(given)])));
+  // The reference gives its memory itself, so that no NaN loses its payload on the way.
+  const { memory } = executable as Partial<ReferenceExecutable>;
+  return {
+    async run(given) {
+      const plan = planOf(given);
+      const name = titleOf(given);
+      const write = async (contents: Contents): Promise<void> => {
+        for (const [buffer, data] of contents) await executable.write(buffer, data, name);
+      };
+      // First with NaN everywhere: whatever a kernel leaves in working memory must not reach the second run.
+      await write(contentsOf(given, plan, true));
+      await executable.run(name, given.scalars);
+      await write(contentsOf(given, plan));
+      await executable.run(name, given.scalars);
+      const after = new Map<BufferName, Float32Array | Int32Array>();
+      for (const { name: buffer, dtype } of plan.buffers.values()) {
+        const direct = dtype === "f32" ? memory?.(name).tensor(buffer).data : undefined;
+        after.set(buffer, direct instanceof Float32Array ? direct.slice() : await executable.read(buffer, name));
+      }
+      return after;
+    },
+    dispose: () => executable.dispose(),
+  };
+}

@@ -1,0 +1,176 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parameterCount } from "../../src/spec/architecture.ts";
+import { defaultTrainConfig, trainConfigSchema } from "../../src/train/config.ts";
+import { presetNames } from "../../src/train/presets.ts";
+import { type ConfigInput, configuredSpec, resolveConfig } from "../../src/train/resolveConfig.ts";
+
+test("config · flag > file > preset > default, setting by setting, with its source", () => {
+  const { config, sources } = resolveConfig({
+    flags: { lr: 0.4, data: { dir: "photos" } },
+    file: { lr: 0.3, batchSize: 128, data: { augment: "none" } },
+    preset: "paper-cifar10-plus",
+  });
+  assert.equal(config.lr, 0.4);
+  assert.equal(config.batchSize, 128);
+  assert.equal(config.epochs, 300);
+  assert.equal(config.seed, 0);
+  assert.deepEqual(config.data, { dir: "photos", valSplit: 0, augment: "none", imageSize: null });
+  assert.equal(sources.lr, "flag");
+  assert.equal(sources["data.dir"], "flag");
+  assert.equal(sources.batchSize, "file");
+  assert.equal(sources["data.augment"], "file");
+  assert.equal(sources.epochs, "preset");
+  assert.equal(sources.seed, "default");
+  assert.equal(sources["data.valSplit"], "default");
+});
+
+test("config · nothing given is the defaults; every setting has a source", () => {
+  const { config, sources } = resolveConfig({});
+  assert.deepEqual(config, defaultTrainConfig);
+  const leaves = Object.entries(config).flatMap(([key, value]) =>
+    key === "model" || key === "data" ? Object.keys(value as object).map((inner) => `${key}.${inner}`) : [key],
+  );
+  assert.deepEqual(Object.keys(sources).sort(), leaves.sort());
+});
+
+test("config · settings given as undefined are not given", () => {
+  assert.equal(resolveConfig({ flags: { lr: undefined as unknown as number }, file: { lr: 0.3 } }).config.lr, 0.3);
+});
+
+test("config · a resolved config is a config file", () => {
+  for (const preset of presetNames) {
+    const { config } = resolveConfig({ preset });
+    assert.deepEqual(resolveConfig({ file: JSON.parse(JSON.stringify(config)) }).config, config);
+  }
+});
+
+test("config · a variant from a stronger place drops the weaker one's changes, a change from a stronger place stays", () => {
+  const file = { model: { variant: "BC-40-12", growthRate: 8 } };
+  assert.deepEqual(resolveConfig({ file }).config.model, { variant: "BC-40-12", growthRate: 8 });
+  assert.deepEqual(resolveConfig({ file, flags: { model: { variant: "121" } } }).config.model, { variant: "121" });
+  assert.deepEqual(resolveConfig({ file, flags: { model: { compression: 1 } } }).config.model, {
+    variant: "BC-40-12",
+    growthRate: 8,
+    compression: 1,
+  });
+});
+
+test("config · a variant may be spelled freely and is saved under its own name", () => {
+  assert.equal(resolveConfig({ flags: { model: { variant: "densenet121" } } }).config.model.variant, "121");
+});
+
+test("config · the network follows the data: PAPER.md's parameter counts for 10 and 100 classes", () => {
+  const { config } = resolveConfig({ preset: "paper-cifar10" });
+  assert.equal(parameterCount(configuredSpec(config, { classes: 10, channels: 3 })), 769_162);
+  assert.equal(parameterCount(configuredSpec(config, { classes: 100, channels: 3 })), 800_032);
+  assert.equal(configuredSpec(config, { classes: 10, channels: 3 }).dropRate, 0.2);
+  assert.equal(configuredSpec(config, { classes: 10, channels: 1 }).inChannels, 1);
+});
+
+// PAPER.md §1.4 and §1.5.
+const recipes: [
+  preset: string,
+  epochs: number,
+  batchSize: number,
+  dropRate: number,
+  augment: string,
+  milestones: number[],
+][] = [
+  ["paper-cifar10", 300, 64, 0.2, "none", [150, 225]],
+  ["paper-cifar10-plus", 300, 64, 0, "standard", [150, 225]],
+  ["paper-cifar100", 300, 64, 0.2, "none", [150, 225]],
+  ["paper-cifar100-plus", 300, 64, 0, "standard", [150, 225]],
+  ["paper-svhn", 40, 64, 0.2, "none", [20, 30]],
+  ["paper-imagenet", 90, 256, 0, "imagenet", [30, 60]],
+];
+for (const [preset, epochs, batchSize, dropRate, augment, milestones] of recipes) {
+  test(`config · ${preset} is the paper's recipe`, () => {
+    const { config } = resolveConfig({ preset });
+    assert.equal(config.epochs, epochs);
+    assert.equal(config.batchSize, batchSize);
+    assert.equal(config.dropRate, dropRate);
+    assert.equal(config.data.augment, augment);
+    assert.deepEqual(
+      config.milestones.map((fraction) => Math.round(fraction * epochs * 1e9) / 1e9),
+      milestones,
+    );
+    assert.deepEqual(
+      [
+        config.lr,
+        config.gamma,
+        config.schedule,
+        config.momentum,
+        config.nesterov,
+        config.weightDecay,
+        config.warmupEpochs,
+      ],
+      [0.1, 0.1, "multistep", 0.9, true, 1e-4, 0],
+    );
+    assert.equal(config.initFan, "out");
+    assert.equal(config.data.dir, null, "a recipe of the paper must not train on other data unasked");
+  });
+}
+
+test("config · quick needs no data", () => {
+  assert.equal(resolveConfig({ preset: "quick" }).config.data.dir, "embedded");
+});
+
+const wrong: [name: string, input: ConfigInput, says: RegExp][] = [
+  [
+    "typo in a file",
+    { file: { epoch: 3 }, fileName: "my.json" },
+    /^my\.json: epoch: there is no such setting; did you mean epochs\?$/,
+  ],
+  [
+    "typo in a group",
+    { file: { data: { dri: "x" } }, fileName: "my.json" },
+    /^my\.json: data\.dri: .* did you mean data\.dir\?$/,
+  ],
+  [
+    "nothing near",
+    { file: { zzzzzzzz: 1 } },
+    /zzzzzzzz: there is no such setting; expected one of model, data, epochs/,
+  ],
+  ["wrong type", { file: { lr: "fast" }, fileName: "my.json" }, /^my\.json: lr: got "fast", expected number$/],
+  ["out of range", { flags: { epochs: 0 } }, /^epochs: got 0, expected number to be >0$/],
+  [
+    "not one of",
+    { file: { schedule: "step" } },
+    /schedule: got "step", expected one of "multistep"\|"cosine"\|"constant"$/,
+  ],
+  ["inside a list", { file: { milestones: [0.5, 2] } }, /milestones\.1: got \[0\.5,2\], expected number to be <1$/],
+  ["group that is none", { file: { model: "121" } }, /model: got "121", expected object$/],
+  ["file that is a list", { file: [], fileName: "my.json" }, /^my\.json: expected an object of settings, got \[\]$/],
+  ["preset", { preset: "paper-cifar" }, /no preset is named "paper-cifar"; did you mean paper-cifar10\?/],
+  [
+    "variant",
+    { flags: { model: { variant: "BC-100-13" } } },
+    /no model is named "BC-100-13"; did you mean BC-100-12\?/,
+  ],
+  [
+    "parts of a batch",
+    { flags: { batchSize: 64, accumulationSteps: 3 } },
+    /accumulationSteps: a batch of 64 cannot be cut into 3/,
+  ],
+  [
+    "warm-up longer than the run",
+    { flags: { epochs: 3, warmupEpochs: 3 } },
+    /warmupEpochs: got 3, expected less than the 3 epochs/,
+  ],
+  [
+    "milestones backwards",
+    { flags: { milestones: [0.75, 0.5] } },
+    /milestones: got \[0\.75,0\.5\], expected ascending/,
+  ],
+  ["half a picture held out", { flags: { data: { valSplit: 1.5 } } }, /data\.valSplit: got 1\.5/],
+];
+for (const [name, input, says] of wrong) {
+  test(`config · refused: ${name}`, () => {
+    assert.throws(() => resolveConfig(input), { name: "UsageError", exitCode: 2, message: says });
+  });
+}
+
+test("config · the defaults obey their own schema", () => {
+  assert.deepEqual(trainConfigSchema.parse(defaultTrainConfig), defaultTrainConfig);
+});

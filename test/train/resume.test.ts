@@ -1,0 +1,253 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
+import {
+  type Checkpoint,
+  decodeModel,
+  decodeTraining,
+  encodeModel,
+  encodeTraining,
+} from "../../src/checkpoint/checkpoint.ts";
+import { loadCheckpoint } from "../../src/checkpoint/store.node.ts";
+import { InputError, UsageError } from "../../src/errors.ts";
+import type { TrainConfig } from "../../src/train/config.ts";
+import type { TrainEvent } from "../../src/train/events.ts";
+import { createDenseNet } from "../../src/train/model.ts";
+import { configuredSpec, type PartialTrainConfig } from "../../src/train/resolveConfig.ts";
+import type { RunState } from "../../src/train/runState.ts";
+import { resumeRun, savedConfig, startRun } from "../../src/train/trainer.node.ts";
+import { type BatchLoader, Trainer } from "../../src/train/trainer.ts";
+import { collect, loadInline, timeless, tinyConfig, tinyDataset } from "./tiny.ts";
+
+const dataset = await tinyDataset();
+const root = await mkdtemp(join(tmpdir(), "densenet-resume-"));
+after(() => rm(root, { recursive: true, force: true }));
+
+/** Trains from the start or from a checkpoint; every checkpoint goes through its bytes. Stops when `stop` says so after an event. */
+async function train(
+  config: TrainConfig,
+  backend: Awaited<ReturnType<typeof createWasmBackend>>,
+  {
+    from,
+    stop = () => false,
+    loadBatches = loadInline,
+  }: { from?: Checkpoint; stop?: (event: TrainEvent) => boolean; loadBatches?: BatchLoader } = {},
+) {
+  const spec = configuredSpec(config, { classes: 10, channels: 3 });
+  const model = from?.trained.model ?? createDenseNet(spec, { seed: config.seed, fan: config.initFan });
+  let saved: Checkpoint | undefined;
+  const trainer = new Trainer({
+    model,
+    dataset,
+    backend,
+    config,
+    loadBatches,
+    ...(from?.training ? { resume: from.training } : {}),
+    save: async (checkpoint, { step }) => {
+      const trained = decodeModel(encodeModel(checkpoint.trained), "memory");
+      assert.ok(checkpoint.training);
+      saved = { trained, training: decodeTraining(encodeTraining(checkpoint.training), "memory", trained.model) };
+      return `step ${step}`;
+    },
+  });
+  const controller = new AbortController();
+  const events: TrainEvent[] = [];
+  for await (const event of trainer.run(controller.signal)) {
+    events.push(event);
+    if (stop(event)) controller.abort();
+  }
+  assert.ok(saved);
+  return { events, saved };
+}
+
+/** All that must not depend on where a run was interrupted. */
+function comparable({ trained, training }: Checkpoint) {
+  assert.ok(training);
+  const { history, ...run } = training.run as RunState;
+  return {
+    trained,
+    momentum: training?.momentum,
+    run,
+    history: JSON.parse(
+      JSON.stringify(history, (key, value) => (["seconds", "imagesPerSecond"].includes(key) ? 0 : value)),
+    ),
+  };
+}
+
+const results = (events: TrainEvent[]) =>
+  events.filter(({ type }) => type === "step" || type === "epoch").map(timeless);
+
+const cases: [name: string, threads: number, changes: PartialTrainConfig][] = [
+  ["one thread", 1, {}],
+  ["two threads", 2, { epochs: 2 }],
+  ["accumulation in two parts, recomputed", 1, { epochs: 2, accumulationSteps: 2, recompute: "bottleneck" }],
+];
+for (const [name, threads, changes] of cases) {
+  test(`resume · stopped after any update and resumed = uninterrupted, bit by bit · ${name}`, async () => {
+    const backend = await createWasmBackend({ threads });
+    const config = tinyConfig(changes);
+    const whole = await train(config, backend);
+    const steps = config.epochs * 4;
+    for (let at = 1; at <= steps; at++) {
+      const first = await train(config, backend, { stop: (event) => event.type === "step" && event.step === at });
+      const last = first.events.at(-1);
+      // Stopping after the very last update still leaves its validation to do.
+      assert.deepEqual(last, { type: "interrupted", step: at, epoch: Math.ceil(at / 4), path: `step ${at}` });
+      const second = await train(config, backend, { from: first.saved });
+      assert.deepEqual(
+        [...results(first.events), ...results(second.events)],
+        results(whole.events),
+        `stopped after update ${at}`,
+      );
+      assert.deepEqual(comparable(second.saved), comparable(whole.saved), `stopped after update ${at}`);
+    }
+    await backend.dispose();
+  });
+}
+
+const backend = await createWasmBackend({ threads: 1 });
+after(() => backend.dispose());
+
+test("resume · stopped in the middle of a validation", async () => {
+  const config = tinyConfig();
+  const whole = await train(config, backend);
+  const controller = new AbortController();
+  let validations = 0;
+  const loadBatches: BatchLoader = async function* (...args) {
+    for await (const batch of loadInline(...args)) {
+      // The second batch of the second epoch's validation.
+      if (args[1] === "val" && ++validations === 4) controller.abort();
+      yield batch;
+    }
+  };
+  const first = await trainWith(config, controller.signal, loadBatches);
+  assert.equal(first.events.at(-1)?.type, "interrupted");
+  assert.equal(first.events.filter(({ type }) => type === "epoch").length, 1);
+  const second = await train(config, backend, { from: first.saved });
+  assert.deepEqual([...results(first.events), ...results(second.events)], results(whole.events));
+  assert.deepEqual(comparable(second.saved), comparable(whole.saved));
+});
+
+async function trainWith(config: TrainConfig, signal: AbortSignal, loadBatches: BatchLoader) {
+  const model = createDenseNet(configuredSpec(config, { classes: 10, channels: 3 }), { seed: config.seed });
+  let saved: Checkpoint | undefined;
+  const save = async (checkpoint: Checkpoint) => {
+    saved = checkpoint;
+    return "memory";
+  };
+  const events = await collect(new Trainer({ model, dataset, backend, config, loadBatches, save }).run(signal));
+  assert.ok(saved);
+  return { events, saved };
+}
+
+test("resume · a finished run has nothing left to do and says how it ended", async () => {
+  const config = tinyConfig({ epochs: 1 });
+  const whole = await train(config, backend);
+  assert.ok(whole.saved.training);
+  const { model } = whole.saved.trained;
+  const again = new Trainer({ model, dataset, backend, config, loadBatches: loadInline, resume: whole.saved.training });
+  const events = await collect(again.run());
+  assert.deepEqual(
+    events.map(({ type }) => type),
+    ["start", "end"],
+  );
+  assert.deepEqual(timeless(events[1]), timeless(whole.events.findLast(({ type }) => type === "end") as TrainEvent));
+});
+
+test("resume · a saved run keeps its settings and its data; those that change no result may change", async () => {
+  const config = tinyConfig();
+  const { saved } = await train(config, backend, { stop: (event) => event.type === "step" && event.step === 2 });
+  assert.ok(saved.training);
+  const { model } = saved.trained;
+  const make = (changes: PartialTrainConfig, data = dataset, run: unknown = saved.training?.run) =>
+    new Trainer({
+      model,
+      dataset: data,
+      backend,
+      config: tinyConfig(changes),
+      loadBatches: loadInline,
+      resume: { momentum: saved.training?.momentum ?? new Map(), run },
+    });
+  make({ recompute: "bottleneck", threads: 2, checkpointEverySteps: 3, keepCheckpoints: 5, data: { dir: "moved" } });
+  for (const [changes, says] of [
+    [{ batchSize: 32 }, /^batchSize: got 32, but the run to resume began with 16/],
+    [{ seed: 8 }, /^seed: got 8/],
+    [{ lr: 0.2 }, /^lr: got 0\.2/],
+    [{ data: { augment: "none" } }, /^augment: got "none", but the run to resume began with "standard"/],
+  ] as const) {
+    assert.throws(
+      () => make(changes),
+      (error) => error instanceof UsageError && says.test(error.message),
+    );
+  }
+  const fewer = await tinyDataset(50, 21);
+  assert.throws(
+    () => make({}, fewer),
+    (error) => error instanceof UsageError && /has 50 pictures, but .* 58/.test(error.message),
+  );
+  const broken = { ...(saved.training.run as RunState), step: -1 };
+  assert.throws(
+    () => make({}, dataset, broken),
+    (error) => error instanceof InputError && /wrong step/.test(error.message),
+  );
+});
+
+const script = fileURLToPath(new URL("./trainToEnd.ts", import.meta.url));
+
+/** Runs the script until it ends, or `signal` is sent once it has said `after` lines and `delay` milliseconds are over. */
+async function runScript(runDir: string, kill?: { signal: NodeJS.Signals; after: number; delay: number }) {
+  const child = spawn(process.execPath, [script, runDir], { stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  let killed = false;
+  child.stdout.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+    if (kill && !killed && output.split("\n").length > kill.after) {
+      killed = true;
+      setTimeout(() => child.kill(kill.signal), kill.delay);
+    }
+  });
+  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  return { code, signal: child.signalCode, lines: output.trimEnd().split("\n") };
+}
+
+test("resume · killed with SIGKILL at 10 random points, the run ends with the bits of one that never was", async () => {
+  const calm = join(root, "calm");
+  assert.equal((await runScript(calm)).code, 0);
+  const expected = await loadCheckpoint(calm);
+
+  const stormy = join(root, "stormy");
+  let killed = 0;
+  for (let i = 0; i < 10; i++) {
+    const { signal } = await runScript(stormy, {
+      signal: "SIGKILL",
+      after: 1 + Math.floor(Math.random() * 6),
+      delay: Math.random() * 20,
+    });
+    if (signal === "SIGKILL") killed++;
+  }
+  assert.equal(killed, 10);
+  assert.equal((await runScript(stormy)).code, 0);
+  const found = await loadCheckpoint(stormy);
+  assert.deepEqual(comparable(found), comparable(expected));
+  assert.deepEqual(comparable(await loadCheckpoint(stormy, "best")), comparable(await loadCheckpoint(calm, "best")));
+});
+
+test("resume · SIGTERM finishes the update, saves and leaves by itself; the run can go on", async () => {
+  const runDir = join(root, "asked");
+  const first = await runScript(runDir, { signal: "SIGTERM", after: 9, delay: 5 });
+  assert.equal(first.code, 143);
+  assert.equal(first.lines.at(-1), "interrupted");
+  const config = await savedConfig(runDir);
+  assert.deepEqual(config, tinyConfig({ epochs: 12, checkpointEverySteps: 1 }));
+  const trainer = await resumeRun(runDir, { config, dataset, backend, runDir });
+  const events = await collect(trainer.run());
+  assert.equal(events.at(-1)?.type, "end");
+  const calm = startRun({ config, dataset, backend });
+  await collect(calm.run());
+  assert.deepEqual(trainer.trained, calm.trained);
+});

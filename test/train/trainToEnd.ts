@@ -1,0 +1,22 @@
+// Trains the tiny net in the run folder given, from its last checkpoint if there is one, to the end or until it is killed or told to stop.
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
+import { resumeRun, startRun } from "../../src/train/trainer.node.ts";
+import { tinyConfig, tinyDataset } from "./tiny.ts";
+
+const runDir = process.argv[2];
+const config = tinyConfig({ epochs: 12, checkpointEverySteps: 1 });
+const backend = await createWasmBackend({ threads: 1 });
+const options = { config, dataset: await tinyDataset(), backend, runDir };
+const begun = await stat(join(runDir, "checkpoints", "last.json")).catch(() => undefined);
+const trainer = begun ? await resumeRun(runDir, options) : startRun(options);
+const stop = new AbortController();
+process.once("SIGTERM", () => stop.abort());
+let last = "";
+for await (const event of trainer.run(stop.signal)) {
+  last = event.type;
+  process.stdout.write(`${event.type}\n`);
+}
+await backend.dispose();
+process.exitCode = last === "end" ? 0 : 143;
