@@ -81,7 +81,14 @@ function alone(plan: Plan, call: KernelCall): Plan {
     }
   }
   const persistentBytes = wholeRoles ? plan.persistentBytes : 0;
-  return { buffers, calls: [call], addressed: [], arenaBytes, persistentBytes, peakBytes: arenaBytes + persistentBytes };
+  return {
+    buffers,
+    calls: [call],
+    addressed: [],
+    arenaBytes,
+    persistentBytes,
+    peakBytes: arenaBytes + persistentBytes,
+  };
 }
 
 /** The composite function that a call applies, forward or on the way back. */

@@ -1,7 +1,8 @@
 // infer: a picture of any size → the planar bytes of the network's input size. Portable twin of the data folder's decoder, with the same geometry.
 //
 // Scaled so that it covers the target (times 256/224 for targets above 64 pixels, ImageNet practice), the centre cut out. Keys' cubic
-// convolution with a = −1/2 (IEEE ASSP 29(6), 1981), its kernel widened by the scale when shrinking, so that nothing aliases.
+// convolution with a = −1/2 (IEEE ASSP 29(6), 1981), its kernel widened by the scale when shrinking, so that nothing aliases. Shrunk
+// pictures come out as the decoder's to within a grey level; what the decoder's library enlarges, it shifts by half a pixel, this does not.
 import { InputError } from "../errors.ts";
 
 /** Interleaved 8-bit pixels, as `ImageData` of a browser has them: RGB, or RGBA whose alpha is dropped. */

@@ -47,8 +47,11 @@ export type KernelBounds = {
 
 type Dense = Tensor & { readonly data: Float32Array | Float64Array };
 const dense = (shape: readonly number[], data: Float64Array): Dense => ({ shape, data });
-const mapped = (size: number, value: (i: number) => number): Float64Array =>
-  Float64Array.from({ length: size }, (_, i) => value(i));
+function mapped(size: number, value: (i: number) => number): Float64Array {
+  const values = new Float64Array(size);
+  for (let i = 0; i < size; i++) values[i] = value(i);
+  return values;
+}
 const isZero = ({ data }: Dense): boolean => data.every((value) => value === 0);
 
 const maps = (memory: ReferenceMemory, view: View, { batch, height, width }: WindowSize | PoolSize): Dense =>

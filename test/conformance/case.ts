@@ -52,7 +52,7 @@ export const titleOf = ({ kernel, name }: AnyCase): string => `${kernel} · ${na
 
 /** Element indices of a region, in the order of the dense tensor it stands for. */
 export function indicesOf({ offset = 0, channels }: Region, shape: readonly number[]): Uint32Array {
-  if (channels === undefined) return Uint32Array.from({ length: sizeOf(shape) }, (_, i) => i);
+  if (channels === undefined) return new Uint32Array(sizeOf(shape)).map((_, i) => i);
   const images = shape.length === 1 ? 1 : shape[0];
   const all = shape.length === 1 ? shape[0] : shape[1];
   const plane = sizeOf(shape.slice(2));
@@ -119,7 +119,7 @@ function valuesOf(key: string, size: number, fill: Fill): ArrayLike<number> {
 export function contentsOf(given: AnyCase, plan: Plan, spoiled = false): Contents {
   const contents = new Map<BufferName, Float32Array | Int32Array>();
   for (const { name, shape, dtype } of plan.buffers.values()) {
-    const bits = Uint32Array.from({ length: sizeOf(shape) }, (_, i) => sentinelBits(i + 1));
+    const bits = new Uint32Array(sizeOf(shape)).map((_, i) => sentinelBits(i + 1));
     contents.set(name, dtype === "f32" ? new Float32Array(bits.buffer) : new Int32Array(bits.buffer));
   }
   for (const { at, fill } of given.inputs) {

@@ -45,7 +45,8 @@ for (const [engine, open] of Object.entries(engines)) {
     });
     for (const given of allCases) {
       test(`${titleOf(given)} · ${kernelBounds[given.kernel].claim}`, async () => {
-        assert.deepEqual(faultsIn(await expectationOf(given), await program.run(given)), []);
+        const expectation = await expectationOf(given);
+        assert.deepEqual(faultsIn(expectation, await program.run(given, expectation.before)), []);
       });
     }
   });

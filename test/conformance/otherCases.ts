@@ -221,7 +221,7 @@ const allFills = [
   ...fillParallel("momentum", 3),
 ];
 
-export const accumulateGradients = (["set", "add"] as const).map(
+export const accumulateGradients = (["add", "set"] as const).map(
   (mode): Case<"accumulateGradients"> => ({
     kernel: "accumulateGradients",
     name: `${mode} 4187 floats`,

@@ -1,6 +1,6 @@
 // Beside the line: runs cases on a backend and judges every float of every buffer: outputs against the f64 reference within their bound,
 // everything else bit for bit.
-import type { Backend, Executable } from "../../src/backends/backend.ts";
+import type { Backend, RunScalars } from "../../src/backends/backend.ts";
 import { createReferenceBackend, type ReferenceExecutable } from "../../src/backends/reference/backend.ts";
 import type { ReferenceMemory } from "../../src/backends/reference/memory.ts";
 import type { BufferName, Plan } from "../../src/plan/plan.ts";
@@ -18,35 +18,32 @@ export interface Expectation {
   readonly judged: number;
 }
 
-async function writeAll(executable: Executable, contents: Contents): Promise<void> {
-  for (const [buffer, data] of contents) await executable.write(buffer, data, planName);
-}
-
 const planName = "case";
-
-function boundsOf<K extends AnyCase["kernel"]>(kernel: K, given: AnyCase, memory: ReferenceMemory): readonly Bound[] {
-  // The case's type ties args to kernel; TypeScript cannot follow that through the table's index.
-  const of = kernelBounds[kernel].of as (args: unknown, memory: ReferenceMemory, scalars: object) => readonly Bound[];
-  return of(given.args, memory, given.scalars ?? {});
-}
 
 const expectations = new Map<AnyCase, Promise<Expectation>>();
 
 /** Values from the f64 reference and their bounds, found once for all engines. */
 export function expectationOf(given: AnyCase): Promise<Expectation> {
-  const known = expectations.get(given) ?? findExpectation(given);
+  const plan = planOf(given);
+  const known = expectations.get(given) ?? expectationAfter(plan, contentsOf(given, plan), given.scalars);
   expectations.set(given, known);
   return known;
 }
 
-async function findExpectation(given: AnyCase): Promise<Expectation> {
-  const plan = planOf(given);
-  const before = contentsOf(given, plan);
+/** The same for a plan of one call and any contents of its buffers. */
+export async function expectationAfter(plan: Plan, before: Contents, scalars: RunScalars = {}): Promise<Expectation> {
   const executable = await createReferenceBackend({ precision: "f64" }).compile({ [planName]: plan });
-  await writeAll(executable, before);
+  for (const [buffer, data] of before) await executable.write(buffer, data, planName);
   const memory = executable.memory(planName);
-  const bounds = boundsOf(given.kernel, given, memory);
-  await executable.run(planName, given.scalars);
+  const [{ kernel, args }] = plan.calls;
+  // A call's type ties args to kernel; TypeScript cannot follow that through the table's index.
+  const of = kernelBounds[kernel].of as (
+    args: unknown,
+    memory: ReferenceMemory,
+    scalars: RunScalars,
+  ) => readonly Bound[];
+  const bounds = of(args, memory, scalars);
+  await executable.run(planName, scalars);
   const outputs = new Map<BufferName, { values: ArrayLike<number>; errors: Float64Array }>();
   let undecided = 0;
   let judged = 0;
@@ -58,12 +55,11 @@ async function findExpectation(given: AnyCase): Promise<Expectation> {
       errors: new Float64Array(data.length).fill(Number.NaN),
     };
     const indices = indicesOf(bound.at, shape);
-    if (indices.length !== bound.error.length)
-      throw new RangeError(
-        `${titleOf(given)}: ${bound.error.length} bounds for ${indices.length} elements of ${buffer}`,
-      );
+    if (indices.length !== bound.error.length) {
+      throw new RangeError(`${kernel}: ${bound.error.length} bounds for ${indices.length} elements of ${buffer}`);
+    }
     indices.forEach((index, i) => {
-      output.errors[index] = Number.isNaN(bound.error[i]) ? 0 : bound.error[i];
+      output.errors[index] = Number.isFinite(bound.error[i]) ? bound.error[i] : 0;
     });
     outputs.set(buffer, output);
     undecided += bound.undecided ?? 0;
@@ -113,22 +109,17 @@ export function faultsIn({ before, outputs }: Expectation, after: Contents): rea
 
 /** Cases compiled as one program, one plan each. */
 export interface CaseProgram {
-  /** Everything that the case's buffers hold after its call. */
-  run(given: AnyCase): Promise<Contents>;
+  /** Everything that the case's buffers hold after its call, given what they held before. */
+  run(given: AnyCase, before: Contents): Promise<Contents>;
   dispose(): Promise<void>;
 }
 
-/** `planFor` may plant a fault in a plan. */
-export async function compileCases(
-  backend: Backend,
-  cases: readonly AnyCase[],
-  planFor: (given: AnyCase) => Plan = planOf,
-): Promise<CaseProgram> {
-  const executable = await backend.compile(Object.fromEntries(cases.map((given) => [titleOf(given), planFor(given)])));
+export async function compileCases(backend: Backend, cases: readonly AnyCase[]): Promise<CaseProgram> {
+  const executable = await backend.compile(Object.fromEntries(cases.map((given) => [titleOf(given), planOf(given)])));
   // The reference gives its memory itself, so that no NaN loses its payload on the way.
   const { memory } = executable as Partial<ReferenceExecutable>;
   return {
-    async run(given) {
+    async run(given, before) {
       const plan = planOf(given);
       const name = titleOf(given);
       const write = async (contents: Contents): Promise<void> => {
@@ -137,7 +128,7 @@ export async function compileCases(
       // First with NaN everywhere: whatever a kernel leaves in working memory must not reach the second run.
       await write(contentsOf(given, plan, true));
       await executable.run(name, given.scalars);
-      await write(contentsOf(given, plan));
+      await write(before);
       await executable.run(name, given.scalars);
       const after = new Map<BufferName, Float32Array | Int32Array>();
       for (const { name: buffer, dtype } of plan.buffers.values()) {

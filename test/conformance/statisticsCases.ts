@@ -110,7 +110,7 @@ function updateCase(channels: readonly number[], count: number, momentum: number
     },
     inputs: [
       { at: { buffer: "mean", ...whole }, fill: { center: 0, width: 2 } },
-      { at: { buffer: "variance", ...whole }, fill: { center: 1, width: 1.8 } },
+      { at: { buffer: "variance", ...whole }, fill: count === 1 ? { values: [0] } : { center: 1, width: 1.8 } },
       ...entries.flatMap(({ runningMean, runningVariance }) => [
         { at: { buffer: runningMean }, fill: { center: 0, width: 2 } },
         { at: { buffer: runningVariance }, fill: { center: 1, width: 1.8 } },

@@ -6,9 +6,9 @@ import { resumeRun, startRun } from "../../src/train/trainer.node.ts";
 import { tinyConfig, tinyDataset } from "./tiny.ts";
 
 const runDir = process.argv[2];
-const config = tinyConfig({ epochs: 12, checkpointEverySteps: 1 });
+const config = tinyConfig({ epochs: 14, checkpointEverySteps: 1 });
 const backend = await createWasmBackend({ threads: 1 });
-const options = { config, dataset: await tinyDataset(), backend, runDir };
+const options = { config, dataset: tinyDataset(), backend, runDir };
 const begun = await stat(join(runDir, "checkpoints", "last.json")).catch(() => undefined);
 const trainer = begun ? await resumeRun(runDir, options) : startRun(options);
 const stop = new AbortController();

@@ -15,7 +15,7 @@ import { type BatchLoader, Trainer, type TrainerOptions } from "../../src/train/
 import { epochLayout } from "../../src/train/trainingPlans.ts";
 import { collect, loadInline, timeless, tinyConfig, tinyDataset } from "./tiny.ts";
 
-const dataset = await tinyDataset();
+const dataset = tinyDataset();
 const wasm = await createWasmBackend({ threads: 1 });
 test.after(() => wasm.dispose());
 
@@ -160,7 +160,7 @@ test("trainer · accumulation is the mean of its parts: a batch that repeats its
   // The mean of two equal gradients is that gradient, exactly; and equal parts have equal batch statistics.
   const once = tinyConfig({ dropRate: 0, epochs: 1, batchSize: 8, data: { augment: "none" } });
   const twice = { ...once, batchSize: 16, accumulationSteps: 2 };
-  const pictures = await tinyDataset(32, 16);
+  const pictures = tinyDataset(32, 16);
   const doubled: BatchLoader = async function* (from, split, options) {
     if (split === "val") return yield* loadInline(from, split, options);
     for await (const batch of loadInline(pictures, split, { ...options, batchSize: 8 })) {
@@ -173,7 +173,7 @@ test("trainer · accumulation is the mean of its parts: a batch that repeats its
     }
   };
   const a = trainer(once, { dataset: pictures });
-  const b = trainer(twice, { dataset: await tinyDataset(64, 16), loadBatches: doubled });
+  const b = trainer(twice, { dataset: tinyDataset(64, 16), loadBatches: doubled });
   const stepsA = stepsOf(await collect(a.run()));
   const stepsB = stepsOf(await collect(b.run()));
   assert.equal(stepsA.length, 4);
@@ -252,11 +252,11 @@ test("trainer · refused: data of other classes, a batch that nothing fills, no 
     name: "UsageError",
     message: /tells 10 classes, but tiny has 3 channels and 2 classes/,
   });
-  const few = await tinyDataset(3, 4);
+  const few = tinyDataset(3, 4);
   assert.throws(() => trainer({ ...config, accumulationSteps: 2 }, { dataset: few }), {
     name: "UsageError",
     message: /batchSize: 3 training/,
   });
-  const noVal = await tinyDataset(20, 0);
+  const noVal = tinyDataset(20, 0);
   assert.throws(() => trainer(config, { dataset: noVal }), { name: "UsageError", message: /no validation pictures/ });
 });

@@ -193,12 +193,12 @@ function forEachMaximum(
             f.if(i32.ltU(x.get, width), () => {
               const address = f.let(i32.add(plane, i32.shl(i32.add(i32.mul(y.get, width), x.get), 2))).get;
               const value = f.let(f32.load(address)).get;
-              f.if(f32.gt(value, maximum.get), () => {
+              // A NaN wins over numbers, and only another NaN over it, so that it is passed on; the first element may be −∞.
+              const wins = i32.or(f32.gt(value, maximum.get), f32.ne(value, value));
+              f.if(i32.or(wins, i32.eq(best.get, -1)), () => {
                 f.set(maximum, value);
                 f.set(best, address);
               });
-              // A window of NaN only still names an element, so that the NaN is passed on.
-              f.if(i32.eq(best.get, -1), () => f.set(best, address));
             });
           });
         });

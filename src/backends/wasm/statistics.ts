@@ -142,7 +142,8 @@ export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (
       },
       (f, o, worker) => {
         const { start, end } = threadSlice(f, o.channels, worker);
-        const unbiased = count > 1 ? count / (count - 1) : 1;
+        // One value has no unbiased variance: ∞·0 is NaN, as the reference's 0/0.
+        const unbiased = count / (count - 1);
         f.loop(start, end, 1, (channel) => {
           const byte = f.let(i32.shl(channel.get, 2)).get;
           const blend = (running: Expression, batchValue: Expression): void => {

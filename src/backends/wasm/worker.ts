@@ -30,57 +30,71 @@ export const controlWords = { generation: 0, arrived: 1, failed: 2, count: 16 } 
 /** Looks before a waiting thread sleeps: a phase is short, and waking up costs tens of microseconds. */
 const spins = 20_000;
 
+/** Looked at again after this long even if nobody woke the thread, so that a failed neighbour cannot leave it waiting for ever. */
+const longestSleepMs = 20;
+
+/** A phase with all its operands, decoded once: running it allocates nothing. */
+interface ReadyPhase {
+  readonly run: (...operands: number[]) => void;
+  readonly operands: readonly number[];
+}
+
 interface Compute {
   readonly start: WorkerStart;
   readonly memory: WebAssembly.Memory;
-  readonly functions: ReadonlyMap<number, (...operands: number[]) => void>;
+  readonly plans: ReadonlyMap<string, readonly ReadyPhase[]>;
 }
 
 function begin(start: WorkerStart): Compute {
   const memory = start.memory ?? new WebAssembly.Memory({ initial: start.pages, maximum: start.pages });
   const { exports } = new WebAssembly.Instance(start.module, { env: { memory } });
-  const functions = new Map(
-    Object.entries(exports).map(([name, value]) => [Number(name.slice(1)), value as (...operands: number[]) => void]),
-  );
-  return { start, memory, functions };
+  const { shared, scratch, thread, threads } = start;
+  const plans = new Map<string, ReadyPhase[]>();
+  for (const [name, code] of start.code) {
+    const phases: ReadyPhase[] = [];
+    for (let at = 0; at < code.length; ) {
+      const end = at + 2 + code[at + 1];
+      const run = exports[`f${code[at]}`] as (...operands: number[]) => void;
+      phases.push({ run, operands: [...code.subarray(at + 2, end), scratch, shared, thread, threads] });
+      at = end;
+    }
+    plans.set(name, phases);
+  }
+  return { start, memory, plans };
 }
 
+/** The barrier. The last thread to arrive opens it for all. */
 function meet(control: Int32Array, threads: number): void {
   const generation = Atomics.load(control, controlWords.generation);
   if (Atomics.add(control, controlWords.arrived, 1) === threads - 1) {
     Atomics.store(control, controlWords.arrived, 0);
     Atomics.add(control, controlWords.generation, 1);
     Atomics.notify(control, controlWords.generation);
-  } else {
-    for (let look = 0; look < spins; look++) {
-      if (Atomics.load(control, controlWords.generation) !== generation) return;
-    }
-    Atomics.wait(control, controlWords.generation, generation);
+    return;
+  }
+  for (let look = 0; look < spins; look++) {
+    if (Atomics.load(control, controlWords.generation) !== generation) return;
+  }
+  while (Atomics.load(control, controlWords.generation) === generation && Atomics.load(control, controlWords.failed) === 0) {
+    Atomics.wait(control, controlWords.generation, generation, longestSleepMs);
   }
 }
 
-function run({ start, functions }: Compute, plan: string, timed: boolean): WorkerReply {
-  const { control, thread, threads, shared, scratch } = start;
-  const code = start.code.get(plan);
-  if (!code) return { kind: "failed", message: `no plan is called ${plan}` };
+function run({ start, plans }: Compute, plan: string, timed: boolean): WorkerReply {
+  const { control, threads } = start;
+  const phases = plans.get(plan);
+  if (!phases) return { kind: "failed", message: `no plan is called ${plan}` };
   const phaseMs: number[] = [];
   try {
-    for (let at = 0; at < code.length; ) {
-      const index = code[at] ?? -1;
-      const end = at + 2 + (code[at + 1] ?? 0);
+    for (const { run: runPhase, operands } of phases) {
       const began = timed ? performance.now() : 0;
-      const operands = [...code.subarray(at + 2, end), scratch, shared, thread, threads];
-      functions.get(index)?.(...operands);
-      at = end;
+      runPhase(...operands);
       if (threads > 1) meet(control, threads);
       if (timed) phaseMs.push(performance.now() - began);
       if (Atomics.load(control, controlWords.failed) !== 0) return { kind: "failed", message: "another thread failed" };
     }
   } catch (error) {
-    // The others wait for this thread: let them go on to the next look at `failed`.
     Atomics.store(control, controlWords.failed, 1);
-    Atomics.add(control, controlWords.generation, 1);
-    Atomics.notify(control, controlWords.generation);
     return { kind: "failed", message: error instanceof Error ? error.message : String(error) };
   }
   return timed ? { kind: "done", phaseMs: Float64Array.from(phaseMs) } : { kind: "done" };

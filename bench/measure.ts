@@ -1,0 +1,178 @@
+// Beside the line: one net, one mode: plan, proof, compile, warm up, time.
+//
+// A training step is what a trainer does without its data loader: pictures and labels are copied in, the plan runs (forward, backward,
+// Nesterov SGD), the losses are read. An inference step copies pictures in and logits out.
+import { readFileSync, writeFileSync } from "node:fs";
+import type { WasmBackend, WasmExecutable } from "../src/backends/wasm/wasm.ts";
+import { VerificationError } from "../src/errors.ts";
+import { buildGraph } from "../src/graph/build.ts";
+import { differentiate } from "../src/graph/differentiate.ts";
+import type { Graph } from "../src/graph/graph.ts";
+import { initializeParameters } from "../src/graph/initialize.ts";
+import { planInference, planTraining, type RecomputePolicy } from "../src/plan/lower.ts";
+import type { Plan } from "../src/plan/plan.ts";
+import { namedSpec } from "../src/spec/variants.ts";
+import { type GateReport, requireConformance } from "./gate.ts";
+import type { MachineLimits } from "./machine.ts";
+import { defaultSteps, type Job } from "./options.ts";
+import { type Roofline, readRoofline } from "./roofline.ts";
+import { median, quantile, type Spread, spreadOf } from "./statistics.ts";
+
+/** Pictures in the plans that prove the kernels: the batch is a loop count, so two show what more would. */
+export const gateBatch = 2;
+
+export interface JobResult extends Job {
+  readonly recompute: RecomputePolicy;
+  readonly gate: GateReport;
+  /** Plan to machine code, threads started. */
+  readonly compileMs: number;
+  readonly warmupMs: readonly number[];
+  /** Every timed step, in order. */
+  readonly stepMs: readonly number[];
+  readonly p50Ms: number;
+  readonly p90Ms: number;
+  readonly p99Ms: number;
+  readonly imagesPerSecond: Spread;
+  /** Multiply-adds of one step as planned (a commuted transition has a quarter of its 1×1's). */
+  readonly macs: number;
+  /** 2 flops a multiply-add, at the median step. */
+  readonly gflops: number;
+  /** Memory of the executable: program, persistent buffers, arena, scratch. */
+  readonly peakBytes: number;
+  readonly planBytes: { readonly arena: number; readonly persistent: number };
+  /** Highest resident set of this process from this job's beginning, its proof included; from the process's beginning where the system cannot reset it. */
+  readonly peakRssBytes: number;
+  readonly roofline?: Roofline;
+}
+
+interface Prepared {
+  readonly graph: Graph;
+  readonly plan: Plan;
+}
+
+function prepare({ net, mode, size }: Job, batch: number, recompute: RecomputePolicy): Prepared {
+  const spec = namedSpec(net);
+  const sizes = { batch, height: size, width: size };
+  if (mode === "infer") {
+    const graph = buildGraph(spec, { ...sizes, mode: "inference" });
+    return { graph, plan: planInference(graph) };
+  }
+  const graph = differentiate(buildGraph(spec, { ...sizes, mode: "training" }));
+  return {
+    graph,
+    plan: planTraining(graph, { recompute, optimizer: { momentum: 0.9, nesterov: true, weightDecay: 1e-4 } }),
+  };
+}
+
+/** Linux: lets the highest resident set be counted anew. Elsewhere it stays that of the whole process. */
+function resetPeakRss(): void {
+  try {
+    writeFileSync("/proc/self/clear_refs", "5");
+  } catch {
+    // Not Linux, or not allowed: peakRssBytes then counts from the process's beginning, as its description says.
+  }
+}
+
+function peakRssBytes(): number {
+  try {
+    const [, kibibytes] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+    if (kibibytes !== undefined) return Number(kibibytes) * 1024;
+  } catch {
+    // Not Linux.
+  }
+  return process.resourceUsage().maxRSS * 1024;
+}
+
+/** Pictures of about unit variance; what is in them does not change the time. */
+function drawPictures(count: number): Float32Array {
+  let state = 1;
+  return Float32Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state / 2 ** 31 - 1) * Math.sqrt(3);
+  });
+}
+
+async function fillParameters(executable: WasmExecutable, { graph, plan }: Prepared): Promise<void> {
+  for (const [path, { data }] of initializeParameters(graph, { seed: 1, fan: "out" })) {
+    if (plan.buffers.has(path)) await executable.write(path, data);
+  }
+}
+
+/** A step of the job as a function that fails if the net's answer is not finite: NaNs and denormals have times of their own. */
+function stepOf(executable: WasmExecutable, { net, mode, batch, size }: Job, classes: number) {
+  const pictures = drawPictures(batch * 3 * size * size);
+  const labels = Int32Array.from({ length: batch }, (_, image) => image % classes);
+  let step = 0;
+  return async (run: "run" | "runTimed"): Promise<readonly number[]> => {
+    await executable.write("images", pictures, "step");
+    if (mode === "train") await executable.write("labels", labels, "step");
+    // A small rate: the same few pictures again and again would otherwise soon blow up or be learnt by heart.
+    const callMs = await executable[run]("step", { learningRate: 0.01, seed: 1, step: step++ });
+    const answer = await executable.read(mode === "train" ? "sampleLoss" : "logits", "step");
+    if (!answer.every(Number.isFinite)) {
+      throw new VerificationError(`${net}, ${mode}: step ${step} gave a number that is not finite, so it is not timed`);
+    }
+    return callMs ?? [];
+  };
+}
+
+export interface MeasureOptions {
+  readonly recompute: RecomputePolicy;
+  readonly steps: number | undefined;
+  /** With them the kernel calls are timed too and set against them. */
+  readonly limits: MachineLimits | undefined;
+  /** Kinds of kernel calls that this backend has been seen to get right. */
+  readonly proven: Set<string>;
+}
+
+/**
+ * Times one job.
+ * @throws VerificationError if a kernel's conformance fails or a step's answer is not finite; nothing is timed then.
+ */
+export async function measure(backend: WasmBackend, job: Job, options: MeasureOptions): Promise<JobResult> {
+  const { recompute, steps, limits, proven } = options;
+  resetPeakRss();
+  const gate = await requireConformance(backend, prepare(job, gateBatch, recompute).plan, proven);
+  const prepared = prepare(job, job.batch, recompute);
+  const { plan } = prepared;
+  const began = performance.now();
+  const executable = await backend.compile({ step: plan });
+  const compileMs = performance.now() - began;
+  try {
+    await fillParameters(executable, prepared);
+    const step = stepOf(executable, job, namedSpec(job.net).numClasses);
+    const timeStep = async (): Promise<number> => {
+      const start = performance.now();
+      await step("run");
+      return performance.now() - start;
+    };
+    const warmupMs = [await timeStep(), await timeStep()];
+    const stepMs: number[] = [];
+    const { least, most, seconds } = defaultSteps;
+    const wanted = steps ?? Math.min(most, Math.max(least, Math.floor((seconds * 1000) / Math.min(...warmupMs))));
+    while (stepMs.length < wanted) stepMs.push(await timeStep());
+    const macs = plan.calls.reduce((sum, call) => sum + call.macs, 0);
+    const result: JobResult = {
+      ...job,
+      recompute,
+      gate,
+      compileMs,
+      warmupMs,
+      stepMs,
+      p50Ms: median(stepMs),
+      p90Ms: quantile(stepMs, 0.9),
+      p99Ms: quantile(stepMs, 0.99),
+      imagesPerSecond: spreadOf(stepMs.map((ms) => (job.batch / ms) * 1000)),
+      macs,
+      gflops: (2 * macs) / median(stepMs) / 1e6,
+      peakBytes: executable.peakBytes,
+      planBytes: { arena: plan.arenaBytes, persistent: plan.persistentBytes },
+      peakRssBytes: peakRssBytes(),
+    };
+    if (!limits) return result;
+    const rounds = [await step("runTimed"), await step("runTimed"), await step("runTimed")];
+    return { ...result, roofline: readRoofline(plan, rounds, limits) };
+  } finally {
+    await executable.dispose();
+  }
+}

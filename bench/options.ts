@@ -1,0 +1,136 @@
+// Beside the line: the benchmark's command line → what to time. Shared by main.ts and peers.ts.
+import { availableParallelism } from "node:os";
+import { type ParseArgsConfig, type ParseArgsOptionsConfig, parseArgs } from "node:util";
+import { UsageError } from "../src/errors.ts";
+import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
+import { nearestName } from "../src/spec/nearestName.ts";
+import { canonicalName, namedSpec } from "../src/spec/variants.ts";
+
+export type Mode = "train" | "infer";
+
+/** One thing to time: a step of a net on `batch` pictures [3, size, size]. */
+export interface Job {
+  readonly net: string;
+  readonly mode: Mode;
+  readonly batch: number;
+  readonly size: number;
+}
+
+export const variants = ["default", "no-revectorize", "no-relaxed-simd", "no-shared-memory"] as const;
+/** Fast paths that the wasm backend is told not to take. */
+export type Variant = (typeof variants)[number];
+
+export interface BenchOptions {
+  readonly jobs: readonly Job[];
+  readonly threads: number;
+  /** Timed steps; default: as many as fit a few seconds, see defaultSteps. */
+  readonly steps: number | undefined;
+  readonly recompute: RecomputePolicy;
+  readonly variant: Variant;
+  readonly roofline: boolean;
+  readonly json: boolean;
+}
+
+export const mainUsage = `Times a training step and inference of named nets on the wasm backend, after proving its kernels.
+
+Usage: npm run bench -- [nets…] [--mode train|infer|both] [--batch N] [--size S] [--threads T] [--steps N]
+         [--recompute ${recomputePolicies.join("|")}] [--roofline] [--json] [--variant ${variants.join("|")}]
+
+Without nets: BC-40-12 and BC-100-12 in both modes, 121 inference. CIFAR nets: batch 64 of 32×32.
+ImageNet nets: 224×224, batch 8 for training, 1 and 8 for inference.
+
+Examples:
+  npm run bench -- BC-100-12 --mode train --roofline
+  npm run bench -- 121 --mode infer --batch 1 --json > bench.json
+
+Exit codes: 0 ok · 2 usage · 5 out of memory · 6 device · 7 a kernel's conformance failed`;
+
+/** parseArgs, its complaints as one sentence for the user. */
+export function parseFlags<const O extends ParseArgsOptionsConfig>(args: readonly string[], options: O) {
+  const config = { args, options, allowPositionals: true, strict: true } as const satisfies ParseArgsConfig;
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const [, flag] = /'(--?[\w-]+)/.exec(error.message) ?? [];
+    const known = Object.keys(options).map((name) => `--${name}`);
+    if (flag !== undefined && !known.includes(flag)) {
+      const near = nearestName(flag, known);
+      const hint = near === undefined ? `expected one of ${known.join(", ")}` : `did you mean ${near}?`;
+      throw new UsageError(`there is no option ${flag}; ${hint}`, { flag, expected: known });
+    }
+    throw new UsageError(error.message.split("\n")[0] ?? error.message, { flag });
+  }
+}
+
+/** @throws UsageError unless `text` is a whole number in [least, most]. */
+export function wholeNumber(flag: string, text: string, least: number, most: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  throw new UsageError(`${flag}: got "${text}", expected a whole number from ${least} to ${most}`, {
+    flag,
+    value: text,
+  });
+}
+
+/** @throws UsageError unless `text` is one of `choices`. */
+export function choice<const C extends string>(flag: string, text: string, choices: readonly C[]): C {
+  const found = choices.find((one) => one === text);
+  if (found !== undefined) return found;
+  throw new UsageError(`${flag}: got "${text}", expected one of ${choices.join(", ")}`, { flag, value: text });
+}
+
+export const defaultThreads = (): number => Math.min(64, availableParallelism());
+export const isImageNet = (net: string): boolean => namedSpec(net).stem === "imagenet";
+/** Height and width of a picture where no size was asked for. */
+export const defaultSize = (net: string): number => (isImageNet(net) ? 224 : 32);
+
+function defaultBatches(net: string, mode: Mode): readonly number[] {
+  if (!isImageNet(net)) return [64];
+  return mode === "train" ? [8] : [1, 8];
+}
+
+/** At least this many timed steps make a median; quick ones are repeated until they fill `seconds` or `most`. */
+export const defaultSteps = { least: 5, most: 30, seconds: 8 } as const;
+
+/** @throws UsageError for anything that cannot be timed. */
+export function readBenchOptions(args: readonly string[]): BenchOptions {
+  const { values, positionals } = parseFlags(args, {
+    mode: { type: "string" },
+    batch: { type: "string" },
+    size: { type: "string" },
+    threads: { type: "string" },
+    steps: { type: "string" },
+    recompute: { type: "string", default: "none" },
+    roofline: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+    variant: { type: "string", default: "default" },
+  });
+  const asked = choice("--mode", values.mode ?? "both", ["train", "infer", "both"]);
+  const batch = values.batch === undefined ? undefined : wholeNumber("--batch", values.batch, 1, 65536);
+  const size = values.size === undefined ? undefined : wholeNumber("--size", values.size, 1, 4096);
+  const wants = (mode: Mode): boolean => asked === "both" || asked === mode;
+  const jobsOf = (net: string, modes: readonly Mode[]): Job[] =>
+    modes.filter(wants).flatMap((mode) =>
+      (batch === undefined ? defaultBatches(net, mode) : [batch]).map((images) => ({
+        net,
+        mode,
+        batch: images,
+        size: size ?? defaultSize(net),
+      })),
+    );
+  const both: readonly Mode[] = ["train", "infer"];
+  const nets = [...new Set(positionals.map(canonicalName))];
+  return {
+    jobs:
+      nets.length > 0
+        ? nets.flatMap((net) => jobsOf(net, both))
+        : [...["BC-40-12", "BC-100-12"].flatMap((net) => jobsOf(net, both)), ...jobsOf("121", ["infer"])],
+    threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, 64),
+    steps: values.steps === undefined ? undefined : wholeNumber("--steps", values.steps, 1, 100_000),
+    recompute: choice("--recompute", values.recompute, recomputePolicies),
+    variant: choice("--variant", values.variant, variants),
+    roofline: values.roofline,
+    json: values.json,
+  };
+}

@@ -1,0 +1,104 @@
+// Beside the line: the same seed gives the same bits on the same number of threads, and recomputation changes memory, never results.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { createWasmBackend, type WasmOptions } from "../../src/backends/wasm/wasm.ts";
+import type { RecomputePolicy } from "../../src/plan/lower.ts";
+import type { BufferRole } from "../../src/plan/plan.ts";
+import { defineSpec } from "../../src/spec/define.ts";
+import { type NetworkCase, networkOf, picturesOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
+
+const spec = defineSpec({
+  growthRate: 5,
+  blockConfig: [3, 3, 2],
+  numInitFeatures: 7,
+  compression: 0.5,
+  dropRate: 0.2,
+  numClasses: 7,
+});
+const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
+const steps = 3;
+const network = (recompute: RecomputePolicy): NetworkCase => ({
+  spec,
+  batch: 9,
+  height: 18,
+  width: 14,
+  recompute,
+  optimizer,
+});
+
+/** Every bit that three steps leave: losses, logits and gradients after each, and all parameters, momenta and running statistics. */
+async function bitsAfterTraining(
+  options: WasmOptions,
+  recompute: RecomputePolicy,
+): Promise<ReadonlyMap<string, Uint32Array>> {
+  const backend = await createWasmBackend(options);
+  try {
+    const given = network(recompute);
+    const { plan, initial } = networkOf(given);
+    const executable = await backend.compile({ train: plan });
+    const bits = new Map<string, Uint32Array>();
+    const keep = async (prefix: string, roles: readonly BufferRole[]): Promise<void> => {
+      for (const [name, data] of await valuesOf(executable, "train", { plan, initial }, roles)) {
+        bits.set(`${prefix}${name}`, new Uint32Array(data.buffer, data.byteOffset, data.length));
+      }
+    };
+    await writeAll(executable, initial, "train");
+    for (let step = 0; step < steps; step++) {
+      await writeAll(executable, picturesOf(given, step), "train");
+      await executable.run("train", scalarsOf(step));
+      await keep(`step ${step}: `, ["gradient"]);
+    }
+    await keep("", ["parameter", "momentum", "state"]);
+    return bits;
+  } finally {
+    await backend.dispose();
+  }
+}
+
+test("recomputing bottlenecks runs kernels twice and needs a smaller arena", () => {
+  const [kept, recomputed] = [networkOf(network("none")).plan, networkOf(network("bottleneck")).plan];
+  assert.equal(kept.calls.filter((call) => call.recompute).length, 0);
+  assert.ok(recomputed.calls.filter((call) => call.recompute).length > 0);
+  assert.ok(recomputed.arenaBytes < kept.arenaBytes);
+});
+
+function assertSameBits(a: ReadonlyMap<string, Uint32Array>, b: ReadonlyMap<string, Uint32Array>): void {
+  assert.deepEqual([...a.keys()].sort(), [...b.keys()].sort());
+  for (const [name, bits] of a) assert.deepEqual(bits, b.get(name), name);
+}
+
+const machines: Readonly<Record<string, WasmOptions>> = {
+  "plain SIMD, 2 threads": { threads: 2, relaxedSimd: false },
+  "1 thread": { threads: 1 },
+  "2 threads": { threads: 2 },
+  "5 threads": { threads: 5 },
+};
+
+for (const [name, options] of Object.entries(machines)) {
+  describe(`wasm, ${name}`, () => {
+    const once = bitsAfterTraining(options, "none");
+    test("three training steps with dropout leave finite, changing losses", async () => {
+      const losses = Array.from({ length: steps }, (_, step) => `step ${step}: sampleLoss`).map(async (key) => {
+        const bits = (await once).get(key) ?? new Uint32Array(0);
+        return Array.from(new Float32Array(bits.buffer, bits.byteOffset, bits.length));
+      });
+      const [first, ...rest] = await Promise.all(losses);
+      assert.equal(first.length, 9);
+      assert.ok([first, ...rest].flat().every((loss) => Number.isFinite(loss) && loss > 0));
+      for (const later of rest) assert.notDeepEqual(later, first);
+    });
+    test("a second run leaves the same bits", async () => {
+      assertSameBits(await once, await bitsAfterTraining(options, "none"));
+    });
+    test("recomputing bottlenecks leaves the same bits", async () => {
+      assertSameBits(await once, await bitsAfterTraining(options, "bottleneck"));
+    });
+  });
+}
+
+test("without shared memory one thread leaves the same bits as with it", async () => {
+  assertSameBits(
+    await bitsAfterTraining({ threads: 1 }, "none"),
+    await bitsAfterTraining({ sharedMemory: false }, "none"),
+  );
+});
