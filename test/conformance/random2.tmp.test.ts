@@ -1,0 +1,157 @@
+// Beside the line: whole nets that nobody thought of: a random spec at a random size, its training plan on wasm.
+//
+// 1. Every kernel call of the plan is judged as a case, on what the device itself held before the call, with the bounds of bounds.ts; nothing else
+//    that is alive may change. This covers lifetimes, addresses and the order of calls.
+// 2. Loss, logits and gradients of a step against the f64 reference. How far f32 may be off depends on the net (batch norm over few values
+//    amplifies), so the net itself says: the reference in f32 differs from f64 by what rounding each stored number does (u). A backend's sums are
+//    in f32 too (8u, bounds.ts), so the distance of the whole gradient in the 2-norm may be 16 times that of the reference in f32.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import fc from "fast-check";
+import type { Backend } from "../../src/backends/backend.ts";
+import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
+import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
+import { defineSpec } from "../../src/spec/define.ts";
+import type { Contents } from "./case.ts";
+import { type NetworkCase, networkOf, picturesOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
+import { expectationAfter, faultsIn } from "./runCase.ts";
+
+const callRuns = 2;
+const stepRuns = 8;
+const runSeed = 2;
+
+const cifarNet: fc.Arbitrary<NetworkCase> = fc
+  .record({
+    growthRate: fc.integer({ min: 1, max: 7 }),
+    blockConfig: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 3 }),
+    numInitFeatures: fc.integer({ min: 1, max: 13 }),
+    bottleneck: fc.boolean(),
+    bottleneckFactor: fc.integer({ min: 1, max: 4 }),
+    compression: fc.constantFrom(0.5, 0.75, 1),
+    dropRate: fc.constantFrom(0, 0.2, 0.5),
+    inChannels: fc.constantFrom(1, 3),
+    numClasses: fc.integer({ min: 2, max: 11 }),
+    batch: fc.integer({ min: 3, max: 9 }),
+    height: fc.integer({ min: 9, max: 19 }),
+    width: fc.integer({ min: 9, max: 19 }),
+    recompute: fc.constantFrom("none" as const, "bottleneck" as const),
+  })
+  .map(({ batch, height, width, recompute, ...fields }) => ({
+    spec: defineSpec({ ...fields, stem: "cifar" }),
+    batch,
+    height,
+    width,
+    recompute,
+  }));
+
+const imagenetNet: fc.Arbitrary<NetworkCase> = cifarNet.map(({ spec, height, width, ...rest }) => ({
+  ...rest,
+  spec: defineSpec({ ...spec, stem: "imagenet", blockConfig: spec.blockConfig.slice(0, 2) }),
+  height: 2 * height + 15,
+  width: 2 * width + 15,
+}));
+
+type Values = ReadonlyMap<string, ArrayLike<number>>;
+
+/** Losses, logits and gradients of one step. */
+async function stepOn(backend: Backend, given: NetworkCase): Promise<Values> {
+  const network = networkOf(given);
+  const executable = await backend.compile({ train: network.plan });
+  try {
+    await writeAll(executable, network.initial, "train");
+    await writeAll(executable, picturesOf(given, 1), "train");
+    await executable.run("train", scalarsOf(1));
+    return await valuesOf(executable, "train", network, ["gradient"]);
+  } finally {
+    await executable.dispose();
+  }
+}
+
+/** ‖a − b‖/‖b‖ over all tensors together that `chosen` names. */
+function distance(a: Values, b: Values, chosen: (name: string) => boolean): number {
+  let [difference, size] = [0, 0];
+  for (const [name, exact] of b) {
+    if (!chosen(name)) continue;
+    const found = a.get(name);
+    for (let i = 0; i < exact.length; i++) {
+      difference += (Number(found?.[i]) - exact[i]) ** 2;
+      size += exact[i] ** 2;
+    }
+  }
+  return Math.sqrt(difference / size);
+}
+
+const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
+
+/** The plan cut to its first n calls, for n = 0, 1, …: what a device holds between calls is what a cut plan leaves. */
+async function judgeEachCall(backend: Backend, given: NetworkCase): Promise<void> {
+  const { plan, initial } = networkOf(given);
+  const cuts = Object.fromEntries(
+    Array.from({ length: plan.calls.length + 1 }, (_, n) => [`${n}`, { ...plan, calls: plan.calls.slice(0, n) }]),
+  );
+  const executable = await backend.compile(cuts);
+  const stateAfter = async (calls: number): Promise<Contents> => {
+    const cut = `${calls}`;
+    await writeAll(executable, initial, cut);
+    await writeAll(executable, picturesOf(given, 1), cut);
+    await executable.run(cut, scalarsOf(1));
+    const state = new Map<string, Float32Array | Int32Array>();
+    for (const { name, role, birth, death } of plan.buffers.values()) {
+      // What the last call touched, and what this one will.
+      const alive = role !== "arena" || (birth <= calls && calls - 1 <= death);
+      if (alive) state.set(name, await executable.read(name, cut));
+    }
+    return state;
+  };
+  try {
+    let state = await stateAfter(0);
+    for (const [index, call] of plan.calls.entries()) {
+      const next = await stateAfter(index + 1);
+      const alive = new Map(
+        [...plan.buffers.values()]
+          .filter(({ role, birth, death }) => role !== "arena" || (birth <= index && index <= death))
+          .map((buffer) => [buffer.name, { ...buffer, birth: -1, death: 1 }]),
+      );
+      const before = new Map([...state].filter(([name]) => alive.has(name)));
+      const expectation = await expectationAfter({ ...plan, buffers: alive, calls: [call] }, before, scalarsOf(1));
+      assert.deepEqual(faultsIn(expectation, next), [], `call ${index}: ${call.kernel} of ${call.path}`);
+      state = next;
+    }
+  } finally {
+    await executable.dispose();
+  }
+}
+
+describe(`random nets of each stem, seed ${runSeed}`, () => {
+  const f64 = createReferenceBackend({ precision: "f64" });
+  const f32 = createReferenceBackend({ precision: "f32" });
+  let backend: Backend;
+  before(async () => {
+    backend = await createWasmBackend({ threads: 3 });
+  });
+  after(() => backend.dispose());
+
+  for (const [stem, arbitrary] of Object.entries({ cifar: cifarNet, imagenet: imagenetNet })) {
+    test(`${stem} · every call of ${callRuns} training plans within the bounds of its kernel`, async () => {
+      const property = fc.asyncProperty(arbitrary, (given) => judgeEachCall(backend, { ...given, optimizer }));
+      await fc.assert(property, { seed: runSeed, numRuns: callRuns });
+    });
+    test(`${stem} · loss, logits and gradients of ${stepRuns} nets as near as f32 can be`, async () => {
+      const property = fc.asyncProperty(arbitrary, async (given) => {
+        const exact = await stepOn(f64, given);
+        const own = await stepOn(f32, given);
+        const found = await stepOn(backend, given);
+        const parts = {
+          gradient: (name: string) => name.startsWith("d("),
+          loss: (name: string) => name === "sampleLoss",
+          logits: (name: string) => name === "logits",
+        };
+        for (const [part, chosen] of Object.entries(parts)) {
+          const [off, noise] = [distance(found, exact, chosen), distance(own, exact, chosen)];
+          assert.ok(off <= 16 * noise, `the ${part} is off by ${off} of its norm, the reference in f32 by ${noise}`);
+        }
+      });
+      await fc.assert(property, { seed: runSeed, numRuns: stepRuns });
+    });
+  }
+});
