@@ -145,7 +145,8 @@ function drawContents(plan: Plan, call: KernelCall, seed: number): Contents {
  */
 function relativeBound(plan: Plan): number {
   const lengths = [...plan.buffers.values()].flatMap(({ shape, bytes }) => [
-    bytes / 4 / (shape[1] ?? shape[0] ?? 1),
+    bytes / 4 / (shape[1] ?? shape[0] ?? 1), // N·H·W of features, O·k² of weights
+    // C·k² of weights: the products behind one output. Features as small as a window pass for weights, which widens the bound a little.
     shape.length === 4 && shape[2] <= 7 ? bytes / 4 / shape[0] : 1,
   ]);
   return 8 * 2 ** -24 * Math.sqrt(Math.max(...lengths));

@@ -41,7 +41,7 @@ export function addDemo(program: Command): void {
     .option("--epochs <n>", "passes over the training pictures", wholeFlag("--epochs", 1))
     .option("--seed <n>", "decides initial weights, order and augmentation", wholeFlag("--seed", 0))
     .addOption(threadsOption())
-    .addOption(jsonOption().default(undefined, "one event a line, last the results"))
+    .addOption(jsonOption("one JSON event a line on stdout, last the results"))
     .addHelpText("after", examples("densenet demo", "densenet demo --epochs 3 --output runs/short"))
     .action(demo);
 }

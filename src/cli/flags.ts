@@ -32,16 +32,14 @@ export function listFlag(flag: string): (text: string) => number[] {
   return (text) => text.split(",").map(numberFlag(flag));
 }
 
-export const jsonOption = (): Option => new Option("--json", "data as JSON on stdout, errors too");
+export const jsonOption = (what = "one JSON document on stdout, errors too"): Option => new Option("--json", what);
 export const dataDirOption = (): Option =>
-  new Option("--data-dir <dir>", "CIFAR-10/100 binary folder or .tar.gz, or a folder of pictures per class").default(
-    undefined,
-    "the CIFAR-10 subset that comes with the package",
+  new Option(
+    "--data-dir <dir>",
+    "CIFAR-10/100 binary folder or .tar.gz, or a folder of pictures per class (default: the CIFAR-10 subset that comes with the package)",
   );
 export const threadsOption = (): Option =>
-  new Option("--threads <n>", "compute threads")
-    .argParser(wholeFlag("--threads", 1))
-    .default(undefined, "one per processor");
+  new Option("--threads <n>", "compute threads (default: one per processor)").argParser(wholeFlag("--threads", 1));
 export const deviceOption = (): Option =>
   new Option("--device <name>", "wasm, or reference: slow and obviously right").choices(["wasm", "reference"]);
 

@@ -28,7 +28,7 @@ export function addPredict(program: Command): void {
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
     .addOption(deviceOption().default("wasm"))
     .addOption(threadsOption())
-    .addOption(jsonOption().default(undefined, "a list with file, label, index, score and the top k of each"))
+    .addOption(jsonOption("a JSON list on stdout: file, label, index, score and the top k of each"))
     .addHelpText(
       "after",
       examples(

@@ -3,7 +3,9 @@ import { formatDuration, formatInteger, formatPercent } from "../analyze/format.
 import type { EpochEvent, StartEvent, StepEvent, TrainEvent } from "../train/events.ts";
 import { toned } from "./output.ts";
 
-const BAR_WIDTH = 24;
+/** Characters; the bar takes what the facts leave and gives way where that is too little to be read. */
+const BAR_MAX = 32;
+const BAR_MIN = 6;
 /** A terminal is redrawn at most so often; a plain step line comes at most so often. Milliseconds. */
 const REDRAW_MS = 80;
 const PLAIN_MS = 10_000;
@@ -61,12 +63,13 @@ export class Progress {
       this.#stream.write(`${epoch}  step ${within}/${start.stepsPerEpoch}  ${facts}\n`);
       return;
     }
-    const filled = Math.round((within / start.stepsPerEpoch) * BAR_WIDTH);
-    const columns = this.#stream.columns ?? 80;
-    const full = `${epoch}  ${"━".repeat(filled)}${"╌".repeat(BAR_WIDTH - filled)}  ${facts}`;
-    // A line that wraps could not be rewritten.
-    const text = full.length < columns ? full : `${epoch}  ${facts}`.slice(0, columns - 1);
-    this.#stream.write(`\r\x1b[K${text.replace(/━+/, (bar) => toned("blue", bar))}`);
+    const columns = this.#stream.columns || 80;
+    // A line that wraps could not be rewritten, so one column stays free.
+    const room = Math.min(BAR_MAX, columns - 1 - `${epoch}    ${facts}`.length);
+    const filled = Math.round((within / start.stepsPerEpoch) * room);
+    const bar = room < BAR_MIN ? "" : `${"━".repeat(filled)}${"╌".repeat(room - filled)}  `;
+    const text = `${epoch}  ${bar}${facts}`.slice(0, columns - 1);
+    this.#stream.write(`\r\x1b[K${text.replace(/━+/, (done) => toned("blue", done))}`);
     this.#lineIsOpen = true;
   }
 

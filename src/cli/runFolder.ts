@@ -4,6 +4,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ReportStep } from "../analyze/report/data.ts";
+import { isRecord } from "../checkpoint/record.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
 import { ResourceError, UsageError } from "../errors.ts";
 import type { EpochEvent, EpochMetrics, StartEvent, TrainEvent } from "../train/events.ts";
@@ -27,20 +28,32 @@ const COLUMNS = [
   "imagesPerSecond",
 ] as const satisfies readonly (keyof EpochMetrics)[];
 
+/** How the first part of a run began. */
+export interface RunOrigin {
+  readonly startedAt: Date;
+  readonly command?: string;
+  /** Setting → where it came from. */
+  readonly sources: Readonly<Record<string, unknown>>;
+}
+
 export class RunFolder {
   readonly path: string;
   readonly reportPath: string;
+  readonly origin: RunOrigin;
   /** Of all parts of the run, a resumed one's past included. */
   readonly epochs: EpochMetrics[] = [];
   readonly steps: ReportStep[] = [];
-  readonly #startedAt: Date;
   #past: readonly TrainEvent[];
   #events: number | undefined;
   #stepsPerEpoch = 1;
 
-  private constructor(path: string, past: readonly TrainEvent[], startedAt = new Date()) {
+  private constructor(
+    path: string,
+    past: readonly TrainEvent[],
+    origin: RunOrigin = { startedAt: new Date(), sources: {} },
+  ) {
     this.path = path;
-    this.#startedAt = startedAt;
+    this.origin = origin;
     this.reportPath = join(path, REPORT);
     this.#past = past;
   }
@@ -62,7 +75,7 @@ export class RunFolder {
     } catch (error) {
       throw folderError(error, path);
     }
-    return new RunFolder(path, past?.#past ?? [], past?.#startedAt);
+    return past === undefined ? new RunFolder(path, []) : new RunFolder(path, past.#past, past.origin);
   }
 
   /** The folder of a run that goes on. A line that was being written when the run died is dropped. */
@@ -75,12 +88,7 @@ export class RunFolder {
         return [];
       }
     });
-    return new RunFolder(path, past, await readStart(path));
-  }
-
-  /** When the first part of the run began. */
-  get startedAt(): Date {
-    return this.#startedAt;
+    return new RunFolder(path, past, await readOrigin(path));
   }
 
   /** What decides the run and what it runs on, in files of their own. */
@@ -132,14 +140,18 @@ export class RunFolder {
   }
 }
 
-async function readStart(path: string): Promise<Date | undefined> {
+/** What environment.json says of the run's beginning. A folder that was copied without it, or a run that died before it was there, has none. */
+async function readOrigin(path: string): Promise<RunOrigin> {
   try {
-    const { startedAt } = JSON.parse(await readFile(join(path, ENVIRONMENT), "utf8")) as { startedAt?: unknown };
-    const date = new Date(String(startedAt));
-    return Number.isNaN(date.getTime()) ? undefined : date;
+    const { startedAt, command, sources } = JSON.parse(await readFile(join(path, ENVIRONMENT), "utf8"));
+    const began = new Date(String(startedAt));
+    return {
+      startedAt: Number.isNaN(began.getTime()) ? new Date() : began,
+      ...(typeof command === "string" ? { command } : {}),
+      sources: isRecord(sources) ? sources : {},
+    };
   } catch {
-    // The folder was copied without it, or the run died before it was there: this part of the run counts as its start.
-    return undefined;
+    return { startedAt: new Date(), sources: {} };
   }
 }
 

@@ -1,4 +1,4 @@
-// cli: SIGINT, SIGTERM and a reader that goes away ask a run to stop; it finishes its step, saves, and ends. The second signal ends it at once.
+// cli: SIGINT, SIGTERM and a reader that goes away ask a run to stop; it finishes its step, saves, and ends. A second signal ends it at once.
 
 export interface StopRequest {
   /** Aborted at the first signal. */
@@ -9,15 +9,22 @@ export interface StopRequest {
 }
 
 const CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+/** npm and timeout pass on a signal that the terminal or the system has sent to the whole process group already: that echo is no second wish. */
+const ECHO_MS = 500;
 
 /** `onRequest` is told which signal it was. */
 export function listenForStop(onRequest: (cause: "SIGINT" | "SIGTERM" | "EPIPE") => void): StopRequest {
   const controller = new AbortController();
   let code: number | undefined;
+  let asked = 0;
   const handlers = (["SIGINT", "SIGTERM"] as const).map((name) => {
     const handler = (): void => {
-      if (code !== undefined) process.exit(CODES[name]);
+      if (code !== undefined) {
+        if (performance.now() - asked > ECHO_MS) process.exit(CODES[name]);
+        return;
+      }
       code = CODES[name];
+      asked = performance.now();
       onRequest(name);
       controller.abort();
     };

@@ -19,7 +19,7 @@ export function addTrain(program: Command): void {
     )
     .option("-o, --output <dir>", "run folder (default: runs/<model>-<time>)")
     .option("--print-config", "print every setting and where it comes from, and end")
-    .addOption(jsonOption().default(undefined, "one event a line"))
+    .addOption(jsonOption("one JSON event a line on stdout, errors too"))
     .addHelpText(
       "after",
       `

@@ -115,10 +115,13 @@ export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedCon
   return { ...resolved, config: { ...resolved.config, data: { ...resolved.config.data, dir: found } } };
 }
 
+/** Source of what a resumed run keeps. */
+export const RESUMED = "resumed run";
+
 /** What a source is called to people. */
-export function sourceName(source: ConfigSource, flags: TrainFlags): string {
+function sourceName(source: ConfigSource, flags: TrainFlags): string {
   if (source !== "file") return source;
-  return flags.resume === undefined ? "config file" : "resumed run";
+  return flags.resume === undefined ? "config file" : RESUMED;
 }
 
 /** Every setting as dotted key, value as JSON, and source, in the order of the config. */

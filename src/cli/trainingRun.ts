@@ -9,13 +9,13 @@ import type { ResolvedConfig } from "../train/resolveConfig.ts";
 import { openConfiguredDataset, resumeRun, startRun } from "../train/trainer.node.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { openBackend } from "./device.ts";
-import { type Environment, environmentFacts, readEnvironment } from "./environment.ts";
+import { environmentFacts, readEnvironment } from "./environment.ts";
 import { Progress } from "./progress.ts";
 import { RunFolder } from "./runFolder.ts";
 import { modelTitle, type ReportContext, writeReport } from "./runReport.ts";
 import { finalResults } from "./runResults.ts";
 import { listenForStop, type StopRequest } from "./signals.ts";
-import { settingRows, type TrainFlags } from "./trainConfig.ts";
+import { RESUMED, settingRows, type TrainFlags } from "./trainConfig.ts";
 
 export interface TrainingRunOptions {
   readonly resolved: ResolvedConfig;
@@ -119,21 +119,25 @@ async function follow(
 ): Promise<EndEvent | undefined> {
   const environment = readEnvironment();
   const { resolved, flags } = options;
-  const settings = settingRows(resolved, flags);
-  const command = commandLine();
+  const { origin } = folder;
+  const { startedAt, command = commandLine() } = origin;
+  // A setting that a resumed run kept comes from where it came from then.
+  const settings = settingRows(resolved, flags).map((row) => {
+    const before = origin.sources[row.key];
+    return row.source === RESUMED && typeof before === "string" ? { ...row, source: before } : row;
+  });
   let context: ReportContext | undefined;
   try {
     for await (const event of trainer.run(stop.signal)) {
       await folder.record(event);
       options.onEvent?.(event);
       if (event.type === "start") {
-        const { startedAt } = folder;
         await folder.describe(resolved.config, {
           startedAt,
           ...environment,
           backend: event.backend,
           command,
-          sources: resolved.sources,
+          sources: Object.fromEntries(settings.map((row) => [row.key, row.source])),
         });
         context = {
           start: event,
@@ -196,7 +200,7 @@ export function closingLines({ end, folder, report, trainer }: TrainingOutcome):
   const chance = 100 * (1 - 1 / trainer.trained.classes.length);
   return [
     `validation error ${formatPercent(final.valTop1Error, 2)} after epoch ${final.epoch} (loss ${final.valLoss.toFixed(4)}; guessing gives ${formatPercent(chance, chance < 99.5 ? 0 : 1)})`,
-    ...(best.epoch === final.epoch
+    ...(best.valTop1Error === final.valTop1Error
       ? []
       : [`lowest was ${formatPercent(best.valTop1Error, 2)} after epoch ${best.epoch}`]),
     `run     ${folder}`,

@@ -4,8 +4,9 @@ import { after, before, describe, test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "../../src/backends/wasm/wasm.ts";
+import type { KernelName } from "../../src/plan/plan.ts";
 import { kernelBounds } from "./bounds.ts";
-import { titleOf } from "./case.ts";
+import { type AnyCase, type Case, titleOf } from "./case.ts";
 import { allCases } from "./cases.ts";
 import { type CaseProgram, compileCases, expectationOf, faultsIn } from "./runCase.ts";
 
@@ -28,6 +29,37 @@ test("cases are named once and decided by rounding in less than 1 % of their ele
   for (const given of allCases) {
     const { undecided, judged } = await expectationOf(given);
     assert.ok(undecided < 0.01 * judged, `${titleOf(given)}: ${undecided} of ${judged}`);
+  }
+});
+
+/** The first case of a kernel whose name contains this, with other arguments. */
+function altered<K extends KernelName>(kernel: K, name: string, change: (args: Case<K>["args"]) => object): AnyCase {
+  const given = allCases.find((candidate) => candidate.kernel === kernel && candidate.name.includes(name));
+  if (!given) throw new RangeError(`no case of ${kernel} is called ${name}`);
+  // The case was chosen by its kernel, so its arguments are that kernel's.
+  return { ...given, args: { ...given.args, ...change(given.args as Case<K>["args"]) } } as AnyCase;
+}
+
+/** Arguments that the kernel table allows and no DenseNet's plan contains. A wrong result would be worse than none. */
+const refused: Readonly<Record<string, AnyCase>> = {
+  "a strided convolution of a composite": altered("conv", "c=13→7 13×9", ({ size }) => ({
+    size: { ...size, stride: 2, outHeight: 7, outWidth: 5 },
+  })),
+  "the input gradient of a strided convolution": altered("convGradInput", "c=7→2 7×5", ({ size }) => ({
+    size: { ...size, stride: 2, outHeight: 4, outWidth: 3 },
+  })),
+  "an accumulated input gradient without a composite": altered("convGradInput", "c=7→2 7×5", () => ({
+    write: "accumulate",
+  })),
+};
+
+describe("wasm refuses at compile time what it cannot do", () => {
+  for (const [what, given] of Object.entries(refused)) {
+    test(what, async () => {
+      const backend = await createWasmBackend({ threads: 1, revectorize: false });
+      await assert.rejects(compileCases(backend, [given]), RangeError);
+      await backend.dispose();
+    });
   }
 });
 

@@ -6,9 +6,13 @@ import type { Engine } from "./engine.ts";
 import { interpreter } from "./interpreter.ts";
 import { planEngine } from "./planEngine.ts";
 
-const planners = (recompute: RecomputePolicy): Pick<Parameters<typeof planEngine>[0], "planInference" | "planStep"> => ({
+const planners = (
+  recompute: RecomputePolicy,
+): Pick<Parameters<typeof planEngine>[0], "planInference" | "planStep"> => ({
   planInference,
-  planStep: (graph, { momentum, weightDecay }) => [planTraining(graph, { recompute, optimizer: { momentum, weightDecay, nesterov: true } })],
+  planStep: (graph, { momentum, weightDecay }) => [
+    planTraining(graph, { recompute, optimizer: { momentum, weightDecay, nesterov: true } }),
+  ],
 });
 
 export async function engines(): Promise<readonly Engine[]> {
@@ -18,10 +22,40 @@ export async function engines(): Promise<readonly Engine[]> {
   return [
     interpreter("f64"),
     interpreter("f32"),
-    planEngine({ name: "plan on reference f64, recompute none", precision: "f64", big: false, backend: reference, ...planners("none") }),
-    planEngine({ name: "plan on reference f64, recompute bottleneck", precision: "f64", big: false, backend: reference, ...planners("bottleneck") }),
-    planEngine({ name: "plan on wasm, 2 threads, recompute none", precision: "f32", big: true, backend: wasm, ...planners("none") }),
-    planEngine({ name: "plan on wasm, 2 threads, recompute bottleneck", precision: "f32", big: true, backend: wasm, ...planners("bottleneck") }),
-    planEngine({ name: "plan on wasm, plain SIMD, 1 thread", precision: "f32", big: true, backend: single, ...planners("none") }),
+    planEngine({
+      name: "plan on reference f64, recompute none",
+      precision: "f64",
+      big: false,
+      backend: reference,
+      ...planners("none"),
+    }),
+    planEngine({
+      name: "plan on reference f64, recompute bottleneck",
+      precision: "f64",
+      big: false,
+      backend: reference,
+      ...planners("bottleneck"),
+    }),
+    planEngine({
+      name: "plan on wasm, 2 threads, recompute none",
+      precision: "f32",
+      big: true,
+      backend: wasm,
+      ...planners("none"),
+    }),
+    planEngine({
+      name: "plan on wasm, 2 threads, recompute bottleneck",
+      precision: "f32",
+      big: true,
+      backend: wasm,
+      ...planners("bottleneck"),
+    }),
+    planEngine({
+      name: "plan on wasm, plain SIMD, 1 thread",
+      precision: "f32",
+      big: true,
+      backend: single,
+      ...planners("none"),
+    }),
   ];
 }

@@ -33,7 +33,10 @@ function requireDisjoint(plan: Plan): void {
     for (const b of arena.slice(i + 1)) {
       const liveTogether = a.birth <= b.death && b.birth <= a.death;
       const overlap = a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
-      assert.ok(!(liveTogether && overlap), `${a.name} (calls ${a.birth}…${a.death}) and ${b.name} (${b.birth}…${b.death}) share memory`);
+      assert.ok(
+        !(liveTogether && overlap),
+        `${a.name} (calls ${a.birth}…${a.death}) and ${b.name} (${b.birth}…${b.death}) share memory`,
+      );
     }
   }
 }
@@ -48,7 +51,9 @@ describe("plan", () => {
         for (const id of [...plan.calls.flatMap(({ computes }) => computes), ...plan.addressed]) {
           claims.set(id, (claims.get(id) ?? 0) + 1);
         }
-        const wrong = graph.nodes.filter(({ id }) => claims.get(id) !== 1).map(({ op, path, id }) => `${op} ${path}: ${claims.get(id) ?? 0}`);
+        const wrong = graph.nodes
+          .filter(({ id }) => claims.get(id) !== 1)
+          .map(({ op, path, id }) => `${op} ${path}: ${claims.get(id) ?? 0}`);
         assert.deepEqual(wrong, []);
         requireDisjoint(plan);
       });
@@ -75,7 +80,10 @@ describe("plan", () => {
     const spec = namedSpec("121");
     const graph = buildGraph(spec, { batch: 1, height: 224, width: 224, mode: "inference" });
     const planned = planInference(graph).calls.reduce((sum, call) => sum + call.macs, 0);
-    const transitions = [256 * 128 * 56 ** 2, 512 * 256 * 28 ** 2, 1024 * 512 * 14 ** 2].reduce((sum, count) => sum + count, 0);
+    const transitions = [256 * 128 * 56 ** 2, 512 * 256 * 28 ** 2, 1024 * 512 * 14 ** 2].reduce(
+      (sum, count) => sum + count,
+      0,
+    );
     assert.equal(planned, macs(spec, { height: 224, width: 224 }) - 0.75 * transitions);
   });
 
@@ -89,7 +97,8 @@ describe("plan", () => {
     for (const policy of ["kept", "again"] as const) {
       const perLayer = layers.map((count, i) => bytes[i][policy] / count);
       // Constant parts (stem, transitions) weigh less and less: bytes per layer fall, they never rise.
-      for (let i = 1; i < layers.length; i++) assert.ok(perLayer[i] <= perLayer[i - 1], `${policy}: ${perLayer.join(", ")} bytes per layer`);
+      for (let i = 1; i < layers.length; i++)
+        assert.ok(perLayer[i] <= perLayer[i - 1], `${policy}: ${perLayer.join(", ")} bytes per layer`);
     }
     assert.ok(bytes[3].again < 0.5 * bytes[3].kept);
   });

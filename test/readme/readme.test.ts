@@ -12,7 +12,9 @@ const commands = [...readme.matchAll(/^ {4}densenet (.+?)(?:\s{2,}#.*)?$/gm)].ma
 describe("README", () => {
   before(() => {
     rmSync("dist", { recursive: true, force: true });
-    execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], { stdio: "inherit" });
+    execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], {
+      stdio: "inherit",
+    });
   });
 
   for (const [index, code] of blocks.entries()) {

@@ -30,7 +30,10 @@ export const controlWords = { generation: 0, arrived: 1, failed: 2, count: 16 } 
 /** Looks before a waiting thread sleeps: a phase is short, and waking up costs tens of microseconds. */
 const spins = 20_000;
 
-/** Looked at again after this long even if nobody woke the thread, so that a failed neighbour cannot leave it waiting for ever. */
+/**
+ * Looked at again after this long even if nobody woke the thread: a neighbour may have failed, and Node 26.10 was twice seen to lose
+ * a wake-up on a machine with more threads than cores (one thread in Atomics.wait, the other long past its notify).
+ */
 const longestSleepMs = 20;
 
 /** A phase with all its operands, decoded once: running it allocates nothing. */
@@ -75,7 +78,10 @@ function meet(control: Int32Array, threads: number): void {
   for (let look = 0; look < spins; look++) {
     if (Atomics.load(control, controlWords.generation) !== generation) return;
   }
-  while (Atomics.load(control, controlWords.generation) === generation && Atomics.load(control, controlWords.failed) === 0) {
+  while (
+    Atomics.load(control, controlWords.generation) === generation &&
+    Atomics.load(control, controlWords.failed) === 0
+  ) {
     Atomics.wait(control, controlWords.generation, generation, longestSleepMs);
   }
 }

@@ -1,0 +1,259 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { densenet, entry, events, start } from "./command.ts";
+import { CLASSES, makePictures, tinyConfig } from "./pictures.ts";
+
+let folder = "";
+let data = "";
+let run = "";
+let firstRun: Awaited<ReturnType<typeof densenet>>;
+
+async function config(epochs: number): Promise<string> {
+  const path = join(folder, `config-${epochs}.json`);
+  await writeFile(path, JSON.stringify(tinyConfig(data, epochs)));
+  return path;
+}
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "densenet-run-"));
+  data = join(folder, "pictures");
+  run = join(folder, "run");
+  await makePictures(data, 16);
+  firstRun = await densenet(["train", "--config", await config(2), "--output", run, "--json"]);
+});
+after(() => rm(folder, { recursive: true }));
+
+test("train --json · one event a line on stdout, talk on stderr, in the order of a run", () => {
+  assert.equal(firstRun.code, 0, firstRun.stderr);
+  const types = events(firstRun.stdout).map((event) => event.type);
+  // 36 of 48 pictures to train on in batches of 8: five updates an epoch.
+  const epoch = [...Array<string>(5).fill("step"), "epoch", "checkpoint"];
+  assert.deepEqual(types, ["start", ...epoch, ...epoch, "end"]);
+  assert.match(firstRun.stderr, /^epoch 1\/2 {2}train loss \d/m);
+});
+
+test("train · the run folder holds config, environment, metrics, checkpoints and report", async () => {
+  assert.deepEqual((await readdir(run)).sort(), [
+    "checkpoints",
+    "config.json",
+    "environment.json",
+    "metrics.csv",
+    "metrics.jsonl",
+    "report.html",
+  ]);
+  const events = await readFile(join(run, "metrics.jsonl"), "utf8");
+  assert.equal(events, firstRun.stdout);
+  const csv = (await readFile(join(run, "metrics.csv"), "utf8")).trim().split("\n");
+  assert.equal(csv.length, 3);
+  assert.match(csv[0] ?? "", /^epoch,trainLoss,trainTop1Error,/);
+  const environment = JSON.parse(await readFile(join(run, "environment.json"), "utf8"));
+  assert.equal(environment.node, process.versions.node);
+  assert.equal(environment.backend.name, "wasm");
+  const report = await readFile(join(run, "report.html"), "utf8");
+  assert.match(report, /Training finished/);
+  for (const name of CLASSES) assert.ok(report.includes(name));
+  assert.match(report, /data:image\/png;base64,/);
+});
+
+test("train --config <run>/config.json repeats the run bit for bit", async () => {
+  const again = join(folder, "again");
+  const { code, stdout } = await densenet(["train", "--config", join(run, "config.json"), "--output", again, "--json"]);
+  assert.equal(code, 0);
+  const losses = (text: string): unknown[] => events(text).map((event) => [event.type, event.loss ?? event.valLoss]);
+  assert.deepEqual(losses(stdout), losses(firstRun.stdout));
+});
+
+test("train · a folder that holds something is not written to", async () => {
+  const before = await readFile(join(run, "metrics.jsonl"), "utf8");
+  const { code, stderr } = await densenet(["train", "--config", await config(2), "--output", run]);
+  assert.equal(code, 2);
+  assert.match(stderr, /is not empty, expected a new folder .* --resume/);
+  assert.equal(await readFile(join(run, "metrics.jsonl"), "utf8"), before);
+});
+
+test("train · data that is not there leaves no folder behind", async () => {
+  const output = join(folder, "never");
+  const { code, stderr } = await densenet(["train", "--data-dir", join(folder, "nowhere"), "--output", output]);
+  assert.equal(code, 3);
+  assert.match(stderr, /nowhere: does not exist/);
+  await assert.rejects(stat(output));
+});
+
+test("train · a loss that is no longer finite · exit 4, report says so, JSON has the error", async () => {
+  const output = join(folder, "diverged");
+  const args = ["train", "--config", await config(2), "--lr", "1e30", "--output", output, "--json"];
+  const { code, stdout, stderr } = await densenet(args);
+  assert.equal(code, 4);
+  const last = events(stdout).at(-1) as { error: { kind: string; message: string } };
+  assert.equal(last.error.kind, "DivergedError");
+  assert.match(stderr, /the loss is .* in update \d+ .* learning rate/);
+  assert.match(await readFile(join(output, "report.html"), "utf8"), /no longer a finite number/);
+});
+
+test("eval --json · the errors, loss and count of the last epoch", async () => {
+  const { code, stdout } = await densenet(["eval", run, "--data-dir", data, "--threads", "1", "--json"]);
+  assert.equal(code, 0);
+  const found = JSON.parse(stdout);
+  assert.deepEqual(Object.keys(found), ["top1Error", "top5Error", "loss", "count"]);
+  const end = events(firstRun.stdout).at(-1) as { final: { valTop1Error: number; valLoss: number } };
+  assert.equal(found.count, 12);
+  assert.equal(found.top1Error, end.final.valTop1Error);
+  // Batches of another size are summed in another order.
+  assert.ok(Math.abs(found.loss - end.final.valLoss) < 1e-5);
+});
+
+test("eval · the embedded pictures are of other classes · exit 3", async () => {
+  const { code, stderr } = await densenet(["eval", run]);
+  assert.ok(code === 2 || code === 3, String(code));
+  assert.match(stderr, /CIFAR-10 subset/);
+});
+
+test("predict --json · file, label, index, score of each file in order", async () => {
+  const files = CLASSES.map((name) => join(data, name, "0.png"));
+  const { code, stdout } = await densenet(["predict", run, ...files, "--top-k", "3", "--json"]);
+  assert.equal(code, 0);
+  const found = JSON.parse(stdout);
+  assert.deepEqual(
+    found.map((result: { file: string }) => result.file),
+    files,
+  );
+  for (const { label, index, score, top } of found) {
+    assert.equal(CLASSES[index], label);
+    assert.ok(score > 1 / 3 && score <= 1);
+    assert.equal(top.length, 3);
+    const total = top.reduce((sum: number, { score }: { score: number }) => sum + score, 0);
+    assert.ok(Math.abs(total - 1) < 1e-9);
+    assert.deepEqual(top[0], { label, index, score });
+  }
+});
+
+test("predict · as text: a line for each file", async () => {
+  const files = CLASSES.map((name) => join(data, name, "0.png"));
+  const { stdout } = await densenet(["predict", run, ...files]);
+  const lines = stdout.trim().split("\n");
+  assert.equal(lines.length, 3);
+  for (const line of lines) assert.match(line, /\.png +(blue|green|red) +\d+\.\d %$/);
+});
+
+test("predict · a file that is no picture · exit 3, named, nothing on stdout", async () => {
+  const broken = join(folder, "broken.png");
+  await cp(join(data, "red", "0.png"), broken);
+  await truncate(broken, 60);
+  const { code, stdout, stderr } = await densenet(["predict", run, join(data, "red", "0.png"), broken]);
+  assert.equal(code, 3);
+  assert.equal(stdout, "");
+  assert.match(stderr, /broken\.png: does not decode/);
+});
+
+test("a checkpoint with a flipped bit · exit 7; cut short · exit 3; the name of a text file · exit 3", async () => {
+  const damaged = join(folder, "damaged");
+  await cp(run, damaged, { recursive: true });
+  const { checkpoint } = JSON.parse(await readFile(join(damaged, "checkpoints", "last.json"), "utf8"));
+  const file = join(damaged, "checkpoints", checkpoint, "model.safetensors");
+  const bytes = await readFile(file);
+  bytes[bytes.length - 5] = (bytes[bytes.length - 5] ?? 0) ^ 1;
+  await writeFile(file, bytes);
+  const flipped = await densenet(["eval", damaged, "--data-dir", data]);
+  assert.equal(flipped.code, 7);
+  assert.match(flipped.stderr, /model\.safetensors: its SHA-256 is/);
+  await truncate(file, 1000);
+  const cut = await densenet(["inspect", damaged, "--json"]);
+  assert.equal(cut.code, 3);
+  assert.equal(JSON.parse(cut.stdout).error.kind, "InputError");
+  const text = await densenet(["predict", join(run, "metrics.csv"), join(data, "red", "0.png")]);
+  assert.equal(text.code, 3);
+});
+
+test("inspect <run> · the network of the checkpoint", async () => {
+  const { code, stdout } = await densenet(["inspect", run, "--json"]);
+  assert.equal(code, 0);
+  const { spec, height, connections } = JSON.parse(stdout);
+  assert.deepEqual([spec.numClasses, spec.growthRate, height, connections], [3, 4, 12, 1 + 3]);
+});
+
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const) {
+  test(`${signal} · finishes the step, saves, exit ${code}; --resume goes on with the next step`, async () => {
+    const output = join(folder, signal);
+    const { child, done } = start(["train", "--config", await config(500), "--output", output, "--json"]);
+    let seen = "";
+    child.stdout?.on("data", (text: string) => {
+      // In the middle of the second epoch. Twice, as npm and a terminal send it: the echo is not a second wish.
+      if (!seen.includes('"step":7') && (seen + text).includes('"step":7')) {
+        child.kill(signal);
+        child.kill(signal);
+      }
+      seen += text;
+    });
+    const stopped = await done;
+    assert.equal(stopped.code, code, stopped.stderr);
+    const last = events(stopped.stdout).at(-1) as { type: string; step: number };
+    assert.equal(last.type, "interrupted");
+    assert.match(await readFile(join(output, "report.html"), "utf8"), /interrupted and can be resumed/);
+
+    const resumed = start(["train", "--resume", output, "--json"]);
+    let told = "";
+    resumed.child.stdout?.on("data", (text: string) => {
+      told += text;
+      if (told.includes('"type":"step"')) resumed.child.kill(signal);
+    });
+    const [first, second] = events((await resumed.done).stdout) as {
+      type: string;
+      resumedAtStep?: number;
+      step?: number;
+    }[];
+    assert.deepEqual([first?.type, first?.resumedAtStep], ["start", last.step]);
+    assert.deepEqual([second?.type, second?.step], ["step", last.step + 1]);
+    const record = events(await readFile(join(output, "metrics.jsonl"), "utf8"));
+    const steps = record.filter((event) => event.type === "step").map((event) => event.step);
+    assert.deepEqual(
+      steps,
+      Array.from(steps, (_, index) => index + 1),
+      "every step is in the record once",
+    );
+  });
+}
+
+test("a reader that goes away · the run saves and ends with 0 and no stack", async () => {
+  const output = join(folder, "pipe");
+  const { child, done } = start(["train", "--config", await config(500), "--output", output, "--json"]);
+  child.stdout?.once("data", () => child.stdout?.destroy());
+  const { code, stderr } = await done;
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /nobody reads the output any more/);
+  assert.ok((await readdir(join(output, "checkpoints"))).includes("last.json"));
+});
+
+test("inspect --plan in a pipe that closes early ends quietly", async () => {
+  const { child, done } = start(["inspect", "BC-100-12", "--plan"]);
+  child.stdout?.once("data", () => child.stdout?.destroy());
+  const { code, stderr } = await done;
+  assert.equal(code, 0);
+  assert.equal(stderr, "");
+});
+
+test("on a terminal one line rewrites itself; NO_COLOR takes the colour and leaves the bar", async (context) => {
+  const probe = await promisify(execFile)("script", ["--version"]).catch(() => undefined);
+  if (probe === undefined) return context.skip("script(1) is not installed");
+  const esc = String.fromCharCode(27);
+  const onTerminal = async (name: string, env: Record<string, string>): Promise<string> => {
+    const command = `stty cols 80; '${process.execPath}' '${entry}' train --config '${await config(2)}' --output '${join(folder, name)}'`;
+    const { NO_COLOR: _no, ...inherited } = process.env;
+    const options = { env: { ...inherited, TERM: "xterm-256color", ...env } };
+    return (await promisify(execFile)("script", ["-qec", command, "/dev/null"], options)).stdout;
+  };
+  const coloured = await onTerminal("terminal", {});
+  assert.ok(coloured.includes(`\r${esc}[K`), "the line is rewritten");
+  assert.match(coloured, /epoch 1\/2 .*[━╌]{6,}/);
+  assert.ok(coloured.includes(`${esc}[34m`), "and has colour");
+  const plain = await onTerminal("plain", { NO_COLOR: "1" });
+  assert.ok(plain.includes(`\r${esc}[K`));
+  assert.ok(!plain.includes(`${esc}[3`), "no colour");
+});

@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { densenet } from "./command.ts";
+
+const VERBS = ["train", "eval", "predict", "inspect", "doctor", "demo"];
+
+test("densenet --help names every verb and the exit codes", async () => {
+  const { code, stdout, stderr } = await densenet(["--help"]);
+  assert.equal(code, 0);
+  assert.equal(stderr, "");
+  for (const verb of VERBS) assert.match(stdout, new RegExp(`^  ${verb} `, "m"));
+  assert.match(stdout, /0 ok .* 1 bug .* 2 usage .* 3 bad input .* 4 diverged .* 5 out of/);
+});
+
+for (const verb of VERBS) {
+  test(`densenet ${verb} --help has examples and exit codes, on stdout alone`, async () => {
+    const { code, stdout, stderr } = await densenet([verb, "--help"]);
+    assert.equal(code, 0);
+    assert.equal(stderr, "");
+    assert.match(stdout, new RegExp(`\\nExamples:\\n  \\$ densenet ${verb}`));
+    assert.match(stdout, /\nExit codes:\n/);
+    assert.match(stdout, /--json/);
+  });
+}
+
+test("without a verb: help on stderr, exit 2", async () => {
+  const { code, stdout, stderr } = await densenet([]);
+  assert.equal(code, 2);
+  assert.equal(stdout, "");
+  assert.match(stderr, /Usage: densenet/);
+});
+
+test("--version is the package's", async () => {
+  const { default: packageJson } = await import("../../package.json", { with: { type: "json" } });
+  assert.equal((await densenet(["--version"])).stdout, `${packageJson.version}\n`);
+});
+
+const MISTAKES: readonly { args: readonly string[]; says: RegExp }[] = [
+  { args: ["trian"], says: /unknown command 'trian'; did you mean train\?/ },
+  { args: ["train", "--epoch", "3"], says: /unknown option '--epoch'; did you mean --epochs\?/ },
+  { args: ["inspect", "BC-100-21"], says: /no model is named "BC-100-21"; did you mean BC-100-12\?/ },
+  { args: ["train", "--preset", "quikc"], says: /no preset is named "quikc"; did you mean quick\?/ },
+  { args: ["train", "--model", "12l"], says: /no model is named "12l"; did you mean 121\?/ },
+  { args: ["train", "--epochs", "many"], says: /--epochs: got "many", expected a number/ },
+  { args: ["train", "--epochs", ""], says: /--epochs: got "", expected a number/ },
+  { args: ["train", "--epochs", "-3"], says: /epochs: got -3, expected/ },
+  { args: ["train", "--lr", "Infinity"], says: /--lr: got "Infinity", expected a number/ },
+  { args: ["train", "--threads", "0"], says: /--threads: got "0", expected a whole number of at least 1/ },
+  { args: ["train", "--threads", "65"], says: /threads: got 65, expected 1 to 64/ },
+  { args: ["train", "--sched", "cosin"], says: /'cosin' is invalid.*multistep, cosine, constant/ },
+  { args: ["train", "--preset", "paper-cifar100"], says: /--data-dir: not given, .* paper-cifar100/ },
+  { args: ["train", "--resume", "x", "--preset", "quick"], says: /--preset: cannot be given with --resume/ },
+  { args: ["inspect"], says: /missing required argument 'name\|checkpoint'/ },
+  { args: ["inspect", "121", "--input-size", "28"], says: /28×28 .* the smallest images that work are 29×29/ },
+  { args: ["predict", "run"], says: /missing required argument 'file'/ },
+  { args: ["inspect", "121", "169"], says: /too many arguments/ },
+];
+
+for (const { args, says } of MISTAKES) {
+  test(`densenet ${args.join(" ")} · exit 2 · ${says.source}`, async () => {
+    const { code, stdout, stderr } = await densenet(args);
+    assert.equal(code, 2);
+    assert.equal(stdout, "");
+    assert.match(stderr, says);
+    assert.match(stderr, /^densenet: [^\n]+\n$/, "one line and nothing else");
+  });
+}
+
+test("--json · a mistake is also a JSON document with kind, message and details", async () => {
+  for (const args of [
+    ["inspect", "BC-100-21", "--json"],
+    ["train", "--epoch", "3", "--json"],
+  ]) {
+    const { code, stdout, stderr } = await densenet(args);
+    assert.equal(code, 2);
+    const { error } = JSON.parse(stdout);
+    assert.equal(error.kind, "UsageError");
+    assert.equal(stderr, `densenet: ${error.message}\n`);
+    assert.equal(typeof error.details, "object");
+  }
+});
+
+test("no colour in a pipe; FORCE_COLOR colours, NO_COLOR wins over a terminal's wish", async () => {
+  const esc = String.fromCharCode(27);
+  assert.ok(!(await densenet(["trian"])).stderr.includes(esc));
+  assert.ok((await densenet(["trian"], { env: { FORCE_COLOR: "1" } })).stderr.includes(esc));
+});
