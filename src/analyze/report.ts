@@ -65,6 +65,8 @@ function headline(data: ReportData): Html {
   );
   if (last === undefined || best === undefined) return html`<p class="lede">No epoch has finished yet.</p>`;
   const [low, high] = wilsonInterval(last.valTop1Error / 100, data.data.validationCount);
+  // Zero where a resumed run had only the validation of an epoch to do.
+  const speed = data.epochs.findLast((epoch) => epoch.imagesPerSecond > 0)?.imagesPerSecond;
   const classes = data.data.classes.length;
   const chance = 100 * (1 - 1 / classes);
   const bestNote =
@@ -75,7 +77,7 @@ function headline(data: ReportData): Html {
 <div><dt>Validation error after epoch ${last.epoch}</dt><dd>${formatPercent(last.valTop1Error)}<small>95 % interval ${(100 * low).toFixed(1)}–${formatPercent(100 * high)}, ${bestNote}; guessing gives ${formatPercent(chance, 0)}</small></dd></div>
 ${classes > 5 ? html`<div><dt>Top-5 error</dt><dd>${formatPercent(last.valTop5Error)}<small>the label is not among the five first</small></dd></div>` : undefined}
 <div><dt>Validation loss</dt><dd>${last.valLoss.toFixed(3)}<small>nats; guessing gives ${Math.log(classes).toFixed(3)}</small></dd></div>
-<div><dt>Speed</dt><dd>${formatInteger(last.imagesPerSecond)}<small>pictures per second while training</small></dd></div>
+<div><dt>Speed</dt><dd>${speed === undefined ? "–" : formatInteger(speed)}<small>pictures per second while training</small></dd></div>
 <div><dt>Time</dt><dd>${formatDuration(data.elapsedSeconds)}<small>${data.epochs.length} of ${data.epochsPlanned} epochs, ${formatBytes(data.peakBytes)} of memory</small></dd></div>
 </dl>`;
 }

@@ -75,7 +75,9 @@ export class Progress {
 
   #epochLine(event: EpochEvent): string {
     const epochs = String(this.#start?.config.epochs ?? event.epoch);
+    // A run that resumes at the end of an epoch has only its validation to do.
+    const speed = event.imagesPerSecond > 0 ? `  ${formatInteger(event.imagesPerSecond)} images/s` : "";
     const best = event.best ? toned("green", "  best so far") : "";
-    return `epoch ${String(event.epoch).padStart(epochs.length)}/${epochs}  train loss ${event.trainLoss.toFixed(3)} error ${formatPercent(event.trainTop1Error)}  val loss ${event.valLoss.toFixed(3)} error ${toned("bold", formatPercent(event.valTop1Error))}  ${formatInteger(event.imagesPerSecond)} images/s  ${formatDuration(event.seconds)}${best}`;
+    return `epoch ${String(event.epoch).padStart(epochs.length)}/${epochs}  train loss ${event.trainLoss.toFixed(3)} error ${formatPercent(event.trainTop1Error)}  val loss ${event.valLoss.toFixed(3)} error ${toned("bold", formatPercent(event.valTop1Error))}${speed}  ${formatDuration(event.seconds)}${best}`;
   }
 }

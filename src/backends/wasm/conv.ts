@@ -25,6 +25,7 @@ import {
   signalStep,
   stage,
   tileBytes,
+  type Unit,
   type UnitCut,
   usedSignalBytes,
 } from "./signal.ts";
@@ -197,7 +198,7 @@ function emitProduct(
   o: Readonly<Record<(typeof productOperands)[number], Expression>>,
   worker: { scratch: Expression; thread: Expression; threads: Expression; shared: Expression },
   options: { withComposite: boolean; transposed: boolean },
-  finish: (unit: Parameters<Parameters<typeof forEachUnit>[4]>[0], results: Expression) => void,
+  finish: (unit: Unit, results: Expression) => void,
 ): void {
   const { shape, size, tiles, taps } = product;
   const within = (offset: Expression): Expression => f.let(i32.add(worker.scratch, offset)).get;
@@ -240,6 +241,27 @@ function emitProduct(
   });
 }
 
+/** A unit's results from scratch to where they belong, without the idle columns. */
+function copyResults(
+  f: FunctionBuilder,
+  product: Product,
+  unit: Unit,
+  results: Expression,
+  o: { readonly outputs: Expression; readonly step: Expression },
+  sink: { readonly address: Expression; readonly stride: Expression; readonly plane: number },
+): void {
+  const from = f.let(results);
+  const to = f.let(i32.add(sink.address, i32.mul(unit.firstImage, sink.stride)));
+  f.loop(0, o.outputs, 1, () => {
+    forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
+      const row = f.let(i32.add(i32.add(to.get, i32.mul(image, sink.stride)), planeByte)).get;
+      copyRow(f, f.let(i32.add(from.get, signalByte)).get, row, bytes);
+    });
+    f.advance(from, o.step);
+    f.advance(to, sink.plane);
+  });
+}
+
 export const emitConv: Emit<"conv"> = (module, target, args, at): CompiledKernel => {
   const { x, y, size, composite } = args;
   const product = planProduct(x.channels, y.channels, size, composite ? x.channels : 0, target, at.threads);
@@ -278,18 +300,7 @@ export const emitConv: Emit<"conv"> = (module, target, args, at): CompiledKernel
         o,
         worker,
         { withComposite: composite !== undefined, transposed: false },
-        (unit, results) => {
-          const from = f.let(results);
-          const to = f.let(i32.add(o.y, i32.mul(unit.firstImage, o.yStride)));
-          f.loop(0, o.outputs, 1, () => {
-            forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
-              const sink = f.let(i32.add(i32.add(to.get, i32.mul(image, o.yStride)), planeByte)).get;
-              copyRow(f, f.let(i32.add(from.get, signalByte)).get, sink, bytes);
-            });
-            f.advance(from, o.step);
-            f.advance(to, plane);
-          });
-        },
+        (unit, results) => copyResults(f, product, unit, results, o, { address: o.y, stride: o.yStride, plane }),
       );
     },
   );
@@ -325,26 +336,8 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
   if (!composite) {
     if (accumulate) throw new RangeError("convGradInput without a composite overwrites dx");
     const run = phase(module, `convGradInput ${shapeKey(product)}`, operands, (f, o, worker) => {
-      emitProduct(
-        f,
-        module,
-        target,
-        product,
-        o,
-        worker,
-        { withComposite: false, transposed: true },
-        (unit, results) => {
-          const from = f.let(results);
-          const to = f.let(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)));
-          f.loop(0, o.outputs, 1, () => {
-            forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
-              const sink = f.let(i32.add(i32.add(to.get, i32.mul(image, o.dxStride)), planeByte)).get;
-              copyRow(f, f.let(i32.add(from.get, signalByte)).get, sink, bytes);
-            });
-            f.advance(from, o.step);
-            f.advance(to, plane);
-          });
-        },
+      emitProduct(f, module, target, product, o, worker, { withComposite: false, transposed: true }, (unit, results) =>
+        copyResults(f, product, unit, results, o, { address: o.dx, stride: o.dxStride, plane }),
       );
     });
     return { phases: [run], scratchBytes: product.layout.bytes, sharedBytes: 0 };

@@ -24,6 +24,7 @@ import {
   signalShape,
   signalStep,
   stage,
+  type Unit,
   usedSignalBytes,
 } from "./signal.ts";
 import type { Target } from "./target.ts";
@@ -185,7 +186,7 @@ function stageOutputGradient(
   f: FunctionBuilder,
   shape: SignalShape,
   planeBytes: number,
-  unit: Parameters<typeof forEachRun>[2],
+  unit: Unit,
   o: {
     readonly dy: Expression;
     readonly dyStride: Expression;

@@ -30,10 +30,7 @@ export const controlWords = { generation: 0, arrived: 1, failed: 2, count: 16 } 
 /** Looks before a waiting thread sleeps: a phase is short, and waking up costs tens of microseconds. */
 const spins = 20_000;
 
-/**
- * Looked at again after this long even if nobody woke the thread: a neighbour may have failed, and Node 26.10 was twice seen to lose
- * a wake-up on a machine with more threads than cores (one thread in Atomics.wait, the other long past its notify).
- */
+/** A sleeping thread looks again after this long: a neighbour that failed opens no barrier. */
 const longestSleepMs = 20;
 
 /** A phase with all its operands, decoded once: running it allocates nothing. */
@@ -66,7 +63,10 @@ function begin(start: WorkerStart): Compute {
   return { start, memory, plans };
 }
 
-/** The barrier. The last thread to arrive opens it for all. */
+/**
+ * The barrier. The last thread to arrive opens it for all. Who sleeps must look at the generation again when woken: a thread that
+ * spins may pass a barrier before the opener has come to its `notify`, and that late notify then wakes it in the next barrier.
+ */
 function meet(control: Int32Array, threads: number): void {
   const generation = Atomics.load(control, controlWords.generation);
   if (Atomics.add(control, controlWords.arrived, 1) === threads - 1) {
