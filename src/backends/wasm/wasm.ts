@@ -5,12 +5,12 @@
 import { DeviceError } from "../../errors.ts";
 import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { controlWords } from "./barrier.ts";
 import { compileProgram, type Program } from "./compile.ts";
 import { scalarOffsets } from "./elementwise.ts";
 import { chooseTarget, type TargetOptions } from "./features.ts";
 import type { Target } from "./target.ts";
 import { type ComputeThread, startThread } from "./threads.ts";
-import { controlWords } from "./worker.ts";
 
 export interface WasmOptions extends TargetOptions {
   /** Compute threads, 1 to 64. Default: as many as the machine has cores. More than one needs SharedArrayBuffer. */
