@@ -9,7 +9,8 @@ const wanted = createHash("sha256").update(readFileSync("package-lock.json")).di
 const ready = existsSync("node_modules/node/bin/node") && existsSync(stamp) && readFileSync(stamp, "utf8") === wanted;
 if (!ready) {
   for (const args of [
-    ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+    // Not `npm ci`: it refuses a lock file without packages for other platforms, which not every registry has. Versions are the locked ones.
+    ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
     ["rebuild", "node", "--ignore-scripts=false", "--loglevel=error"],
   ]) {
     process.stderr.write(`npm ${args.join(" ")}\n`);
