@@ -36,10 +36,10 @@ const presets = {
   },
   /** About two minutes on two cores, on the pictures that come with the package. Not a recipe of the paper. */
   quick: {
-    model: { variant: "BC-40-12" },
+    model: { variant: "BC-40-12", blockConfig: [4, 4, 4] },
     data: { dir: "embedded", augment: "standard" },
-    epochs: 10,
-    batchSize: 64,
+    epochs: 5,
+    batchSize: 32,
     lr: 0.1,
     schedule: "cosine",
     warmupEpochs: 0.5,
