@@ -245,8 +245,8 @@ test("on a terminal one line rewrites itself; NO_COLOR takes the colour and leav
   const esc = String.fromCharCode(27);
   const onTerminal = async (name: string, env: Record<string, string>): Promise<string> => {
     const command = `stty cols 80; '${process.execPath}' '${entry}' train --config '${await config(2)}' --output '${join(folder, name)}'`;
-    const { NO_COLOR: _no, ...inherited } = process.env;
-    const options = { env: { ...inherited, TERM: "xterm-256color", ...env } };
+    // Nothing inherited: CI, FORCE_COLOR and their like also decide about colour.
+    const options = { env: { PATH: process.env.PATH, TERM: "xterm-256color", ...env } };
     return (await promisify(execFile)("script", ["-qec", command, "/dev/null"], options)).stdout;
   };
   const coloured = await onTerminal("terminal", {});
