@@ -3,7 +3,17 @@
 import type { Graph, GraphNode, TensorId } from "../graph/graph.ts";
 import { PlanBuilder } from "./builder.ts";
 import { type Places, placeTensors } from "./places.ts";
-import type { BufferName, Composite, CompositeBackward, Plan, PoolSize, View, WindowSize, Write } from "./plan.ts";
+import type {
+  BufferName,
+  Composite,
+  CompositeBackward,
+  KernelTable,
+  Plan,
+  PoolSize,
+  View,
+  WindowSize,
+  Write,
+} from "./plan.ts";
 import { type CompositeNodes, findSteps, type Step } from "./steps.ts";
 
 /** What is computed a second time in the backward pass instead of being kept. Never changes results. */
@@ -36,6 +46,15 @@ interface Lowering {
   readonly written: Map<BufferName, number>;
   /** Forward tensors that were computed again: where the backward pass finds them. */
   readonly recomputed: Map<TensorId, View>;
+  /** The 1×1 convolutions whose output only the same dense layer reads: by tensor, so that their consumer finds them. */
+  readonly bottlenecks: ReadonlyMap<TensorId, ConvStep>;
+  /** Statistics' gradients that the next kernel adds while it loads dy, by the tensor they belong to. */
+  readonly pending: Map<TensorId, PendingStatistics>;
+}
+
+interface PendingStatistics {
+  readonly args: NonNullable<KernelTable["convGrad"]["dyStatistics"]>;
+  readonly computes: readonly number[];
 }
 
 const idOf = (ids: readonly TensorId[], index: number): TensorId => {
@@ -382,24 +401,30 @@ function lowerBackward(lowering: Lowering, step: Step): void {
     case "statistics": {
       const x = idOf(step.node.inputs, 0);
       const { shape } = tensorAt(lowering, x);
+      const statistics = {
+        mean: viewOf(lowering, idOf(step.node.outputs, 0)),
+        dMean: gradientView(lowering, idOf(step.node.outputs, 0)),
+        dVariance: gradientView(lowering, idOf(step.node.outputs, 1)),
+      };
+      const computes = [
+        ...backwardIds(lowering, [step.node], ["channelStatisticsGrad", "add"]),
+        ...backwardIds(lowering, [producerOf(lowering, x)], ["add"]),
+      ];
+      const maker = lowering.bottlenecks.get(x);
+      if (maker && goesBackAtOnce(lowering, maker) && !maker.dropout) {
+        lowering.pending.set(x, { args: { y: viewOf(lowering, x), ...statistics }, computes });
+        return;
+      }
       plan.call(
         "statisticsGrad",
         {
           dx: gradientView(lowering, x),
           x: viewOf(lowering, x),
-          mean: viewOf(lowering, idOf(step.node.outputs, 0)),
-          dMean: gradientView(lowering, idOf(step.node.outputs, 0)),
-          dVariance: gradientView(lowering, idOf(step.node.outputs, 1)),
+          ...statistics,
           batch: shape[0] ?? 0,
           plane: planeOf(shape),
         },
-        {
-          path: step.node.path,
-          computes: [
-            ...backwardIds(lowering, [step.node], ["channelStatisticsGrad", "add"]),
-            ...backwardIds(lowering, [producerOf(lowering, x)], ["add"]),
-          ],
-        },
+        { path: step.node.path, computes },
       );
       return;
     }
@@ -486,6 +511,12 @@ function lowerBackward(lowering: Lowering, step: Step): void {
   }
 }
 
+/** Whether one kernel takes both gradients of this convolution. */
+function goesBackAtOnce(lowering: Lowering, { conv, composite }: ConvStep): boolean {
+  const { kernel, stride, padding } = convSize(lowering, conv).size;
+  return composite !== undefined && kernel === 1 && stride === 1 && padding === 0;
+}
+
 function lowerConvBackward(lowering: Lowering, step: ConvStep): void {
   const { plan } = lowering;
   const { conv, dropout, composite } = step;
@@ -494,6 +525,29 @@ function lowerConvBackward(lowering: Lowering, step: ConvStep): void {
   if (dropout) lowerDropout(lowering, dropout, dy, backwardIds(lowering, [dropout]), false);
   const weight = parameterName(lowering, idOf(conv.inputs, 1));
   const source = idOf(composite ? composite.normalize.inputs : conv.inputs, 0);
+  if (composite && goesBackAtOnce(lowering, step)) {
+    const dx = gradientView(lowering, source);
+    const pending = lowering.pending.get(outputOf(step));
+    plan.call(
+      "convGrad",
+      {
+        dy,
+        ...(pending ? { dyStatistics: pending.args } : {}),
+        weight,
+        dWeight: `d(${weight})`,
+        dx,
+        write: writeTo(lowering, dx),
+        composite: compositeBackward(lowering, composite),
+        size,
+      },
+      {
+        path: conv.path,
+        computes: [...(pending?.computes ?? []), ...backwardIds(lowering, [conv, composite.relu, composite.normalize])],
+        macs: 2 * macs,
+      },
+    );
+    return;
+  }
   plan.call(
     "convGradWeight",
     {
@@ -544,6 +598,8 @@ function begin(graph: Graph) {
     backwardOf,
     written: new Map(),
     recomputed: new Map(),
+    bottlenecks: findBottlenecks(places, found.steps),
+    pending: new Map(),
   };
   lowering.plan.addressed.push(
     ...found.concats.map(({ id }) => id),
@@ -554,10 +610,10 @@ function begin(graph: Graph) {
 
 const outputOf = ({ conv, dropout }: ConvStep): TensorId => idOf((dropout ?? conv).outputs, 0);
 
-/** The 1×1 convolutions whose output only the same dense layer reads: by tensor, so that their consumer finds them. */
-function findBottlenecks({ places }: Lowering, steps: readonly Step[]): ReadonlyMap<TensorId, ConvStep> {
-  const own = (tensor: TensorId): boolean => places.root(tensor) === tensor;
-  const found = steps.filter((step) => step.kind === "conv").filter((step) => step.composite && own(outputOf(step)));
+function findBottlenecks(places: Places, steps: readonly Step[]): ReadonlyMap<TensorId, ConvStep> {
+  const found = steps
+    .filter((step) => step.kind === "conv")
+    .filter((step) => step.composite && places.root(outputOf(step)) === outputOf(step));
   return new Map(found.map((step) => [outputOf(step), step]));
 }
 
@@ -600,11 +656,10 @@ export function planTraining(graph: Graph, { recompute, optimizer }: TrainingOpt
   lowering.plan.declarePersistent(graph, optimizer ? ["gradient", "momentum"] : ["gradient"]);
   for (const step of steps) lowerForward(lowering, step);
   lowerRunning(lowering, running);
-  const bottlenecks = recompute === "bottleneck" ? findBottlenecks(lowering, steps) : new Map<TensorId, ConvStep>();
   for (const step of steps.toReversed()) {
     const source = step.kind === "conv" ? step.composite?.normalize.inputs[0] : undefined;
-    const bottleneck = source === undefined ? undefined : bottlenecks.get(source);
-    if (bottleneck) recomputeBottleneck(lowering, bottleneck);
+    const bottleneck = source === undefined ? undefined : lowering.bottlenecks.get(source);
+    if (bottleneck && recompute === "bottleneck") recomputeBottleneck(lowering, bottleneck);
     lowerBackward(lowering, step);
   }
   if (optimizer) {

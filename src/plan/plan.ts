@@ -141,6 +141,20 @@ export interface KernelTable {
   };
   /** dWeight of conv2d(composite(x), weight), overwritten. */
   convGradWeight: { x: View; composite?: Composite; dy: View; dWeight: BufferName; size: WindowSize };
+  /**
+   * convGradInput and convGradWeight of conv2d(composite(x), weight), 1×1, in one pass over x. With `dyStatistics`, dy is taken as
+   * dy + (dMean + 2·(y − mean)·dVariance) / count, which `statisticsGrad` would make of it; dy itself stays as it is.
+   */
+  convGrad: {
+    dy: View;
+    dyStatistics?: { y: View; mean: View; dMean: View; dVariance: View };
+    weight: BufferName;
+    dWeight: BufferName; // overwritten
+    dx: View;
+    write: Write;
+    composite: CompositeBackward;
+    size: WindowSize;
+  };
   /** In place, once per channel, when all consumers have added theirs: dx += (dMean + 2·(x − mean)·dVariance) / count, count = N·H·W. */
   statisticsGrad: { dx: View; x: View; mean: View; dMean: View; dVariance: View; batch: number; plane: number };
   /** running = (1 − momentum)·running + momentum·batch, with the unbiased variance: batch variance·count/(count − 1). */

@@ -24,6 +24,7 @@ const large = { batch: 2, height: 45, width: 47 };
 /** The buffer whose element a fault changes: the first that this kernel is there to write. */
 const written: Partial<Record<KernelName, (call: KernelCall) => string | undefined>> = {
   conv: (call) => (call.kernel === "conv" ? call.args.y.buffer : undefined),
+  convGrad: (call) => (call.kernel === "convGrad" ? call.args.dWeight : undefined),
   convGradInput: (call) => (call.kernel === "convGradInput" ? call.args.composite?.grad.dVariance.buffer : undefined),
   convGradWeight: (call) => (call.kernel === "convGradWeight" ? call.args.dWeight : undefined),
   channelStatistics: (call) => (call.kernel === "channelStatistics" ? call.args.variance.buffer : undefined),

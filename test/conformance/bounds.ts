@@ -92,6 +92,37 @@ function load(memory: ReferenceMemory, x: Dense, composite: Composite | undefine
   return { value: dense(x.shape, value), error: dense(x.shape, error), pre: dense(x.shape, pre) };
 }
 
+/** dy with what reaches it through the statistics of y, and the error of that. */
+function withStatistics(
+  memory: ReferenceMemory,
+  dy: Dense,
+  statistics: KernelTable["convGrad"]["dyStatistics"],
+): { value: Dense; error: Dense } {
+  if (!statistics) return { value: dy, error: dense(dy.shape, new Float64Array(dy.data.length)) };
+  const [batch, channels] = dy.shape;
+  const plane = sizeOf(dy.shape.slice(2));
+  const count = batch * plane;
+  const y = gather(memory, statistics.y, dy.shape).data;
+  const [mean, dMean, dVariance] = [statistics.mean, statistics.dMean, statistics.dVariance].map(
+    (view) => gather(memory, view, [channels]).data,
+  );
+  const terms = (i: number): readonly number[] => {
+    const c = Math.floor(i / plane) % channels;
+    return [dy.data[i], dMean[c] / count, (2 * (y[i] - mean[c]) * dVariance[c]) / count];
+  };
+  const total = (numbers: readonly number[]): number => numbers.reduce((sum, number) => sum + number, 0);
+  return {
+    value: dense(
+      dy.shape,
+      mapped(dy.data.length, (i) => total(terms(i))),
+    ),
+    error: dense(
+      dy.shape,
+      mapped(dy.data.length, (i) => 6 * u * total(terms(i).map(Math.abs))),
+    ),
+  };
+}
+
 /** 8u·Σ|terms| of a contraction whose first operand was loaded through a composite, and its operand's error carried through. */
 function contracted(loaded: Loaded, sumOfTerms: (operand: Dense) => readonly Dense[]): Float64Array {
   const [terms] = sumOfTerms(loaded.value);
@@ -268,6 +299,32 @@ export const kernelBounds: KernelBounds = {
         dx,
         write,
       );
+    },
+  },
+
+  /**
+   * dy + (level + (x − mean)·slope): slope 2 roundings, the difference, the product and two sums one each: 6u of its terms, carried through
+   * both contractions.
+   */
+  convGrad: {
+    claim: "within 8u·Σ|terms|",
+    of: ({ dy, dyStatistics, weight, dWeight, dx, write, composite, size }, before) => {
+      const { stride, padding, kernel, height, width } = size;
+      const { value: upstream, error: upstreamError } = withStatistics(before, outMaps(before, dy, size), dyStatistics);
+      const weights = memoryTensor(before, weight);
+      const attrs = { stride, padding, height, width };
+      const [g] = applyOp(conv2dGradInput, [upstream, weights], attrs, "f64");
+      const [terms] = magnitude(conv2dGradInput, [upstream, weights], attrs);
+      const [carried] = magnitude(conv2dGradInput, [upstreamError, weights], attrs);
+      const gError = mapped(g.data.length, (i) => 8 * u * terms.data[i] + carried.data[i]);
+      const loaded = load(before, maps(before, composite.x, size), composite.normalize);
+      const windows = { stride, padding, kernel };
+      const own = contracted(loaded, (operand) => magnitude(conv2dGradWeight, [operand, upstream], windows));
+      const [passedOn] = magnitude(conv2dGradWeight, [loaded.value, upstreamError], windows);
+      return [
+        { at: { buffer: dWeight }, error: mapped(own.length, (i) => own[i] + passedOn.data[i]) },
+        ...backThroughComposite(before, g, gError, composite, dx, write),
+      ];
     },
   },
 

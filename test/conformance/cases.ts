@@ -1,7 +1,7 @@
 // Beside the line: the cases of every kernel. A kernel of the plan without cases here does not type-check.
 import type { KernelName } from "../../src/plan/plan.ts";
 import type { AnyCase, Case } from "./case.ts";
-import { conv, convGradInput, convGradWeight } from "./convCases.ts";
+import { conv, convGrad, convGradInput, convGradWeight } from "./convCases.ts";
 import { accumulateGradients, dropout, linear, linearGrad, sgd, softmaxCrossEntropy } from "./otherCases.ts";
 import { avgPool, avgPoolGrad, maxPool, maxPoolGrad } from "./poolCases.ts";
 import { channelStatistics, statisticsGrad, updateRunningStatistics } from "./statisticsCases.ts";
@@ -17,6 +17,7 @@ export const casesOf: { readonly [K in KernelName]: readonly Case<K>[] } = {
   linearGrad,
   avgPoolGrad,
   maxPoolGrad,
+  convGrad,
   convGradInput,
   convGradWeight,
   statisticsGrad,

@@ -154,6 +154,56 @@ function convGradInputCase(shape: ConvShape, write: Write, sums: Write): Case<"c
   };
 }
 
+/** Both gradients at once; with `statistics`, dy is completed while it is loaded. */
+function convGradCase(shape: ConvShape, write: Write, statistics: boolean): Case<"convGrad"> {
+  const { from, to, xOffset, yOffset, level = "usual" } = shape;
+  const size = sizeOf(shape);
+  const { batch, height, width } = size;
+  const dx = placed("dx", from, xOffset);
+  const dy = placed("dy", to, yOffset);
+  const back = compositeBackwardFor(dx, level, write, [batch, dx.all, height, width]);
+  const through = ["y", "yMean", "dYMean", "dYVariance"].map((buffer) => ({ ...dy.view, buffer }));
+  const [y, mean, dMean, dVariance] = through;
+  const vectors = ["yMean", "dYMean", "dYVariance"].map((buffer) => [buffer, { shape: [dy.all] }] as const);
+  const count = batch * height * width;
+  return {
+    kernel: "convGrad",
+    name: `${nameOf(shape, showOffset("dx", xOffset) + showOffset("dy", yOffset))} ${write}${statistics ? ", statistics of y" : ""}`,
+    args: {
+      dy: dy.view,
+      ...(statistics ? { dyStatistics: { y, mean, dMean, dVariance } } : {}),
+      weight: "weight",
+      dWeight: "dWeight",
+      dx: dx.view,
+      write,
+      size,
+      composite: back.composite,
+    },
+    buffers: {
+      dy: { shape: [batch, dy.all, height, width] },
+      weight: { shape: [to, from, 1, 1] },
+      dWeight: { shape: [to, from, 1, 1] },
+      dx: { shape: [batch, dx.all, height, width] },
+      ...back.buffers,
+      ...(statistics ? { y: { shape: [batch, dy.all, height, width] }, ...Object.fromEntries(vectors) } : {}),
+    },
+    inputs: [
+      { at: dy.view, fill: { center: 0, width: 2 } },
+      { at: { buffer: "weight" }, fill: { center: 0, width: 1 } },
+      ...(write === "accumulate" ? [{ at: dx.view, fill: { center: 0, width: 4 } }] : []),
+      ...back.inputs,
+      ...(statistics
+        ? [
+            { at: y, fill: features(level) },
+            { at: mean, fill: { center: level === "far from 0" ? 30 : 0.3, width: 0.6 } },
+            { at: dMean, fill: { center: 0, width: count } },
+            { at: dVariance, fill: { center: 0, width: count } },
+          ]
+        : []),
+    ],
+  };
+}
+
 export const conv = [...samePlane, ...gathered].map(convCase);
 export const convGradWeight = [...samePlane, ...gathered].map(convGradWeightCase);
 export const convGradInput = samePlane.flatMap((shape, i) =>
@@ -164,3 +214,6 @@ export const convGradInput = samePlane.flatMap((shape, i) =>
       ]
     : [convGradInputCase(shape, "overwrite", "overwrite")],
 );
+export const convGrad = samePlane
+  .filter(({ kernel, composite }) => kernel === 1 && composite)
+  .flatMap((shape) => [convGradCase(shape, "overwrite", false), convGradCase(shape, "accumulate", true)]);

@@ -102,3 +102,10 @@ test("without shared memory one thread leaves the same bits as with it", async (
     await bitsAfterTraining({ sharedMemory: false }, "none"),
   );
 });
+
+test("256-bit code leaves the same bits as 128-bit code, so that a start under load, which may choose the slower, changes nothing", async () => {
+  assertSameBits(
+    await bitsAfterTraining({ threads: 2 }, "none"),
+    await bitsAfterTraining({ threads: 2, revectorize: false }, "none"),
+  );
+});

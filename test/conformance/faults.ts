@@ -59,10 +59,10 @@ const openReLU = (before: ReadonlyMap<string, Data>): void => {
 };
 
 /** What every kernel that goes back through a composite can get wrong; `inCase` accumulates. */
-function compositeFaults<K extends "convGradInput" | "avgPoolGrad" | "maxPoolGrad">(
+function compositeFaults<K extends "convGrad" | "convGradInput" | "avgPoolGrad" | "maxPoolGrad">(
   inCase: string,
 ): readonly Fault<K>[] {
-  // One record type for three kernels that share these fields.
+  // One record type for four kernels that share these fields.
   const changed = (change: (args: KernelTable["avgPoolGrad"]) => object) => (args: Readonly<KernelTable[K]>) =>
     ({ ...args, ...change(args as KernelTable["avgPoolGrad"]) }) as KernelTable[K];
   return [
@@ -267,6 +267,37 @@ export const plantedFaults: { readonly [K in KernelName]: readonly Fault<K>[] } 
   maxPoolGrad: [
     ...compositeFaults<"maxPoolGrad">("c=7 7×5 n=3 k=3 stride 2 padding 1 dx(offset 2) accumulate"),
     { name: "padding one too small", inCase: "c=7 7×5", args: (args) => ({ ...args, size: thinner(args.size) }) },
+  ],
+  convGrad: [
+    ...compositeFaults<"convGrad">(
+      "c=20→12 7×5 n=3 k=1 dx(offset 8) dy(offset 5) composite accumulate, statistics of y",
+    ),
+    {
+      name: "dy is read a channel too early",
+      inCase: "c=20→12 7×5 n=3 k=1 dx(offset 8) dy(offset 5) composite overwrite",
+      args: (args) => ({ ...args, dy: earlier(args.dy) }),
+    },
+    {
+      name: "the statistics are left out",
+      inCase: "c=12→24 9×13 n=37 k=1 dx(offset 12) composite (groups of images) accumulate, statistics of y",
+      args: ({ dyStatistics: _, ...args }) => args,
+    },
+    {
+      name: "the factor 2 of dVariance is forgotten",
+      inCase: "c=20→12 7×5 n=3 k=1 dx(offset 8) dy(offset 5) composite accumulate, statistics of y",
+      reads: (before) => {
+        at(before, "dYVariance").forEach((value, c, all) => {
+          if (!Number.isNaN(value)) all[c] = value / 2;
+        });
+      },
+    },
+    { name: "a thread's part is left out", inCase: "c=12→24 9×13", reads: halfIsZero("dy") },
+    {
+      name: "the last image is left out",
+      inCase: "c=12→24 9×13 n=37 k=1 dx(offset 12) composite (groups of images) overwrite",
+      args: (args) => ({ ...args, size: { ...args.size, batch: args.size.batch - 1 } }),
+    },
+    { name: "the last column is missing", inCase: "c=20→12 7×5", leaves: lastColumnUnwritten("dx", 5) },
   ],
   convGradInput: [
     ...compositeFaults<"convGradInput">("c=20→12 7×5 n=3 k=1 dx(offset 8) dy(offset 5) composite accumulate"),

@@ -71,6 +71,19 @@ function composed(memory: ReferenceMemory, x: Dense, composite: Composite | unde
   return composite ? apply(memory, relu, [normalized(memory, x, composite)], {})[0] : x;
 }
 
+/** dy with the gradient that reaches it through the batch statistics of y. */
+function withStatistics(
+  memory: ReferenceMemory,
+  dy: Dense,
+  { y, mean, dMean, dVariance }: NonNullable<KernelTable["convGrad"]["dyStatistics"]>,
+): Dense {
+  const [batch = 0, , height = 0, width = 0] = dy.shape;
+  const vectors = [mean, dMean, dVariance].map((view) => channelsAt(memory, view));
+  const operands = [mapsAt(memory, y, batch, height, width), ...vectors];
+  const [through] = apply(memory, channelStatisticsGrad, operands, {});
+  return { shape: dy.shape, data: dy.data.map((value, i) => value + through.data[i]) };
+}
+
 /**
  * From the gradient of composite(x) to that of x, which is written to dx; the other four go to `grad`. Without a composite the gradient is
  * that of the operand as it was loaded.
@@ -200,6 +213,18 @@ export const referenceKernels: ReferenceKernels = {
     const operands = [composed(memory, inputMaps(memory, x, size), composite), outputMaps(memory, dy, size)];
     const attrs = { ...windowAttrs(size), kernel: size.kernel };
     overwriteBuffer(memory, dWeight, apply(memory, conv2dGradWeight, operands, attrs)[0]);
+  },
+
+  convGrad({ dy, dyStatistics, weight, dWeight, dx, write, composite, size }, memory) {
+    const { height, width, kernel } = size;
+    const given = outputMaps(memory, dy, size);
+    const upstream = dyStatistics ? withStatistics(memory, given, dyStatistics) : given;
+    const activated = composed(memory, inputMaps(memory, composite.x, size), composite.normalize);
+    const dW = apply(memory, conv2dGradWeight, [activated, upstream], { ...windowAttrs(size), kernel })[0];
+    const attrs = { ...windowAttrs(size), height, width };
+    const dInput = apply(memory, conv2dGradInput, [upstream, memory.tensor(weight)], attrs)[0];
+    overwriteBuffer(memory, dWeight, dW);
+    writeBack(memory, dInput, composite, size, dx, write);
   },
 
   statisticsGrad({ dx, x, mean, dMean, dVariance, batch, plane }, memory) {

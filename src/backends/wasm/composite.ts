@@ -54,12 +54,18 @@ export function compositeOf(f: FunctionBuilder, target: Target, address: Express
 /**
  * compositeGradRow(g, x, dx, bytes, coefficients, sums): one run of a channel. g is the gradient after ReLU.
  * With m = [scale·x + shift > 0]: dx (= or +=) scale·m·g; sums[0] += Σ m·g; sums[1] += Σ m·g·(x − mean)·rstd.
- * Traffic: reads g, x (and dx when it accumulates), writes dx.
+ * With `keep`, g is replaced by the activated x, relu(scale·x + shift).
+ * Traffic: reads g, x (and dx when it accumulates), writes dx (and g).
  */
-export function compositeGradRow(module: ModuleBuilder, target: Target, accumulate: boolean): FunctionSignature {
+export function compositeGradRow(
+  module: ModuleBuilder,
+  target: Target,
+  accumulate: boolean,
+  keep: boolean,
+): FunctionSignature {
   return namedFunction(
     module,
-    `compositeGradRow accumulate=${accumulate}`,
+    `compositeGradRow accumulate=${accumulate} keep=${keep}`,
     ["g", "x", "dx", "bytes", "coefficients", "sums"],
     (f, o) => {
       const coefficient = (offset: number): Expression => f.let(v128.load32Splat(o.coefficients, offset)).get;
@@ -72,8 +78,9 @@ export function compositeGradRow(module: ModuleBuilder, target: Target, accumula
         const dxAt = f.let(i32.add(o.dx, offset)).get;
         for (const v of stretch.vectors) {
           const xs = f.let(stretch.load(xAt, v)).get;
-          const live = f32x4.gt(multiplyAdd(target, xs, scale, shift), v128.zero);
-          const masked = f.let(v128.and(stretch.load(gAt, v), live)).get;
+          const normalized = f.let(multiplyAdd(target, xs, scale, shift)).get;
+          const masked = f.let(v128.and(stretch.load(gAt, v), f32x4.gt(normalized, v128.zero))).get;
+          if (keep) stretch.store(gAt, v, f32x4.max(v128.zero, normalized));
           const sum = sumG[v];
           const sumX = sumGx[v];
           f.set(sum, f32x4.add(sum.get, masked));

@@ -36,13 +36,13 @@ import { productTile } from "./tile.ts";
 const stagedFloats = 64 * 1024;
 
 /** O rows cut into tiles of at most the target's height, as even as can be: `tall` tiles of `height`, then `low` of height − 1. */
-interface RowTiles {
+export interface RowTiles {
   readonly height: number;
   readonly tall: number;
   readonly low: number;
 }
 
-function rowTiles(rows: number, target: Target): RowTiles {
+export function rowTiles(rows: number, target: Target): RowTiles {
   const tiles = Math.ceil(rows / tileShape(target).rows);
   const height = Math.ceil(rows / tiles);
   const tall = rows - tiles * (height - 1);
@@ -50,7 +50,7 @@ function rowTiles(rows: number, target: Target): RowTiles {
 }
 
 /** body(height, first row) for each tile; heights are constants of the code, counts are operands. */
-function forEachTile(
+export function forEachTile(
   f: FunctionBuilder,
   height: number,
   tall: Expression,
@@ -66,7 +66,7 @@ function forEachTile(
 }
 
 /** pack(weights, packed, rows…): [tile][contraction][tap][row of the tile], from w [O, C, k²] or, for the way back, transposed and turned by 180°. */
-function pack(module: ModuleBuilder, taps: number, height: number, transposed: boolean): FunctionSignature {
+export function pack(module: ModuleBuilder, taps: number, height: number, transposed: boolean): FunctionSignature {
   return namedFunction(
     module,
     `pack taps=${taps} height=${height} transposed=${transposed}`,
@@ -357,7 +357,7 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
     },
     (f, o, worker) => {
       f.call(coefficients(module, normalize.eps), [o.mean, o.variance, o.gamma, o.beta, o.outputs, worker.scratch]);
-      const gradRow = compositeGradRow(module, target, accumulate);
+      const gradRow = compositeGradRow(module, target, accumulate, false);
       const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.outputs, sumBytes)))).get;
       clear(f, sums, i32.mul(o.outputs, sumBytes));
       emitProduct(

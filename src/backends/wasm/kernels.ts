@@ -3,6 +3,7 @@ import type { KernelCall, KernelName } from "../../plan/plan.ts";
 import type { ModuleBuilder } from "./assembler.ts";
 import { emitLinear, emitLinearGrad, emitSoftmaxCrossEntropy } from "./classifier.ts";
 import { emitConv, emitConvGradInput } from "./conv.ts";
+import { emitConvGrad } from "./convGrad.ts";
 import { emitConvGradWeight } from "./convGradWeight.ts";
 import { emitAccumulateGradients, emitDropout, emitSgd } from "./elementwise.ts";
 import type { Addresses, CompiledKernel, Emit } from "./kernel.ts";
@@ -21,6 +22,7 @@ const emitters: { readonly [K in KernelName]: Emit<K> } = {
   linearGrad: emitLinearGrad,
   avgPoolGrad: emitAvgPoolGrad,
   maxPoolGrad: emitMaxPoolGrad,
+  convGrad: emitConvGrad,
   convGradInput: emitConvGradInput,
   convGradWeight: emitConvGradWeight,
   statisticsGrad: emitStatisticsGrad,

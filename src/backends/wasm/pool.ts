@@ -331,7 +331,7 @@ function emitPoolGrad(
         const coefficient = f.let(i32.add(worker.scratch, i32.mul(channel, coefficientBytes))).get;
         spread(f, upstream, source, plane, activated, coefficient);
         const channelSums = i32.add(sums, i32.mul(channel, sumBytes));
-        f.call(compositeGradRow(module, target, accumulate), [
+        f.call(compositeGradRow(module, target, accumulate, false), [
           plane,
           source,
           sink,

@@ -51,17 +51,64 @@ export function productTile(
   );
 }
 
-/** Sides of the dot tile: 3×3 dots, two vectors each when they are packed to 256 bits (nine sums, three + one operands: 13 of 16 registers). */
+/**
+ * outerTile(a, aStep, b, bStep, c, cStep, bytes): c[r][v] += Σ_d a[r][d] · b[d][v].
+ *
+ * Shapes: a rows of `bytes` bytes (a multiple of 32), aStep apart; b one row of the tile's width for each d, bStep apart; c rows cStep apart.
+ * Parallel: one thread, one tile. Traffic: as the product tile, a read through `rows` pointers instead of one.
+ * Numerics: one chain of multiply-adds a sum, then one addition to c.
+ */
+export function outerTile(module: ModuleBuilder, target: Target, rows: number): FunctionSignature {
+  const { vectors } = tileShape(target);
+  const unroll = 4;
+  return namedFunction(
+    module,
+    `outerTile ${rows}x${vectors * 4}`,
+    ["a", "aStep", "b", "bStep", "c", "cStep", "bytes"],
+    (f, o) => {
+      const aRows = Array.from({ length: rows }, (_, r) => f.let(i32.add(o.a, i32.mul(o.aStep, r))));
+      const b = f.let(o.b);
+      const sums = vectorLocals(f, rows * vectors);
+      for (const sum of sums) f.set(sum, v128.zero);
+      f.loop(0, o.bytes, unroll * 4, () => {
+        for (let d = 0; d < unroll; d++) {
+          const columns = Array.from({ length: vectors }, (_, v) => f.let(v128.load(b.get, v * 16)).get);
+          for (let r = 0; r < rows; r++) {
+            const factor = f.let(v128.load32Splat(aRows[r].get, d * 4)).get;
+            columns.forEach((column, v) => {
+              const sum = sums[r * vectors + v];
+              f.set(sum, multiplyAdd(target, factor, column, sum.get));
+            });
+          }
+          f.advance(b, o.bStep);
+        }
+        for (const row of aRows) f.advance(row, unroll * 4);
+      });
+      const c = f.let(o.c);
+      for (let r = 0; r < rows; r++) {
+        for (let v = 0; v < vectors; v++) {
+          f.store(c.get, f32x4.add(v128.load(c.get, v * 16), sums[r * vectors + v].get), v * 16);
+        }
+        f.advance(c, o.cStep);
+      }
+    },
+  );
+}
+
+/** Sides of the dot tile: 3×3 dots of 256-bit vectors (nine sums, three + one operands: 13 of 16 registers). */
 export const dotSide = 3;
-export const dotSpillBytes = dotSide * dotSide * 32;
+/** Partial sums of a dot: two 128-bit vectors, on every target, so that results do not depend on which one was chosen. */
+const halves = 2;
+export const dotSpillBytes = dotSide * dotSide * halves * 16;
 
 /**
  * dotTile(a, b, bytes, aStep, bStep, c, cStep): c[i][j] += Σ_p a[i][p] · b_j[p], with b_j = b + j·bStep, or b + taps[j] when taps are given.
  *
  * Shapes: i < rows, j < columns ≤ 3; a and b rows of `bytes` bytes, a multiple of 32; c rows of cStep bytes, columns adjacent.
  * `spill`: dotSpillBytes of scratch. Traffic: rows + columns loads for rows·columns vector multiply-adds.
- * Numerics: eight (or four) interleaved partial sums a dot, added at the end in a fixed order.
- * Measured: 3×3 of two vectors 86 GFLOP/s revectorized, 3×4 spills to 40 (one Zen core, Node 26, 2026-11).
+ * Numerics: eight interleaved partial sums a dot, added at the end in a fixed order. Both halves of 256 bits are summed at once where
+ * V8 packs them, else one after the other: 18 sums would spill.
+ * Measured: 3×3 of 256 bits 86 GFLOP/s, 3×4 spills to 40 (one Zen core, Node 26, 2026-11).
  */
 export function dotTile(
   module: ModuleBuilder,
@@ -70,37 +117,41 @@ export function dotTile(
   columns: number,
   tapBytes: readonly number[] | undefined,
 ): FunctionSignature {
-  const halves = target.revectorized ? 2 : 1;
+  const passes = target.revectorized ? [[0, 1]] : [[0], [1]];
   return namedFunction(
     module,
-    `dotTile ${rows}x${columns}x${halves} taps=${tapBytes ?? "none"}`,
+    `dotTile ${rows}x${columns} taps=${tapBytes ?? "none"}`,
     ["a", "b", "bytes", "aStep", "bStep", "c", "cStep", "spill"],
     (f, o) => {
-      const aRows = Array.from({ length: rows }, (_, i) => f.let(i32.add(o.a, i32.mul(o.aStep, i))));
-      const bRows = tapBytes
-        ? [f.let(o.b)]
-        : Array.from({ length: columns }, (_, j) => f.let(i32.add(o.b, i32.mul(o.bStep, j))));
-      const halfOffsets = Array.from({ length: halves }, (_, h) => h * 16);
-      const sums = vectorLocals(f, rows * columns * halves);
-      for (const sum of sums) f.set(sum, v128.zero);
-      // Partial sums go through memory, so that pairs of stores seed the revectorizer; the lanes are added from there.
-      f.loop(0, o.bytes, 16 * halves, () => {
-        const bVectors = Array.from({ length: columns }, (_, j) => {
-          const row = tapBytes ? bRows[0] : bRows[j];
-          return halfOffsets.map((h) => f.let(v128.load(row.get, (tapBytes?.[j] ?? 0) + h)).get);
-        });
-        for (let i = 0; i < rows; i++) {
-          const aVectors = halfOffsets.map((h) => f.let(v128.load(aRows[i].get, h)).get);
-          for (let j = 0; j < columns; j++) {
-            for (let h = 0; h < halves; h++) {
-              const sum = sums[(i * columns + j) * halves + h];
-              f.set(sum, multiplyAdd(target, aVectors[h], bVectors[j][h], sum.get));
+      for (const pass of passes) {
+        const aRows = Array.from({ length: rows }, (_, i) => f.let(i32.add(o.a, i32.mul(o.aStep, i))));
+        const bRows = tapBytes
+          ? [f.let(o.b)]
+          : Array.from({ length: columns }, (_, j) => f.let(i32.add(o.b, i32.mul(o.bStep, j))));
+        const sums = vectorLocals(f, rows * columns * pass.length);
+        for (const sum of sums) f.set(sum, v128.zero);
+        f.loop(0, o.bytes, halves * 16, () => {
+          const bVectors = Array.from({ length: columns }, (_, j) => {
+            const row = tapBytes ? bRows[0] : bRows[j];
+            return pass.map((half) => f.let(v128.load(row.get, (tapBytes?.[j] ?? 0) + half * 16)).get);
+          });
+          for (let i = 0; i < rows; i++) {
+            const aVectors = pass.map((half) => f.let(v128.load(aRows[i].get, half * 16)).get);
+            for (let j = 0; j < columns; j++) {
+              aVectors.forEach((a, k) => {
+                const sum = sums[(i * columns + j) * pass.length + k];
+                f.set(sum, multiplyAdd(target, a, bVectors[j][k], sum.get));
+              });
             }
           }
+          for (const row of [...aRows, ...bRows]) f.advance(row, halves * 16);
+        });
+        // Partial sums go through memory, so that pairs of stores seed the revectorizer; the lanes are added from there.
+        for (const [index, sum] of sums.entries()) {
+          const dot = Math.floor(index / pass.length);
+          f.store(o.spill, sum.get, (dot * halves + pass[index % pass.length]) * 16);
         }
-        for (const row of [...aRows, ...bRows]) f.advance(row, 16 * halves);
-      });
-      for (const [index, sum] of sums.entries()) f.store(o.spill, sum.get, index * 16);
+      }
       const row = f.let(o.c);
       for (let i = 0; i < rows; i++) {
         for (let j = 0; j < columns; j++) {
