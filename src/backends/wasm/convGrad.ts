@@ -24,7 +24,7 @@ import { type CompiledKernel, type Emit, namedFunction, type Phase, phase, threa
 import { clear, forEachStretch } from "./run.ts";
 import { cutUnits, forEachRun, forEachUnit, signalShape, signalStep, tileBytes, usedSignalBytes } from "./signal.ts";
 import type { Target } from "./target.ts";
-import { outerTile, productTile } from "./tile.ts";
+import { addTile, outerTile, productTile } from "./tile.ts";
 import { multiplyAdd } from "./vector.ts";
 
 /** Floats of a unit's dy: a quarter of a megabyte, staged twice. */
@@ -141,7 +141,8 @@ export const emitConvGrad: Emit<"convGrad"> = (module, target, args, at): Compil
   const step = signalStep(cut);
   const tiles = rowTiles(channels, target);
   const roundUp = (bytes: number): number => Math.ceil(bytes / 64) * 64;
-  const statisticsAt = roundUp(channels * coefficientBytes);
+  const sumTileAt = roundUp(channels * coefficientBytes);
+  const statisticsAt = sumTileAt + roundUp(tiles.height * vectorBytes);
   const packedAt = statisticsAt + roundUp(outputs * statisticsBytes);
   const rowsAt = packedAt + roundUp(channels * outputs * 4);
   const turnedAt = rowsAt + paddedOutputs * step;
@@ -182,6 +183,7 @@ export const emitConvGrad: Emit<"convGrad"> = (module, target, args, at): Compil
       images: cut.images,
       units: cut.units,
       step,
+      sumTileAt,
       statisticsAt,
       packedAt,
       rowsAt,
@@ -191,7 +193,8 @@ export const emitConvGrad: Emit<"convGrad"> = (module, target, args, at): Compil
     },
     (f, o, worker) => {
       const within = (offset: Expression): Expression => f.let(i32.add(worker.scratch, offset)).get;
-      const [statistics, packed, rows, turned, results] = [
+      const [sumTile, statistics, packed, rows, turned, results] = [
+        within(o.sumTileAt),
         within(o.statisticsAt),
         within(o.packedAt),
         within(o.rowsAt),
@@ -282,10 +285,11 @@ export const emitConvGrad: Emit<"convGrad"> = (module, target, args, at): Compil
                 o.step,
                 i32.add(from, column.get),
                 turnedStep,
-                i32.add(partialTile, column.get),
-                turnedStep,
+                sumTile,
+                vectorBytes,
                 length,
               ]);
+              f.call(addTile(module, target, height), [sumTile, i32.add(partialTile, column.get), turnedStep]);
             });
           });
         });
