@@ -211,10 +211,43 @@ function forEachMaximum(
 const windowKey = (size: WindowSize): string =>
   `${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding}`;
 
+/** Bytes of maximumPlane's row behind the plane. */
+const maximumRowBytes = ({ width, padding }: WindowSize): number => (width + 2 * padding + 16) * 4;
+
+/**
+ * maximumPlane(plane, y). First down the columns, whole vectors at once, into a row behind the plane that has −∞ on both sides; then
+ * along that row. Rows outside the plane are replaced by its nearest row, which is in the window anyway. A NaN is passed on.
+ */
 function maximumPlane(module: ModuleBuilder, size: WindowSize): FunctionSignature {
-  return namedFunction(module, `maximumPlane ${windowKey(size)}`, ["plane", "y"], (f, o) =>
-    forEachMaximum(f, size, o.plane, (outByte, best) => f.store(i32.add(o.y, outByte), f32.load(best))),
-  );
+  const { kernel, stride, padding, height, width, outHeight, outWidth } = size;
+  const taps = Array.from({ length: kernel }, (_, tap) => tap);
+  return namedFunction(module, `maximumPlane ${windowKey(size)}`, ["plane", "y"], (f, o) => {
+    const row = f.let(i32.add(o.plane, height * width * 4 + slack)).get;
+    const inside = f.let(i32.add(row, padding * 4)).get;
+    for (let side = 0; side < padding; side++) {
+      f.store(row, f32.const(Number.NEGATIVE_INFINITY), side * 4);
+      f.store(row, f32.const(Number.NEGATIVE_INFINITY), (padding + width + side) * 4);
+    }
+    f.loop(0, outHeight, 1, (outRow) => {
+      const top = f.let(i32.sub(i32.mul(outRow.get, stride), padding)).get;
+      const rows = taps.map((tap) => {
+        const y = f.let(f.minimum(i32.add(top, tap), height - 1)).get;
+        return f.let(i32.add(o.plane, i32.mul(f.select(i32.ltS(y, 0), i32.const(0), y), width * 4))).get;
+      });
+      forEachStretch(f, width * 4, (offset, stretch) => {
+        for (const v of stretch.vectors) {
+          const column = rows.map((from) => stretch.load(f.let(i32.add(from, offset)).get, v));
+          stretch.store(f.let(i32.add(inside, offset)).get, v, column.reduce(f32x4.max));
+        }
+      });
+      const to = f.let(i32.add(o.y, i32.mul(outRow.get, outWidth * 4))).get;
+      f.loop(0, outWidth, 1, (column) => {
+        const from = f.let(i32.add(row, i32.mul(column.get, stride * 4))).get;
+        const along = taps.map((tap) => f32.load(from, tap * 4)).reduce(f32.max);
+        f.store(i32.add(to, i32.shl(column.get, 2)), along);
+      });
+    });
+  });
 }
 
 /** routePlane(dy, activated, plane): each dy to where its window's maximum stands. */
@@ -236,6 +269,7 @@ function emitPool(
   at: Addresses,
   key: string,
   poolPlane: () => FunctionSignature,
+  rowBytes = 0,
 ): CompiledKernel {
   const { x, y, size, composite } = args;
   const planeBytes = size.height * size.width * 4;
@@ -270,14 +304,22 @@ function emitPool(
       });
     },
   );
-  return { phases: [run], scratchBytes: tableBytes + planeBytes + slack, sharedBytes: 0 };
+  return { phases: [run], scratchBytes: tableBytes + planeBytes + slack + rowBytes, sharedBytes: 0 };
 }
 
 export const emitAvgPool: Emit<"avgPool"> = (module, target, args, at) =>
   emitPool(module, target, args, at, `avgPool ${poolKey(args.size)}`, () => averagePlane(module, args.size));
 
 export const emitMaxPool: Emit<"maxPool"> = (module, target, args, at) =>
-  emitPool(module, target, args, at, `maxPool ${windowKey(args.size)}`, () => maximumPlane(module, args.size));
+  emitPool(
+    module,
+    target,
+    args,
+    at,
+    `maxPool ${windowKey(args.size)}`,
+    () => maximumPlane(module, args.size),
+    maximumRowBytes(args.size),
+  );
 
 function emitPoolGrad(
   module: ModuleBuilder,
