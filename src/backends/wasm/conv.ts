@@ -14,7 +14,7 @@ import {
   type ModuleBuilder,
 } from "./assembler.ts";
 import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
-import { type CompiledKernel, type Emit, namedFunction, phase, threadSlice } from "./kernel.ts";
+import { type CompiledKernel, type Emit, namedFunction, phase, spillOf, threadSlice } from "./kernel.ts";
 import { clear, copyRow } from "./run.ts";
 import {
   cutUnits,
@@ -383,6 +383,7 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
                 bytes,
                 coefficient,
                 channelSums,
+                spillOf(worker),
               ]);
             });
             f.advance(from, o.step);

@@ -20,7 +20,7 @@ import {
 } from "./assembler.ts";
 import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
 import { forEachTile, pack, rowTiles } from "./conv.ts";
-import { type CompiledKernel, type Emit, namedFunction, type Phase, phase, threadSlice } from "./kernel.ts";
+import { type CompiledKernel, type Emit, namedFunction, type Phase, phase, spillOf, threadSlice } from "./kernel.ts";
 import { clear, forEachStretch } from "./run.ts";
 import { cutUnits, forEachRun, forEachUnit, signalShape, signalStep, tileBytes, usedSignalBytes } from "./signal.ts";
 import type { Target } from "./target.ts";
@@ -272,6 +272,7 @@ export const emitConvGrad: Emit<"convGrad"> = (module, target, args, at): Compil
                 bytes,
                 i32.add(worker.scratch, i32.mul(channel, coefficientBytes)),
                 i32.add(sums, i32.mul(channel, sumBytes)),
+                spillOf(worker),
               ]);
             });
           });

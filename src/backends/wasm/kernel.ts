@@ -10,6 +10,12 @@ import {
 } from "./assembler.ts";
 import type { Target } from "./target.ts";
 
+/** Bytes before every thread's scratch, for partial sums on their way through memory. */
+export const spillBytes = 64;
+
+/** Where they are. */
+export const spillOf = ({ scratch }: Pick<Worker, "scratch">): Expression => i32.sub(scratch, spillBytes);
+
 /** What a phase knows of the thread that runs it. Added behind the operands by the executor. */
 export interface Worker {
   /** Byte address of memory that only this thread uses. */

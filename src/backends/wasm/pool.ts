@@ -28,6 +28,7 @@ import {
   type Emit,
   namedFunction,
   phase,
+  spillOf,
   threadSlice,
   type Worker,
 } from "./kernel.ts";
@@ -380,6 +381,7 @@ function emitPoolGrad(
           planeBytes,
           coefficient,
           channelSums,
+          spillOf(worker),
         ]);
       });
     },
