@@ -14,6 +14,7 @@ import {
   type ModuleBuilder,
 } from "./assembler.ts";
 import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
+import { emitWinogradConv, emitWinogradGradInput } from "./convWinograd.ts";
 import { type CompiledKernel, type Emit, namedFunction, phase, spillOf, threadSlice } from "./kernel.ts";
 import { clear, copyRow } from "./run.ts";
 import {
@@ -29,41 +30,12 @@ import {
   type UnitCut,
   usedSignalBytes,
 } from "./signal.ts";
-import { type Target, tileShape } from "./target.ts";
-import { productTile } from "./tile.ts";
+import type { Target } from "./target.ts";
+import { forEachTile, productTile, type RowTiles, rowTiles } from "./tile.ts";
+import { winogradPays } from "./winograd.ts";
 
 /** Floats of staged input and of results in scratch: about half of a 512 KiB L2. */
 const stagedFloats = 64 * 1024;
-
-/** O rows cut into tiles of at most the target's height, as even as can be: `tall` tiles of `height`, then `low` of height − 1. */
-export interface RowTiles {
-  readonly height: number;
-  readonly tall: number;
-  readonly low: number;
-}
-
-export function rowTiles(rows: number, target: Target): RowTiles {
-  const tiles = Math.ceil(rows / tileShape(target).rows);
-  const height = Math.ceil(rows / tiles);
-  const tall = rows - tiles * (height - 1);
-  return { height, tall, low: tiles - tall };
-}
-
-/** body(height, first row) for each tile; heights are constants of the code, counts are operands. */
-export function forEachTile(
-  f: FunctionBuilder,
-  height: number,
-  tall: Expression,
-  low: Expression,
-  body: (height: number, row: Expression) => void,
-): void {
-  f.loop(0, tall, 1, (tile) => body(height, f.let(i32.mul(tile.get, height)).get));
-  if (height > 1) {
-    f.loop(0, low, 1, (tile) =>
-      body(height - 1, f.let(i32.add(i32.mul(tall, height), i32.mul(tile.get, height - 1))).get),
-    );
-  }
-}
 
 /** pack(weights, packed, rows…): [tile][contraction][tap][row of the tile], from w [O, C, k²] or, for the way back, transposed and turned by 180°. */
 export function pack(module: ModuleBuilder, taps: number, height: number, transposed: boolean): FunctionSignature {
@@ -264,6 +236,7 @@ function copyResults(
 
 export const emitConv: Emit<"conv"> = (module, target, args, at): CompiledKernel => {
   const { x, y, size, composite } = args;
+  if (winogradPays(size, x.channels, y.channels)) return emitWinogradConv(module, target, args, at);
   const product = planProduct(x.channels, y.channels, size, composite ? x.channels : 0, target, at.threads);
   const plane = size.outHeight * size.outWidth * 4;
   const normalize = composite && {
@@ -320,6 +293,9 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
     );
   }
   const channels = dx.channels;
+  if (composite && winogradPays(size, dy.channels, channels)) {
+    return emitWinogradGradInput(module, target, { ...args, composite }, at);
+  }
   const product = planProduct(dy.channels, channels, size, channels, target, at.threads);
   const plane = size.height * size.width * 4;
   const operands = {

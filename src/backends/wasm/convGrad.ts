@@ -19,12 +19,12 @@ import {
   v128,
 } from "./assembler.ts";
 import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
-import { forEachTile, pack, rowTiles } from "./conv.ts";
+import { pack } from "./conv.ts";
 import { type CompiledKernel, type Emit, namedFunction, type Phase, phase, spillOf, threadSlice } from "./kernel.ts";
 import { clear, forEachStretch } from "./run.ts";
 import { cutUnits, forEachRun, forEachUnit, signalShape, signalStep, tileBytes, usedSignalBytes } from "./signal.ts";
 import type { Target } from "./target.ts";
-import { addTile, outerTile, productTile } from "./tile.ts";
+import { addTile, forEachTile, outerTile, productTile, rowTiles } from "./tile.ts";
 import { multiplyAdd } from "./vector.ts";
 
 /** Floats of a unit's dy: a quarter of a megabyte, staged twice. */

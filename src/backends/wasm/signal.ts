@@ -115,7 +115,7 @@ export interface CutOperands {
 /** for unit of [start, end): the images and rows it covers; the last ones may be fewer. */
 export function forEachUnit(
   f: FunctionBuilder,
-  shape: SignalShape,
+  shape: Pick<SignalShape, "height">,
   cut: CutOperands,
   range: { start: Expression; end: Expression },
   body: (unit: Unit) => void,

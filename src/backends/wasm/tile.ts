@@ -14,6 +14,36 @@ import { namedFunction } from "./kernel.ts";
 import { type Target, tileShape } from "./target.ts";
 import { laneSum, multiplyAdd, vectorLocals } from "./vector.ts";
 
+/** O rows cut into tiles of at most the target's height, as even as can be: `tall` tiles of `height`, then `low` of height − 1. */
+export interface RowTiles {
+  readonly height: number;
+  readonly tall: number;
+  readonly low: number;
+}
+
+export function rowTiles(rows: number, target: Target): RowTiles {
+  const tiles = Math.ceil(rows / tileShape(target).rows);
+  const height = Math.ceil(rows / tiles);
+  const tall = rows - tiles * (height - 1);
+  return { height, tall, low: tiles - tall };
+}
+
+/** body(height, first row) for each tile; heights are constants of the code, counts are operands. */
+export function forEachTile(
+  f: FunctionBuilder,
+  height: number,
+  tall: Expression,
+  low: Expression,
+  body: (height: number, row: Expression) => void,
+): void {
+  f.loop(0, tall, 1, (tile) => body(height, f.let(i32.mul(tile.get, height)).get));
+  if (height > 1) {
+    f.loop(0, low, 1, (tile) =>
+      body(height - 1, f.let(i32.add(i32.mul(tall, height), i32.mul(tile.get, height - 1))).get),
+    );
+  }
+}
+
 /**
  * productTile(a, b, c, depth, bStep, cStep): c[r][p] = Σ_d Σ_t a[d][t][r] · b[d][p + taps[t]].
  *

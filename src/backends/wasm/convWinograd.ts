@@ -1,0 +1,119 @@
+// backends/wasm: the convolution and its input's gradient through Winograd's transformation (winograd.ts), where conv.ts finds that it pays.
+import type { CompositeBackward, KernelTable } from "../../plan/plan.ts";
+import { i32, type ModuleBuilder } from "./assembler.ts";
+import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
+import { type Addresses, type CompiledKernel, phase, spillOf } from "./kernel.ts";
+import { clear, copyRow } from "./run.ts";
+import type { Target } from "./target.ts";
+import {
+  emitWinograd,
+  forEachResultRun,
+  planWinograd,
+  weightsPhase,
+  winogradKey,
+  winogradOperands,
+} from "./winograd.ts";
+
+export function emitWinogradConv(
+  module: ModuleBuilder,
+  target: Target,
+  args: Readonly<KernelTable["conv"]>,
+  at: Addresses,
+): CompiledKernel {
+  const { x, y, size, composite } = args;
+  const winograd = planWinograd(size, x.channels, y.channels, composite ? x.channels : 0, target, at.threads);
+  const plane = size.height * size.width * 4;
+  const run = phase(
+    module,
+    `convWinograd ${winogradKey(winograd)} composite=${composite?.eps ?? "none"}`,
+    {
+      ...winogradOperands(winograd, { x: at.view(x), xStride: at.batchStride(x), weightsAt: 0 }),
+      y: at.view(y),
+      yStride: at.batchStride(y),
+      mean: composite ? at.view(composite.mean) : 0,
+      variance: composite ? at.view(composite.variance) : 0,
+      gamma: composite ? at.buffer(composite.gamma) : 0,
+      beta: composite ? at.buffer(composite.beta) : 0,
+    },
+    (f, o, worker) => {
+      if (composite) {
+        const { mean, variance, gamma, beta, contraction } = o;
+        f.call(coefficients(module, composite.eps), [mean, variance, gamma, beta, contraction, worker.scratch]);
+      }
+      emitWinograd(f, module, target, winograd, o, worker, composite !== undefined, (unit, output, results) => {
+        const sink = f.let(i32.add(i32.add(o.y, i32.mul(unit.firstImage, o.yStride)), i32.mul(output, plane))).get;
+        forEachResultRun(f, winograd, unit, (planeByte, resultByte, image, bytes) => {
+          const to = f.let(i32.add(i32.add(sink, i32.mul(image, o.yStride)), planeByte)).get;
+          copyRow(f, f.let(i32.add(results, resultByte)).get, to, bytes);
+        });
+      });
+    },
+  );
+  return {
+    phases: [weightsPhase(module, winograd, at.buffer(args.weight), 0, false), run],
+    scratchBytes: winograd.scratchBytes,
+    sharedBytes: winograd.weightBytes,
+  };
+}
+
+/** dx of a 3×3 convolution behind a composite: the product over dy with turned weights, then back through ReLU and normalize. */
+export function emitWinogradGradInput(
+  module: ModuleBuilder,
+  target: Target,
+  args: Readonly<KernelTable["convGradInput"]> & { readonly composite: CompositeBackward },
+  at: Addresses,
+): CompiledKernel {
+  const { dy, dx, size, composite } = args;
+  const { normalize, grad, x } = composite;
+  const channels = dx.channels;
+  const winograd = planWinograd(size, dy.channels, channels, channels, target, at.threads);
+  const plane = size.height * size.width * 4;
+  const accumulate = args.write === "accumulate";
+  const weightsAt = Math.ceil((at.threads * channels * sumBytes) / 64) * 64;
+  const run = phase(
+    module,
+    `convGradInputWinograd ${winogradKey(winograd)} composite=${normalize.eps} accumulate=${accumulate}`,
+    {
+      ...winogradOperands(winograd, { x: at.view(dy), xStride: at.batchStride(dy), weightsAt }),
+      dx: at.view(dx),
+      dxStride: at.batchStride(dx),
+      source: at.view(x),
+      sourceStride: at.batchStride(x),
+      mean: at.view(normalize.mean),
+      variance: at.view(normalize.variance),
+      gamma: at.buffer(normalize.gamma),
+      beta: at.buffer(normalize.beta),
+    },
+    (f, o, worker) => {
+      f.call(coefficients(module, normalize.eps), [o.mean, o.variance, o.gamma, o.beta, o.outputs, worker.scratch]);
+      const gradRow = compositeGradRow(module, target, accumulate, false);
+      const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.outputs, sumBytes)))).get;
+      clear(f, sums, i32.mul(o.outputs, sumBytes));
+      emitWinograd(f, module, target, winograd, o, worker, false, (unit, output, results) => {
+        const channelAt = f.let(i32.mul(output, plane)).get;
+        const source = f.let(i32.add(i32.add(o.source, i32.mul(unit.firstImage, o.sourceStride)), channelAt)).get;
+        const sink = f.let(i32.add(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)), channelAt)).get;
+        forEachResultRun(f, winograd, unit, (planeByte, resultByte, image, bytes) => {
+          f.call(gradRow, [
+            i32.add(results, resultByte),
+            i32.add(i32.add(source, i32.mul(image, o.sourceStride)), planeByte),
+            i32.add(i32.add(sink, i32.mul(image, o.dxStride)), planeByte),
+            bytes,
+            i32.add(worker.scratch, i32.mul(output, coefficientBytes)),
+            i32.add(sums, i32.mul(output, sumBytes)),
+            spillOf(worker),
+          ]);
+        });
+      });
+    },
+  );
+  return {
+    phases: [
+      weightsPhase(module, winograd, at.buffer(args.weight), weightsAt, true),
+      run,
+      compositeGradFinish(module, normalize, grad, at),
+    ],
+    scratchBytes: winograd.scratchBytes,
+    sharedBytes: weightsAt + winograd.weightBytes,
+  };
+}

@@ -1,0 +1,223 @@
+// backends/wasm: the linear maps of Winograd's F(4×4, 3×3), four tiles at once, a lane each (Lavin and Gray 2016, section 4.1).
+//
+// With d a 6×6 patch of the input, g a 3×3 kernel and Y the 4×4 outputs between them: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. The matrices belong
+// to the points 0, ±1, ±2, ∞. A value of the 36 is called a frequency; frequency 6·j + i stands in row i and column j.
+import {
+  type Expression,
+  type FunctionBuilder,
+  type FunctionSignature,
+  f32,
+  f32x4,
+  i32,
+  lanes32,
+  type ModuleBuilder,
+  v128,
+} from "./assembler.ts";
+import { namedFunction, type Phase, phase, threadSlice } from "./kernel.ts";
+import type { Target } from "./target.ts";
+import { forEachTile } from "./tile.ts";
+import { multiplyAdd } from "./vector.ts";
+
+export const frequencies = 36;
+
+type Sextet = readonly [Expression, Expression, Expression, Expression, Expression, Expression];
+type Map = (values: readonly Expression[]) => Expression[];
+
+/** Bᵀ, 6 → 6 values. */
+function inputMap(f: FunctionBuilder, target: Target): Map {
+  const constant = (value: number): Expression => f.let(f32x4.splat(f32.const(value))).get;
+  const [two, minusTwo, four, minusFour, minusFive] = [2, -2, 4, -4, -5].map(constant);
+  const keep = (value: Expression): Expression => f.let(value).get;
+  const add = (factor: Expression, x: Expression, y: Expression): Expression => keep(multiplyAdd(target, factor, x, y));
+  return (values) => {
+    const [d0, d1, d2, d3, d4, d5] = values as Sextet;
+    const even = add(minusFour, d2, d4);
+    const odd = add(minusFour, d1, d3);
+    const outer = keep(f32x4.sub(d4, d2));
+    const inner = keep(f32x4.sub(d3, d1));
+    return [
+      add(four, d0, add(minusFive, d2, d4)),
+      keep(f32x4.add(even, odd)),
+      keep(f32x4.sub(even, odd)),
+      add(two, inner, outer),
+      add(minusTwo, inner, outer),
+      add(four, d1, add(minusFive, d3, d5)),
+    ];
+  };
+}
+
+/** Aᵀ, 6 → 4 values. */
+function outputMap(f: FunctionBuilder, target: Target): Map {
+  const constant = (value: number): Expression => f.let(f32x4.splat(f32.const(value))).get;
+  const [two, four, eight] = [2, 4, 8].map(constant);
+  const keep = (value: Expression): Expression => f.let(value).get;
+  const add = (factor: Expression, x: Expression, y: Expression): Expression => keep(multiplyAdd(target, factor, x, y));
+  return (values) => {
+    const [m0, m1, m2, m3, m4, m5] = values as Sextet;
+    const sum1 = keep(f32x4.add(m1, m2));
+    const difference1 = keep(f32x4.sub(m1, m2));
+    const sum2 = keep(f32x4.add(m3, m4));
+    const difference2 = keep(f32x4.sub(m3, m4));
+    return [
+      keep(f32x4.add(m0, f32x4.add(sum1, sum2))),
+      add(two, difference2, difference1),
+      add(four, sum2, sum1),
+      keep(f32x4.add(add(eight, difference2, difference1), m5)),
+    ];
+  };
+}
+
+/** G, 3 → 6 numbers. */
+function kernelMap(f: FunctionBuilder): Map {
+  const keep = (value: Expression): Expression => f.let(value).get;
+  const times = (value: Expression, factor: number): Expression => f32.mul(value, f32.const(factor));
+  return (values) => {
+    const [g0, g1, g2] = values as readonly [Expression, Expression, Expression];
+    const outer = keep(f32.add(g0, g2));
+    const wide = keep(f32.add(g0, times(g2, 4)));
+    const twice = keep(f32.add(g1, g1));
+    return [
+      keep(times(g0, 1 / 4)),
+      keep(times(f32.add(outer, g1), -1 / 6)),
+      keep(times(f32.sub(outer, g1), -1 / 6)),
+      keep(times(f32.add(wide, twice), 1 / 24)),
+      keep(times(f32.sub(wide, twice), 1 / 24)),
+      g2,
+    ];
+  };
+}
+
+/** Four vectors as rows → as columns. */
+function transpose(f: FunctionBuilder, rows: readonly Expression[]): Expression[] {
+  const [a, b, c, d] = rows as readonly [Expression, Expression, Expression, Expression];
+  const mix = (x: Expression, y: Expression, lanes: readonly number[]): Expression =>
+    f.let(v128.shuffle(x, y, lanes32(lanes))).get;
+  const [low, high] = [
+    [0, 4, 1, 5],
+    [2, 6, 3, 7],
+  ];
+  const [ab01, ab23, cd01, cd23] = [mix(a, b, low), mix(a, b, high), mix(c, d, low), mix(c, d, high)];
+  return [
+    mix(ab01, cd01, [0, 1, 4, 5]),
+    mix(ab01, cd01, [2, 3, 6, 7]),
+    mix(ab23, cd23, [0, 1, 4, 5]),
+    mix(ab23, cd23, [2, 3, 6, 7]),
+  ];
+}
+
+const indices = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+/**
+ * transformInput(plane, table, out, step, count): out[frequency][tile] = Bᵀ d B for `count` tiles (a multiple of 4), frequencies `step` bytes
+ * apart. Patch t begins at plane + table[t] and has rows of rowBytes.
+ */
+export function transformInput(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
+  return namedFunction(
+    module,
+    `transformInput rows of ${rowBytes}`,
+    ["plane", "table", "out", "step", "count"],
+    (f, o) => {
+      const map = inputMap(f, target);
+      f.loop(0, i32.shl(o.count, 2), 16, (tile) => {
+        const entry = f.let(i32.add(o.table, tile.get)).get;
+        const patches = indices(4).map((lane) => f.let(i32.add(o.plane, i32.load(entry, lane * 4))).get);
+        const rows = indices(6).map((row) => {
+          const left = patches.map((patch) => f.let(v128.load(patch, row * rowBytes)).get);
+          const right = patches.map((patch) => f.let(v128.load(patch, row * rowBytes + 16)).get);
+          const [a, b, c, d] = right as [Expression, Expression, Expression, Expression];
+          const pair = (x: Expression, y: Expression): Expression =>
+            f.let(v128.shuffle(x, y, lanes32([0, 4, 1, 5]))).get;
+          const [ab, cd] = [pair(a, b), pair(c, d)];
+          return map([
+            ...transpose(f, left),
+            f.let(v128.shuffle(ab, cd, lanes32([0, 1, 4, 5]))).get,
+            f.let(v128.shuffle(ab, cd, lanes32([2, 3, 6, 7]))).get,
+          ]);
+        });
+        const to = f.let(i32.add(o.out, tile.get));
+        for (const column of indices(6)) {
+          for (const value of map(rows.map((row) => row[column] as Expression))) {
+            f.store(to.get, value);
+            f.advance(to, o.step);
+          }
+        }
+      });
+    },
+  );
+}
+
+/** transformOutput(products, step, table, plane, count): the 4×4 outputs of tile t, Aᵀ m A, to rows of rowBytes from plane + table[t]. */
+export function transformOutput(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
+  return namedFunction(
+    module,
+    `transformOutput rows of ${rowBytes}`,
+    ["products", "step", "table", "plane", "count"],
+    (f, o) => {
+      const map = outputMap(f, target);
+      f.loop(0, i32.shl(o.count, 2), 16, (tile) => {
+        const from = f.let(i32.add(o.products, tile.get));
+        const columns = indices(6).map(() =>
+          map(
+            indices(6).map(() => {
+              const value = f.let(v128.load(from.get)).get;
+              f.advance(from, o.step);
+              return value;
+            }),
+          ),
+        );
+        const entry = f.let(i32.add(o.table, tile.get)).get;
+        const blocks = indices(4).map((lane) => f.let(i32.add(o.plane, i32.load(entry, lane * 4))).get);
+        for (const row of indices(4)) {
+          const pixels = transpose(f, map(columns.map((column) => column[row] as Expression)));
+          for (const [lane, block] of blocks.entries()) f.store(block, pixels[lane] as Expression, row * rowBytes);
+        }
+      });
+    },
+  );
+}
+
+/**
+ * A phase that writes G g Gᵀ of all kernels to the threads' shared memory: [frequency][tile of outputs][contraction][output in the tile],
+ * as productTile reads it. From w [O, C, 3, 3] or, for the way back, transposed and turned by 180°. Threads share the contraction.
+ */
+export function transformWeights(
+  module: ModuleBuilder,
+  height: number,
+  transposed: boolean,
+  values: {
+    readonly weights: number;
+    readonly contraction: number;
+    readonly outputs: number;
+    readonly tall: number;
+    readonly low: number;
+    readonly to: number;
+  },
+): Phase {
+  return phase(module, `transformWeights height=${height} transposed=${transposed}`, values, (f, o, worker) => {
+    const kernelBytes = 36;
+    const outStep = transposed ? i32.const(kernelBytes) : f.let(i32.mul(o.contraction, kernelBytes)).get;
+    const depthStep = transposed ? f.let(i32.mul(o.outputs, kernelBytes)).get : i32.const(kernelBytes);
+    const step = f.let(i32.shl(i32.mul(o.contraction, o.outputs), 2)).get;
+    const base = f.let(i32.add(worker.shared, o.to)).get;
+    const map = kernelMap(f);
+    const { start, end } = threadSlice(f, o.contraction, worker);
+    forEachTile(f, height, o.tall, o.low, (rows, first) => {
+      const tile = f.let(i32.add(base, i32.shl(i32.mul(first, o.contraction), 2))).get;
+      f.loop(start, end, 1, (depth) => {
+        f.loop(0, rows, 1, (row) => {
+          const output = i32.add(first, row.get);
+          const from = f.let(i32.add(o.weights, i32.add(i32.mul(output, outStep), i32.mul(depth.get, depthStep)))).get;
+          const g = (y: number, x: number): Expression => f32.load(from, (transposed ? 8 - 3 * y - x : 3 * y + x) * 4);
+          const halves = indices(3).map((y) => map(indices(3).map((x) => f.let(g(y, x)).get)));
+          const to = f.let(i32.add(tile, i32.shl(i32.add(i32.mul(depth.get, rows), row.get), 2)));
+          for (const column of indices(6)) {
+            for (const value of map(halves.map((half) => half[column] as Expression))) {
+              f.store(to.get, value);
+              f.advance(to, step);
+            }
+          }
+        });
+      });
+    });
+  });
+}
