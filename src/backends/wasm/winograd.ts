@@ -5,21 +5,21 @@
 // Traffic: a unit's transformed input, 36/16 of it, and products stay in L2.
 // Numerics: errors grow with the matrices' entries. Within 8u·|Aᵀ|[(|G||g||Gᵀ|) ⊙ (|Bᵀ||d||B|), summed over C]|A| (test/conformance/bounds.ts).
 import type { WindowSize } from "../../plan/plan.ts";
-import {
-  type Expression,
-  type FunctionBuilder,
-  type FunctionSignature,
-  i32,
-  type ModuleBuilder,
-  v128,
-} from "./assembler.ts";
-import { coefficientBytes, compositeOf } from "./composite.ts";
-import { namedFunction, type Phase, threadSlice } from "./kernel.ts";
-import { clear, forEachStretch } from "./run.ts";
+import { type Expression, type FunctionBuilder, i32, type ModuleBuilder } from "./assembler.ts";
+import { coefficientBytes } from "./composite.ts";
+import { type Phase, threadSlice } from "./kernel.ts";
+import { clear } from "./run.ts";
 import { forEachUnit, tileBytes, type Unit } from "./signal.ts";
 import type { Target } from "./target.ts";
 import { forEachTile, productTile, type RowTiles, rowTiles } from "./tile.ts";
-import { frequencies, transformInput, transformOutput, transformWeights } from "./winogradTransforms.ts";
+import {
+  columnRowFloats,
+  frequencies,
+  transformColumns,
+  transformOutput,
+  transformRows,
+  transformWeights,
+} from "./winogradTransforms.ts";
 
 const side = 4;
 /** Tiles are multiplied in groups of this many, the width of the widest product tile. */
@@ -79,9 +79,9 @@ export interface Winograd {
   readonly rows: RowTiles;
   readonly contraction: number;
   readonly outputs: number;
-  /** One channel of a unit's input with zeros around it: column 0 stands at the fifth float, so that rows begin aligned. */
-  readonly planeRowBytes: number;
-  readonly planeBytes: number;
+  /** One channel of a unit's input after the map down its columns. */
+  readonly columnRowBytes: number;
+  readonly columnBytes: number;
   /** One channel of a unit's results. */
   readonly outRowBytes: number;
   readonly outBytes: number;
@@ -90,7 +90,8 @@ export interface Winograd {
   readonly productStep: number;
   readonly weightBytes: number;
   readonly tablesAt: number;
-  readonly planeAt: number;
+  readonly zerosAt: number;
+  readonly columnsAt: number;
   readonly outAt: number;
   readonly inputAt: number;
   readonly productsAt: number;
@@ -110,15 +111,17 @@ export function planWinograd(
   threads: number,
 ): Winograd {
   const cut = cutTiles(size, contraction, outputs, threads);
-  const planeRowBytes = (cut.columns * side + 8) * 4;
-  const planeBytes = cut.images * (cut.tileRows * side + 2) * planeRowBytes;
+  const columnRowBytes = columnRowFloats(size.width) * 4;
+  const columnBytes = cut.images * cut.tileRows * 6 * columnRowBytes;
+  const zeroBytes = lines(coefficientBytes + columnRowBytes);
   const outRowBytes = cut.columns * side * 4;
   const outBytes = cut.images * cut.tileRows * side * outRowBytes;
   const inputStep = oddLines(contraction * cut.tiles * 4);
   const productStep = oddLines(outputs * cut.tiles * 4);
   const tablesAt = lines(coefficientCount * coefficientBytes);
-  const planeAt = tablesAt + lines(2 * cut.tiles * 4);
-  const outAt = planeAt + lines(planeBytes + 64);
+  const zerosAt = tablesAt + lines(2 * cut.tiles * 4);
+  const columnsAt = zerosAt + zeroBytes;
+  const outAt = columnsAt + lines(columnBytes + 64);
   // Behind the results, room for the tiles that fill a group up.
   const inputAt = outAt + lines(outBytes + side * outRowBytes);
   const productsAt = inputAt + frequencies * inputStep;
@@ -128,15 +131,16 @@ export function planWinograd(
     rows: rowTiles(outputs, target),
     contraction,
     outputs,
-    planeRowBytes,
-    planeBytes,
+    columnRowBytes,
+    columnBytes,
     outRowBytes,
     outBytes,
     inputStep,
     productStep,
     weightBytes: frequencies * contraction * outputs * 4,
     tablesAt,
-    planeAt,
+    zerosAt,
+    columnsAt,
     outAt,
     inputAt,
     productsAt,
@@ -163,7 +167,8 @@ export const winogradOperands = (
   images: winograd.cut.images,
   units: winograd.cut.units,
   tablesAt: winograd.tablesAt,
-  planeAt: winograd.planeAt,
+  zerosAt: winograd.zerosAt,
+  columnsAt: winograd.columnsAt,
   outAt: winograd.outAt,
   inputAt: winograd.inputAt,
   productsAt: winograd.productsAt,
@@ -185,10 +190,10 @@ export function weightsPhase(
   return transformWeights(module, height, transposed, { weights, contraction, outputs, tall, low, to });
 }
 
-/** Where each tile's patch begins in the plane, and its block in the results; tiles that only fill a group read the first patch. */
+/** Where each tile's patch begins in the mapped columns, and its block in the results; tiles that only fill a group read the first patch. */
 function fillTables(
   f: FunctionBuilder,
-  { cut, planeRowBytes, outRowBytes, outBytes }: Winograd,
+  { cut, columnRowBytes, outRowBytes, outBytes }: Winograd,
   tables: Expression,
 ): void {
   const { images, tileRows, columns, tiles } = cut;
@@ -200,58 +205,16 @@ function fillTables(
   };
   f.loop(0, images, 1, (image) => {
     f.loop(0, tileRows, 1, (row) => {
-      const planeRow = f.let(i32.add(i32.mul(image.get, tileRows * side + 2), i32.mul(row.get, side))).get;
-      const outRow = f.let(i32.mul(i32.add(i32.mul(image.get, tileRows), row.get), side)).get;
+      const number = f.let(i32.add(i32.mul(image.get, tileRows), row.get)).get;
       f.loop(0, columns * side * 4, side * 4, (byte) =>
         store(
-          i32.add(i32.mul(planeRow, planeRowBytes), i32.add(byte.get, 12)),
-          i32.add(i32.mul(outRow, outRowBytes), byte.get),
+          i32.add(i32.mul(number, 6 * columnRowBytes), i32.add(byte.get, 12)),
+          i32.add(i32.mul(number, side * outRowBytes), byte.get),
         ),
       );
     });
   });
   f.loop(images * tileRows * columns, tiles, 1, () => store(i32.const(12), i32.const(outBytes)));
-}
-
-/** stageTiles(x, batchStride, plane, coefficients, images, firstRow): one channel of a unit, through the composite where there is one, rows outside the picture as zeros. */
-function stageTiles(
-  module: ModuleBuilder,
-  target: Target,
-  { size, cut, planeRowBytes }: Winograd,
-  withComposite: boolean,
-): FunctionSignature {
-  const { height, width } = size;
-  const rowCount = cut.tileRows * side + 2;
-  return namedFunction(
-    module,
-    `stageTiles ${height}x${width} rows=${rowCount} composite=${withComposite}`,
-    ["x", "batchStride", "plane", "coefficients", "images", "firstRow"],
-    (f, o) => {
-      const apply = withComposite ? compositeOf(f, target, o.coefficients) : (x: Expression): Expression => x;
-      const image = f.let(o.x);
-      const to = f.let(i32.add(o.plane, 16));
-      f.loop(0, o.images, 1, () => {
-        f.loop(i32.sub(o.firstRow, 1), i32.add(o.firstRow, rowCount - 1), 1, (row) => {
-          const from = f.let(i32.add(image.get, i32.mul(row.get, width * 4))).get;
-          const copy = (inside: boolean): void =>
-            forEachStretch(f, width * 4, (offset, stretch) => {
-              const source = f.let(i32.add(from, offset)).get;
-              const sink = f.let(i32.add(to.get, offset)).get;
-              for (const v of stretch.vectors) {
-                stretch.store(sink, v, inside ? apply(stretch.load(source, v)) : v128.zero);
-              }
-            });
-          f.if(
-            i32.ltU(row.get, height),
-            () => copy(true),
-            () => copy(false),
-          );
-          f.advance(to, planeRowBytes);
-        });
-        f.advance(image, o.batchStride);
-      });
-    },
-  );
 }
 
 /** For each of the thread's units: transforms x, multiplies, and hands the results of one output channel after the other to `finish`. */
@@ -265,11 +228,12 @@ export function emitWinograd(
   withComposite: boolean,
   finish: (unit: Unit, output: Expression, results: Expression) => void,
 ): void {
-  const { size, cut, rows, planeRowBytes, outRowBytes } = winograd;
+  const { size, cut, rows, columnRowBytes, outRowBytes } = winograd;
   const within = (offset: Expression): Expression => f.let(i32.add(worker.scratch, offset)).get;
-  const [tables, plane, out, input, products] = [
+  const [tables, zeros, columns, out, input, products] = [
     within(o.tablesAt),
-    within(o.planeAt),
+    within(o.zerosAt),
+    within(o.columnsAt),
     within(o.outAt),
     within(o.inputAt),
     within(o.productsAt),
@@ -278,23 +242,25 @@ export function emitWinograd(
   const weightStep = f.let(i32.shl(i32.mul(o.contraction, o.outputs), 2)).get;
   const tileStep = cut.tiles * 4;
   fillTables(f, winograd, tables);
-  clear(f, plane, winograd.planeBytes + 64);
+  clear(f, zeros, coefficientBytes + columnRowBytes);
+  clear(f, columns, winograd.columnBytes + 64);
   clear(f, input, f.let(i32.mul(o.inputStep, frequencies)).get);
-  const stage = stageTiles(module, target, winograd, withComposite);
+  const down = transformColumns(module, target, size.height, size.width, columnRowBytes, withComposite);
+  const along = transformRows(module, target, columnRowBytes);
   const width = tileBytes(target);
   forEachUnit(f, { height: size.height }, o, threadSlice(f, o.units, worker), (unit) => {
-    const tileRows = i32.shrU(i32.add(unit.rows, side - 1), 2);
+    const tileRows = f.let(i32.shrU(i32.add(unit.rows, side - 1), 2)).get;
     const tiles = f.let(i32.mul(i32.mul(unit.images, tileRows), cut.columns)).get;
     const quads = f.let(i32.and(i32.add(tiles, 3), -4)).get;
     const groups = f.let(i32.and(i32.add(i32.shl(tiles, 2), width - 1), -width)).get;
     const source = f.let(i32.add(o.x, i32.mul(unit.firstImage, o.xStride)));
-    const column = f.let(input);
+    const sink = f.let(input);
     f.loop(0, o.contraction, 1, (channel) => {
       const coefficient = i32.add(worker.scratch, i32.mul(channel.get, coefficientBytes));
-      f.call(stage, [source.get, o.xStride, plane, coefficient, unit.images, unit.firstRow]);
-      f.call(transformInput(module, target, planeRowBytes), [plane, tables, column.get, o.inputStep, quads]);
+      f.call(down, [source.get, o.xStride, columns, coefficient, zeros, unit.images, unit.firstRow, tileRows]);
+      f.call(along, [columns, tables, sink.get, o.inputStep, quads]);
       f.advance(source, size.height * size.width * 4);
-      f.advance(column, tileStep);
+      f.advance(sink, tileStep);
     });
     const a = f.let(weights);
     const b = f.let(input);

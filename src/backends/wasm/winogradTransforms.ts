@@ -1,7 +1,8 @@
 // backends/wasm: the linear maps of Winograd's F(4×4, 3×3), four tiles at once, a lane each (Lavin and Gray 2016, section 4.1).
 //
 // With d a 6×6 patch of the input, g a 3×3 kernel and Y the 4×4 outputs between them: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. The matrices belong
-// to the points 0, ±1, ±2, ∞. A value of the 36 is called a frequency; frequency 6·j + i stands in row i and column j.
+// to the points 0, ±1, ±2, ∞. A value of the 36 is called a frequency; frequency 6·i + j stands in row i and column j.
+// Columns are mapped first, over whole rows of the input, then rows, tile by tile.
 import {
   type Expression,
   type FunctionBuilder,
@@ -13,6 +14,7 @@ import {
   type ModuleBuilder,
   v128,
 } from "./assembler.ts";
+import { coefficientBytes } from "./composite.ts";
 import { namedFunction, type Phase, phase, threadSlice } from "./kernel.ts";
 import type { Target } from "./target.ts";
 import { forEachTile } from "./tile.ts";
@@ -108,35 +110,103 @@ function transpose(f: FunctionBuilder, rows: readonly Expression[]): Expression[
 const indices = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 /**
- * transformInput(plane, table, out, step, count): out[frequency][tile] = Bᵀ d B for `count` tiles (a multiple of 4), frequencies `step` bytes
- * apart. Patch t begins at plane + table[t] and has rows of rowBytes.
+ * transformColumns(x, batchStride, columns, coefficients, zeros, images, firstRow, tileRows): Bᵀ down the columns of one channel, through
+ * the composite where there is one: six rows of rowBytes for each row of tiles, column 0 at the fifth float.
+ *
+ * Rows outside the picture are read from `zeros`: coefficients that make 0 of everything, then a row of zeros. What stands before
+ * and behind the columns of the picture stays or becomes 0.
  */
-export function transformInput(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
+export function transformColumns(
+  module: ModuleBuilder,
+  target: Target,
+  height: number,
+  width: number,
+  rowBytes: number,
+  withComposite: boolean,
+): FunctionSignature {
   return namedFunction(
     module,
-    `transformInput rows of ${rowBytes}`,
-    ["plane", "table", "out", "step", "count"],
+    `transformColumns ${height}x${width} rows of ${rowBytes} composite=${withComposite}`,
+    ["x", "batchStride", "columns", "coefficients", "zeros", "images", "firstRow", "tileRows"],
+    (f, o) => {
+      const map = inputMap(f, target);
+      const zeroRow = f.let(i32.add(o.zeros, coefficientBytes)).get;
+      const image = f.let(o.x);
+      const to = f.let(i32.add(o.columns, 16));
+      f.loop(0, o.images, 1, () => {
+        const first = f.let(i32.sub(o.firstRow, 1));
+        f.loop(0, o.tileRows, 1, () => {
+          const rows = indices(6).map((r) => {
+            const row = f.let(i32.add(first.get, r)).get;
+            const inside = f.let(i32.ltU(row, height)).get;
+            const at = f.let(i32.add(image.get, i32.mul(row, width * 4))).get;
+            return {
+              at: f.let(f.select(inside, at, zeroRow)).get,
+              coefficients: f.let(f.select(inside, o.coefficients, o.zeros)).get,
+            };
+          });
+          f.loop(0, width * 4, 32, (offset) => {
+            const sources = rows.map(({ at }) => f.let(i32.add(at, offset.get)).get);
+            const sink = f.let(i32.add(to.get, offset.get)).get;
+            const halves = [0, 16].map((half) =>
+              map(
+                sources.map((source, r) => {
+                  const value = v128.load(source, half);
+                  if (!withComposite) return f.let(value).get;
+                  const at = rows[r]?.coefficients ?? o.zeros;
+                  const scale = v128.load32Splat(at, 0);
+                  const shift = v128.load32Splat(at, 4);
+                  return f.let(f32x4.max(v128.zero, multiplyAdd(target, value, scale, shift))).get;
+                }),
+              ),
+            );
+            for (const i of indices(6)) {
+              for (const [h, half] of halves.entries()) f.store(sink, half[i] as Expression, i * rowBytes + h * 16);
+            }
+          });
+          // The last pair may have gone past the picture's last column.
+          if (width % 8 !== 0) {
+            for (const i of indices(6)) {
+              f.store(to.get, v128.zero, i * rowBytes + width * 4);
+              f.store(to.get, v128.zero, i * rowBytes + width * 4 + 12);
+            }
+          }
+          f.advance(first, 4);
+          f.advance(to, 6 * rowBytes);
+        });
+        f.advance(image, o.batchStride);
+      });
+    },
+  );
+}
+
+/** Floats from one mapped row to the next: room for four zeros before and the overhang of tiles and pairs behind, whole pairs. */
+export const columnRowFloats = (width: number): number => Math.ceil((Math.ceil(width / 8) * 8 + 12) / 8) * 8;
+
+/**
+ * transformRows(columns, table, out, step, count): the rest of Bᵀ d B, along the six rows from columns + table[t] for tile t:
+ * out[frequency][tile] for `count` tiles (a multiple of 4), frequencies `step` bytes apart.
+ */
+export function transformRows(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
+  return namedFunction(
+    module,
+    `transformRows rows of ${rowBytes}`,
+    ["columns", "table", "out", "step", "count"],
     (f, o) => {
       const map = inputMap(f, target);
       f.loop(0, i32.shl(o.count, 2), 16, (tile) => {
         const entry = f.let(i32.add(o.table, tile.get)).get;
-        const patches = indices(4).map((lane) => f.let(i32.add(o.plane, i32.load(entry, lane * 4))).get);
-        const rows = indices(6).map((row) => {
+        const patches = indices(4).map((lane) => f.let(i32.add(o.columns, i32.load(entry, lane * 4))).get);
+        const to = f.let(i32.add(o.out, tile.get));
+        for (const row of indices(6)) {
           const left = patches.map((patch) => f.let(v128.load(patch, row * rowBytes)).get);
           const right = patches.map((patch) => f.let(v128.load(patch, row * rowBytes + 16)).get);
           const [a, b, c, d] = right as [Expression, Expression, Expression, Expression];
-          const pair = (x: Expression, y: Expression): Expression =>
-            f.let(v128.shuffle(x, y, lanes32([0, 4, 1, 5]))).get;
-          const [ab, cd] = [pair(a, b), pair(c, d)];
-          return map([
-            ...transpose(f, left),
-            f.let(v128.shuffle(ab, cd, lanes32([0, 1, 4, 5]))).get,
-            f.let(v128.shuffle(ab, cd, lanes32([2, 3, 6, 7]))).get,
-          ]);
-        });
-        const to = f.let(i32.add(o.out, tile.get));
-        for (const column of indices(6)) {
-          for (const value of map(rows.map((row) => row[column] as Expression))) {
+          const mix = (x: Expression, y: Expression, lanes: readonly number[]): Expression =>
+            f.let(v128.shuffle(x, y, lanes32(lanes))).get;
+          const [ab, cd] = [mix(a, b, [0, 4, 1, 5]), mix(c, d, [0, 4, 1, 5])];
+          const values = [...transpose(f, left), mix(ab, cd, [0, 1, 4, 5]), mix(ab, cd, [2, 3, 6, 7])];
+          for (const value of map(values)) {
             f.store(to.get, value);
             f.advance(to, o.step);
           }
@@ -154,17 +224,18 @@ export function transformOutput(module: ModuleBuilder, target: Target, rowBytes:
     ["products", "step", "table", "plane", "count"],
     (f, o) => {
       const map = outputMap(f, target);
+      const rowStep = f.let(i32.mul(o.step, 6)).get;
       f.loop(0, i32.shl(o.count, 2), 16, (tile) => {
-        const from = f.let(i32.add(o.products, tile.get));
-        const columns = indices(6).map(() =>
-          map(
+        const columns = indices(6).map((j) => {
+          const from = f.let(i32.add(i32.add(o.products, tile.get), i32.mul(o.step, j)));
+          return map(
             indices(6).map(() => {
               const value = f.let(v128.load(from.get)).get;
-              f.advance(from, o.step);
+              f.advance(from, rowStep);
               return value;
             }),
-          ),
-        );
+          );
+        });
         const entry = f.let(i32.add(o.table, tile.get)).get;
         const blocks = indices(4).map((lane) => f.let(i32.add(o.plane, i32.load(entry, lane * 4))).get);
         for (const row of indices(4)) {
@@ -199,6 +270,7 @@ export function transformWeights(
     const depthStep = transposed ? f.let(i32.mul(o.outputs, kernelBytes)).get : i32.const(kernelBytes);
     const step = f.let(i32.shl(i32.mul(o.contraction, o.outputs), 2)).get;
     const base = f.let(i32.add(worker.shared, o.to)).get;
+    const rowStep = f.let(i32.mul(step, 6)).get;
     const map = kernelMap(f);
     const { start, end } = threadSlice(f, o.contraction, worker);
     forEachTile(f, height, o.tall, o.low, (rows, first) => {
@@ -209,11 +281,12 @@ export function transformWeights(
           const from = f.let(i32.add(o.weights, i32.add(i32.mul(output, outStep), i32.mul(depth.get, depthStep)))).get;
           const g = (y: number, x: number): Expression => f32.load(from, (transposed ? 8 - 3 * y - x : 3 * y + x) * 4);
           const halves = indices(3).map((y) => map(indices(3).map((x) => f.let(g(y, x)).get)));
-          const to = f.let(i32.add(tile, i32.shl(i32.add(i32.mul(depth.get, rows), row.get), 2)));
-          for (const column of indices(6)) {
-            for (const value of map(halves.map((half) => half[column] as Expression))) {
+          const corner = f.let(i32.add(tile, i32.shl(i32.add(i32.mul(depth.get, rows), row.get), 2))).get;
+          for (const j of indices(6)) {
+            const to = f.let(i32.add(corner, i32.mul(step, j)));
+            for (const value of map(halves.map((half) => half[j] as Expression))) {
               f.store(to.get, value);
-              f.advance(to, step);
+              f.advance(to, rowStep);
             }
           }
         });
