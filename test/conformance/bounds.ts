@@ -11,6 +11,7 @@
 
 import type { RunScalars } from "../../src/backends/backend.ts";
 import { gather, type ReferenceMemory } from "../../src/backends/reference/memory.ts";
+import { winogradPays } from "../../src/backends/wasm/winograd.ts";
 import { avgPool2d, avgPool2dGrad } from "../../src/ops/avgPool2d.ts";
 import { conv2d, conv2dGradInput, conv2dGradWeight } from "../../src/ops/conv2d.ts";
 import { linear, linearGrad } from "../../src/ops/linear.ts";
@@ -27,6 +28,7 @@ import type {
   Write,
 } from "../../src/plan/plan.ts";
 import type { Region } from "./case.ts";
+import { winogradMagnitude } from "./winograd.ts";
 
 const u = 2 ** -24;
 
@@ -261,14 +263,17 @@ function softmax(logits: ArrayLike<number>) {
 }
 
 export const kernelBounds: KernelBounds = {
+  /** Where the wasm backend takes Winograd's way, its bound; elsewhere that of a plain contraction. */
   conv: {
-    claim: "within 8u·Σ|terms|",
+    claim: "within 8u·Σ|terms| (Winograd's |terms|)",
     of: ({ x, composite, weight, y, size: { stride, padding }, size }, before) => {
       const weights = memoryTensor(before, weight);
       const loaded = load(before, maps(before, x, size), composite);
-      return [
-        { at: y, error: contracted(loaded, (operand) => magnitude(conv2d, [operand, weights], { stride, padding })) },
-      ];
+      const error = contracted(loaded, (operand) => magnitude(conv2d, [operand, weights], { stride, padding }));
+      if (!winogradPays(size, x.channels, y.channels)) return [{ at: y, error }];
+      const nine = (first: number) => Array.from(weights.data.subarray(first, first + 9));
+      const terms = winogradMagnitude(loaded.value, y.channels, (o, c) => nine((o * x.channels + c) * 9));
+      return [{ at: y, error: mapped(error.length, (i) => error[i] + 8 * u * terms[i]) }];
     },
   },
 
@@ -285,20 +290,22 @@ export const kernelBounds: KernelBounds = {
   },
 
   convGradInput: {
-    claim: "within 8u·Σ|terms|",
+    claim: "within 8u·Σ|terms| (Winograd's |terms|)",
     of: ({ dy, weight, dx, write, composite, size: { stride, padding, height, width }, size }, before) => {
       const operands = [outMaps(before, dy, size), memoryTensor(before, weight)];
       const attrs = { stride, padding, height, width };
       const [g] = applyOp(conv2dGradInput, operands, attrs, "f64");
       const [terms] = magnitude(conv2dGradInput, operands, attrs);
-      return backThroughComposite(
-        before,
-        g,
-        mapped(terms.data.length, (i) => 8 * u * terms.data[i]),
-        composite,
-        dx,
-        write,
-      );
+      const error = mapped(terms.data.length, (i) => 8 * u * terms.data[i]);
+      if (composite && winogradPays(size, dy.channels, dx.channels)) {
+        const [upstream, weights] = operands;
+        const turned = (first: number) => Array.from(weights.data.subarray(first, first + 9)).reverse();
+        const own = winogradMagnitude(upstream, dx.channels, (o, c) => turned((c * dx.channels + o) * 9));
+        own.forEach((value, i) => {
+          error[i] += 8 * u * value;
+        });
+      }
+      return backThroughComposite(before, g, error, composite, dx, write);
     },
   },
 
