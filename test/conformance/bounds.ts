@@ -11,6 +11,7 @@
 
 import type { RunScalars } from "../../src/backends/backend.ts";
 import { gather, type ReferenceMemory } from "../../src/backends/reference/memory.ts";
+import { gradWinogradPays } from "../../src/backends/wasm/convGradWeightWinograd.ts";
 import { winogradPays } from "../../src/backends/wasm/winograd.ts";
 import { avgPool2d, avgPool2dGrad } from "../../src/ops/avgPool2d.ts";
 import { conv2d, conv2dGradInput, conv2dGradWeight } from "../../src/ops/conv2d.ts";
@@ -28,7 +29,7 @@ import type {
   Write,
 } from "../../src/plan/plan.ts";
 import type { Region } from "./case.ts";
-import { winogradMagnitude } from "./winograd.ts";
+import { winogradGradMagnitude, winogradMagnitude } from "./winograd.ts";
 
 const u = 2 ** -24;
 
@@ -278,13 +279,18 @@ export const kernelBounds: KernelBounds = {
   },
 
   convGradWeight: {
-    claim: "within 8u·Σ|terms|",
+    claim: "within 8u·Σ|terms| (Winograd's |terms|)",
     of: ({ x, composite, dy, dWeight, size: { stride, padding, kernel }, size }, before) => {
       const upstream = outMaps(before, dy, size);
       const loaded = load(before, maps(before, x, size), composite);
       const error = contracted(loaded, (operand) =>
         magnitude(conv2dGradWeight, [operand, upstream], { stride, padding, kernel }),
       );
+      if (gradWinogradPays(size, x.channels, dy.channels)) {
+        winogradGradMagnitude(loaded.value, upstream).forEach((value, i) => {
+          error[i] += 8 * u * value;
+        });
+      }
       return [{ at: { buffer: dWeight }, error }];
     },
   },

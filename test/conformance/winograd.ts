@@ -5,6 +5,11 @@
 // in each direction; G at most 4 (two sums, the constant, the product); the chain over the channels 8 (DESIGN.md's rule); Aᵀ at most 4 in each
 // direction. Together 6 + 8 + 8 + 8 = 30 if all fell to one side, which they don't: measured in the suite's cases below 0.7u·M. Allowed: 8u·M.
 
+interface Maps {
+  readonly shape: readonly number[];
+  readonly data: ArrayLike<number>;
+}
+
 type Matrix = readonly (readonly number[])[];
 
 const inputMatrix: Matrix = [
@@ -30,6 +35,8 @@ const outputMatrix: Matrix = [
   [0, 1, -1, 8, -8, 1],
 ];
 
+const transposed = (matrix: Matrix): Matrix => matrix[0].map((_, x) => matrix.map((row) => row[x]));
+
 /** |left|·values·|left|ᵀ of a square of values, row by row. */
 function sandwich(left: Matrix, values: ArrayLike<number>): Float64Array {
   const inner = left[0].length;
@@ -41,31 +48,62 @@ function sandwich(left: Matrix, values: ArrayLike<number>): Float64Array {
   );
 }
 
-interface Maps {
-  readonly shape: readonly number[];
-  readonly data: ArrayLike<number>;
+/** The square of `side` values from (top, left) of a plane, zeros outside. */
+function square(
+  { shape: [, channels, height, width], data }: Maps,
+  [n, c]: readonly [number, number],
+  [top, left]: readonly [number, number],
+  side: number,
+): Float64Array {
+  return Float64Array.from({ length: side * side }, (_, i) => {
+    const y = top + Math.floor(i / side);
+    const x = left + (i % side);
+    const inside = y >= 0 && y < height && x >= 0 && x < width;
+    return inside ? Math.abs(data[((n * channels + c) * height + y) * width + x]) : 0;
+  });
 }
 
-/** M of x [N, C, H, W] and kernels: `kernel(o, c)` gives nine numbers. → [N, O, H, W]. */
-export function winogradMagnitude(
-  { shape: [batch, channels, height, width], data }: Maps,
-  outputs: number,
-  kernel: (output: number, channel: number) => readonly number[],
-): Float64Array {
-  const kernels = Array.from({ length: outputs }, (_, o) =>
-    Array.from({ length: channels }, (_, c) => sandwich(kernelMatrix, kernel(o, c).map(Math.abs))),
-  );
-  const result = new Float64Array(batch * outputs * height * width);
-  const at = (n: number, c: number, y: number, x: number): number =>
-    y < 0 || y >= height || x < 0 || x >= width ? 0 : Math.abs(data[((n * channels + c) * height + y) * width + x]);
+/** |Gᵀ|[Σ over tiles of (|A||dY||Aᵀ|) ⊙ (|Bᵀ||d||B|)]|G|, the same for the gradient of the kernels: x [N, C, H, W], dy [N, O, H, W] → [O, C, 3, 3]. */
+export function winogradGradMagnitude(x: Maps, dy: Maps): Float64Array {
+  const [batch, channels, height, width] = x.shape;
+  const outputs = dy.shape[1];
+  const [gradientMatrix, backMatrix] = [transposed(outputMatrix), transposed(kernelMatrix)];
+  const sums = Array.from({ length: outputs * channels }, () => new Float64Array(36));
   for (let n = 0; n < batch; n++) {
     for (let top = 0; top < height; top += 4) {
       for (let left = 0; left < width; left += 4) {
         const patches = Array.from({ length: channels }, (_, c) =>
-          sandwich(
-            inputMatrix,
-            Float64Array.from({ length: 36 }, (_, i) => at(n, c, top - 1 + Math.floor(i / 6), left - 1 + (i % 6))),
-          ),
+          sandwich(inputMatrix, square(x, [n, c], [top - 1, left - 1], 6)),
+        );
+        for (let o = 0; o < outputs; o++) {
+          const block = sandwich(gradientMatrix, square(dy, [n, o], [top, left], 4));
+          patches.forEach((patch, c) => {
+            const sum = sums[o * channels + c];
+            for (let i = 0; i < 36; i++) sum[i] += block[i] * patch[i];
+          });
+        }
+      }
+    }
+  }
+  return Float64Array.from(sums.flatMap((sum) => Array.from(sandwich(backMatrix, sum))));
+}
+
+/** M of x [N, C, H, W] and kernels: `kernel(o, c)` gives nine numbers. → [N, O, H, W]. */
+export function winogradMagnitude(
+  x: Maps,
+  outputs: number,
+  kernel: (output: number, channel: number) => readonly number[],
+): Float64Array {
+  const [batch, channels, height, width] = x.shape;
+  const kernels = Array.from({ length: outputs }, (_, o) =>
+    Array.from({ length: channels }, (_, c) => sandwich(kernelMatrix, kernel(o, c).map(Math.abs))),
+  );
+  const result = new Float64Array(batch * outputs * height * width);
+  for (let n = 0; n < batch; n++) {
+    for (let top = 0; top < height; top += 4) {
+      for (let left = 0; left < width; left += 4) {
+        const patches = Array.from({ length: channels }, (_, c) =>
+          sandwich(inputMatrix, square(x, [n, c], [top - 1, left - 1], 6)),
         );
         for (let o = 0; o < outputs; o++) {
           const products = new Float64Array(36);
@@ -74,8 +112,8 @@ export function winogradMagnitude(
           });
           const block = sandwich(outputMatrix, products);
           for (let y = top; y < Math.min(top + 4, height); y++) {
-            for (let x = left; x < Math.min(left + 4, width); x++) {
-              result[((n * outputs + o) * height + y) * width + x] = block[(y - top) * 4 + x - left];
+            for (let column = left; column < Math.min(left + 4, width); column++) {
+              result[((n * outputs + o) * height + y) * width + column] = block[(y - top) * 4 + column - left];
             }
           }
         }

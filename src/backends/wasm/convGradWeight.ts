@@ -14,6 +14,7 @@ import {
   v128,
 } from "./assembler.ts";
 import { coefficientBytes, coefficients } from "./composite.ts";
+import { emitWinogradGradWeight, gradWinogradPays } from "./convGradWeightWinograd.ts";
 import { type CompiledKernel, type Emit, namedFunction, type Phase, phase, threadSlice } from "./kernel.ts";
 import { clear, copyRow, forEachStretch } from "./run.ts";
 import {
@@ -85,6 +86,7 @@ function columnGroups(
 
 export const emitConvGradWeight: Emit<"convGradWeight"> = (module, target, args, at): CompiledKernel => {
   const { x, dy, size, composite } = args;
+  if (gradWinogradPays(size, x.channels, dy.channels)) return emitWinogradGradWeight(module, target, args, at);
   const shape = signalShape(x.channels, size);
   const perChannel = size.kernel * size.kernel;
   // A direct 1×1 meets three channels of x at once; a kernel with taps, or one gathered into k² signals, a single one.

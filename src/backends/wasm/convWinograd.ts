@@ -5,14 +5,8 @@ import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, 
 import { type Addresses, type CompiledKernel, phase, spillOf } from "./kernel.ts";
 import { clear, copyRow } from "./run.ts";
 import type { Target } from "./target.ts";
-import {
-  emitWinograd,
-  forEachResultRun,
-  planWinograd,
-  weightsPhase,
-  winogradKey,
-  winogradOperands,
-} from "./winograd.ts";
+import { emitWinograd, planWinograd, weightsPhase, winogradKey, winogradOperands } from "./winograd.ts";
+import { forEachBlockRun } from "./winogradTiles.ts";
 
 export function emitWinogradConv(
   module: ModuleBuilder,
@@ -42,7 +36,7 @@ export function emitWinogradConv(
       }
       emitWinograd(f, module, target, winograd, o, worker, composite !== undefined, (unit, output, results) => {
         const sink = f.let(i32.add(i32.add(o.y, i32.mul(unit.firstImage, o.yStride)), i32.mul(output, plane))).get;
-        forEachResultRun(f, winograd, unit, (planeByte, resultByte, image, bytes) => {
+        forEachBlockRun(f, size, winograd.tiling, unit, (planeByte, resultByte, image, bytes) => {
           const to = f.let(i32.add(i32.add(sink, i32.mul(image, o.yStride)), planeByte)).get;
           copyRow(f, f.let(i32.add(results, resultByte)).get, to, bytes);
         });
@@ -93,7 +87,7 @@ export function emitWinogradGradInput(
         const channelAt = f.let(i32.mul(output, plane)).get;
         const source = f.let(i32.add(i32.add(o.source, i32.mul(unit.firstImage, o.sourceStride)), channelAt)).get;
         const sink = f.let(i32.add(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)), channelAt)).get;
-        forEachResultRun(f, winograd, unit, (planeByte, resultByte, image, bytes) => {
+        forEachBlockRun(f, size, winograd.tiling, unit, (planeByte, resultByte, image, bytes) => {
           f.call(gradRow, [
             i32.add(results, resultByte),
             i32.add(i32.add(source, i32.mul(image, o.sourceStride)), planeByte),

@@ -14,8 +14,8 @@ import { clear } from "./run.ts";
 import { forEachUnit, tileBytes, type Unit } from "./signal.ts";
 import type { Target } from "./target.ts";
 import { forEachTile, productTile, type RowTiles, rowTiles } from "./tile.ts";
+import { fillTables, groupTiles, oddLines, side, type Tiling, tile, tilingKey, wholeLines } from "./winogradTiles.ts";
 import {
-  columnRowFloats,
   frequencies,
   transformColumns,
   transformOutput,
@@ -23,9 +23,6 @@ import {
   transformWeights,
 } from "./winogradTransforms.ts";
 
-const side = 4;
-/** Tiles are multiplied in groups of this many, the width of the widest product tile. */
-const groupTiles = 16;
 /** Floats of a unit's transformed input and products: a quarter of a megabyte. */
 const stagedFloats = 64 * 1024;
 
@@ -43,50 +40,13 @@ export function winogradPays(size: WindowSize, channels: number, outputs: number
   return here < 0.85 * direct;
 }
 
-interface TileCut {
-  readonly columns: number;
-  /** Rows of tiles in a unit. */
-  readonly tileRows: number;
-  readonly bands: number;
-  readonly images: number;
-  readonly units: number;
-  /** Tiles of a unit, rounded up to whole groups. */
-  readonly tiles: number;
-}
-
-/** Units that keep within the budget; bands of the height that leaves the fewest places of a group empty. */
-function cutTiles({ batch, height, width }: WindowSize, channels: number, outputs: number, threads: number): TileCut {
-  const columns = Math.ceil(width / side);
-  const allRows = Math.ceil(height / side);
-  const whole = (tiles: number): number => Math.ceil(tiles / groupTiles) * groupTiles;
-  const budget = Math.max(groupTiles, Math.floor(stagedFloats / (frequencies * (channels + outputs))));
-  const perImage = columns * allRows;
-  if (perImage <= budget) {
-    const fair = Math.max(Math.ceil(batch / (threads * 4)), Math.ceil(groupTiles / perImage));
-    const images = Math.max(1, Math.min(Math.floor(budget / perImage), fair, Math.ceil(batch / threads)));
-    const units = Math.ceil(batch / images);
-    return { columns, tileRows: allRows, bands: 1, images, units, tiles: whole(images * perImage) };
-  }
-  const candidates = Array.from({ length: Math.max(1, Math.floor(budget / columns)) }, (_, i) => i + 1);
-  const cost = (rows: number): number => whole(rows * columns) * Math.ceil(allRows / rows);
-  const tileRows = candidates.reduce((best, rows) => (cost(rows) <= cost(best) ? rows : best));
-  const bands = Math.ceil(allRows / tileRows);
-  return { columns, tileRows, bands, images: 1, units: batch * bands, tiles: whole(tileRows * columns) };
-}
-
 /** Geometry and scratch memory (byte offsets from the thread's scratch) of one convolution. */
 export interface Winograd {
   readonly size: WindowSize;
-  readonly cut: TileCut;
+  readonly tiling: Tiling;
   readonly rows: RowTiles;
   readonly contraction: number;
   readonly outputs: number;
-  /** One channel of a unit's input after the map down its columns. */
-  readonly columnRowBytes: number;
-  readonly columnBytes: number;
-  /** One channel of a unit's results. */
-  readonly outRowBytes: number;
-  readonly outBytes: number;
   /** Bytes from one frequency to the next: an odd number of cache lines. */
   readonly inputStep: number;
   readonly productStep: number;
@@ -100,9 +60,6 @@ export interface Winograd {
   readonly scratchBytes: number;
 }
 
-const lines = (bytes: number): number => Math.ceil(bytes / 64) * 64;
-const oddLines = (bytes: number): number => lines(bytes) + (Math.ceil(bytes / 64) % 2 === 0 ? 64 : 0);
-
 /** `coefficientCount`: channels of the composite whose coefficients stand at the beginning of the scratch. */
 export function planWinograd(
   size: WindowSize,
@@ -112,31 +69,21 @@ export function planWinograd(
   target: Target,
   threads: number,
 ): Winograd {
-  const cut = cutTiles(size, contraction, outputs, threads);
-  const columnRowBytes = columnRowFloats(size.width) * 4;
-  const columnBytes = cut.images * cut.tileRows * 6 * columnRowBytes;
-  const zeroBytes = lines(coefficientBytes + columnRowBytes);
-  const outRowBytes = cut.columns * side * 4;
-  const outBytes = cut.images * cut.tileRows * side * outRowBytes;
-  const inputStep = oddLines(contraction * cut.tiles * 4);
-  const productStep = oddLines(outputs * cut.tiles * 4);
-  const tablesAt = lines(coefficientCount * coefficientBytes);
-  const zerosAt = tablesAt + lines(2 * cut.tiles * 4);
-  const columnsAt = zerosAt + zeroBytes;
-  const outAt = columnsAt + lines(columnBytes + 64);
-  // Behind the results, room for the tiles that fill a group up.
-  const inputAt = outAt + lines(outBytes + side * outRowBytes);
+  const tiling = tile(size, Math.floor(stagedFloats / (frequencies * (contraction + outputs))), threads);
+  const inputStep = oddLines(contraction * tiling.tiles * 4);
+  const productStep = oddLines(outputs * tiling.tiles * 4);
+  const tablesAt = wholeLines(coefficientCount * coefficientBytes);
+  const zerosAt = tablesAt + tiling.tableBytes;
+  const columnsAt = zerosAt + tiling.zeroBytes;
+  const outAt = columnsAt + wholeLines(tiling.columnBytes + 64);
+  const inputAt = outAt + tiling.blockRoom;
   const productsAt = inputAt + frequencies * inputStep;
   return {
     size,
-    cut,
+    tiling,
     rows: rowTiles(outputs, target),
     contraction,
     outputs,
-    columnRowBytes,
-    columnBytes,
-    outRowBytes,
-    outBytes,
     inputStep,
     productStep,
     weightBytes: frequencies * contraction * outputs * 4,
@@ -151,8 +98,8 @@ export function planWinograd(
 }
 
 /** What of it stands in the code as constants. */
-export const winogradKey = ({ size, cut, rows }: Winograd): string =>
-  `${size.height}x${size.width} ${cut.images}x${cut.tileRows}x${cut.columns} tile=${rows.height}`;
+export const winogradKey = ({ size, tiling, rows }: Winograd): string =>
+  `${tilingKey(size, tiling)} tile=${rows.height}`;
 
 export const winogradOperands = (
   winograd: Winograd,
@@ -164,10 +111,10 @@ export const winogradOperands = (
   tall: winograd.rows.tall,
   low: winograd.rows.low,
   batch: winograd.size.batch,
-  rows: winograd.cut.tileRows * side,
-  bands: winograd.cut.bands,
-  images: winograd.cut.images,
-  units: winograd.cut.units,
+  rows: winograd.tiling.tileRows * side,
+  bands: winograd.tiling.bands,
+  images: winograd.tiling.images,
+  units: winograd.tiling.units,
   tablesAt: winograd.tablesAt,
   zerosAt: winograd.zerosAt,
   columnsAt: winograd.columnsAt,
@@ -192,33 +139,6 @@ export function weightsPhase(
   return transformWeights(module, height, transposed, { weights, contraction, outputs, tall, low, to });
 }
 
-/** Where each tile's patch begins in the mapped columns, and its block in the results; tiles that only fill a group read the first patch. */
-function fillTables(
-  f: FunctionBuilder,
-  { cut, columnRowBytes, outRowBytes, outBytes }: Winograd,
-  tables: Expression,
-): void {
-  const { images, tileRows, columns, tiles } = cut;
-  const entry = f.let(tables);
-  const store = (patch: Expression, block: Expression): void => {
-    f.store(entry.get, patch);
-    f.store(entry.get, block, tiles * 4);
-    f.advance(entry, 4);
-  };
-  f.loop(0, images, 1, (image) => {
-    f.loop(0, tileRows, 1, (row) => {
-      const number = f.let(i32.add(i32.mul(image.get, tileRows), row.get)).get;
-      f.loop(0, columns * side * 4, side * 4, (byte) =>
-        store(
-          i32.add(i32.mul(number, 6 * columnRowBytes), i32.add(byte.get, 12)),
-          i32.add(i32.mul(number, side * outRowBytes), byte.get),
-        ),
-      );
-    });
-  });
-  f.loop(images * tileRows * columns, tiles, 1, () => store(i32.const(12), i32.const(outBytes)));
-}
-
 /** For each of the thread's units: transforms x, multiplies, and hands the results of one output channel after the other to `finish`. */
 export function emitWinograd(
   f: FunctionBuilder,
@@ -230,7 +150,8 @@ export function emitWinograd(
   withComposite: boolean,
   finish: (unit: Unit, output: Expression, results: Expression) => void,
 ): void {
-  const { size, cut, rows, columnRowBytes, outRowBytes } = winograd;
+  const { size, tiling, rows } = winograd;
+  const { columnRowBytes, blockRowBytes } = tiling;
   const within = (offset: Expression): Expression => f.let(i32.add(worker.scratch, offset)).get;
   const [tables, zeros, columns, out, input, products] = [
     within(o.tablesAt),
@@ -242,17 +163,17 @@ export function emitWinograd(
   ];
   const weights = f.let(i32.add(worker.shared, o.weightsAt)).get;
   const weightStep = f.let(i32.shl(i32.mul(o.contraction, o.outputs), 2)).get;
-  const tileStep = cut.tiles * 4;
-  fillTables(f, winograd, tables);
+  const tileStep = tiling.tiles * 4;
+  fillTables(f, tiling, tables);
   clear(f, zeros, coefficientBytes + columnRowBytes);
-  clear(f, columns, winograd.columnBytes + 64);
+  clear(f, columns, tiling.columnBytes + 64);
   clear(f, input, f.let(i32.mul(o.inputStep, frequencies)).get);
   const down = transformColumns(module, target, size.height, size.width, columnRowBytes, withComposite);
   const along = transformRows(module, target, columnRowBytes);
   const width = tileBytes(target);
   forEachUnit(f, { height: size.height }, o, threadSlice(f, o.units, worker), (unit) => {
     const tileRows = f.let(i32.shrU(i32.add(unit.rows, side - 1), 2)).get;
-    const tiles = f.let(i32.mul(i32.mul(unit.images, tileRows), cut.columns)).get;
+    const tiles = f.let(i32.mul(i32.mul(unit.images, tileRows), tiling.columns)).get;
     const quads = f.let(i32.and(i32.add(tiles, 3), -4)).get;
     const groups = f.let(i32.and(i32.add(i32.shl(tiles, 2), width - 1), -width)).get;
     const source = f.let(i32.add(o.x, i32.mul(unit.firstImage, o.xStride)));
@@ -289,35 +210,9 @@ export function emitWinograd(
     const blocks = f.let(i32.add(tables, tileStep)).get;
     const sums = f.let(products);
     f.loop(0, o.outputs, 1, (output) => {
-      f.call(transformOutput(module, target, outRowBytes), [sums.get, o.productStep, blocks, out, quads]);
+      f.call(transformOutput(module, target, blockRowBytes), [sums.get, o.productStep, blocks, out, quads]);
       finish(unit, output.get, out);
       f.advance(sums, tileStep);
     });
-  });
-}
-
-/** for each run of results that is adjacent both in an output plane and in scratch: body(bytes into the plane, into the results, image in the unit, bytes). */
-export function forEachResultRun(
-  f: FunctionBuilder,
-  { size, cut, outRowBytes }: Winograd,
-  unit: Unit,
-  body: (planeByte: Expression, resultByte: Expression, image: Expression, bytes: Expression) => void,
-): void {
-  const rowBytes = size.width * 4;
-  const planeByte = f.let(i32.mul(unit.firstRow, rowBytes)).get;
-  f.loop(0, unit.images, 1, (image) => {
-    const first = f.let(i32.mul(image.get, cut.tileRows * side * outRowBytes)).get;
-    if (rowBytes === outRowBytes) {
-      body(planeByte, first, image.get, f.let(i32.mul(unit.rows, rowBytes)).get);
-      return;
-    }
-    f.loop(0, unit.rows, 1, (row) =>
-      body(
-        f.let(i32.add(planeByte, i32.mul(row.get, rowBytes))).get,
-        f.let(i32.add(first, i32.mul(row.get, outRowBytes))).get,
-        image.get,
-        i32.const(rowBytes),
-      ),
-    );
   });
 }

@@ -2,7 +2,7 @@
 //
 // With d a 6×6 patch of the input, g a 3×3 kernel and Y the 4×4 outputs between them: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. The matrices belong
 // to the points 0, ±1, ±2, ∞. A value of the 36 is called a frequency; frequency 6·i + j stands in row i and column j.
-// Columns are mapped first, over whole rows of the input, then rows, tile by tile.
+// On the way back dg = Gᵀ[Σ (A dY Aᵀ) ⊙ (Bᵀ d B)]G, the adjoint. Columns are mapped first, over whole rows of the input, then rows, tile by tile.
 import {
   type Expression,
   type FunctionBuilder,
@@ -214,6 +214,92 @@ export function transformRows(module: ModuleBuilder, target: Target, rowBytes: n
       });
     },
   );
+}
+
+/** A, 4 → 6 values: the adjoint of Aᵀ. */
+function gradientMap(f: FunctionBuilder, target: Target): Map {
+  const constant = (value: number): Expression => f.let(f32x4.splat(f32.const(value))).get;
+  const [two, minusTwo, four] = [2, -2, 4].map(constant);
+  const keep = (value: Expression): Expression => f.let(value).get;
+  const add = (factor: Expression, x: Expression, y: Expression): Expression => keep(multiplyAdd(target, factor, x, y));
+  return (values) => {
+    const [y0, y1, y2, y3] = values as readonly [Expression, Expression, Expression, Expression];
+    const even = keep(f32x4.add(y0, y2));
+    const odd = keep(f32x4.add(y1, y3));
+    const wideEven = add(four, y2, y0);
+    const wideOdd = add(four, y3, y1);
+    return [
+      y0,
+      keep(f32x4.add(even, odd)),
+      keep(f32x4.sub(even, odd)),
+      add(two, wideOdd, wideEven),
+      add(minusTwo, wideOdd, wideEven),
+      y3,
+    ];
+  };
+}
+
+/** Gᵀ, 6 → 3 values: the adjoint of G. */
+function kernelGradientMap(f: FunctionBuilder): Map {
+  const constant = (value: number): Expression => f.let(f32x4.splat(f32.const(value))).get;
+  const [quarter, sixth, twelfth, twentyFourth] = [1 / 4, 1 / 6, 1 / 12, 1 / 24].map(constant);
+  const keep = (value: Expression): Expression => f.let(value).get;
+  return (values) => {
+    const [u0, u1, u2, u3, u4, u5] = values as Sextet;
+    const inner = keep(f32x4.mul(f32x4.add(u1, u2), sixth));
+    const outer = keep(f32x4.add(u3, u4));
+    return [
+      keep(f32x4.add(f32x4.sub(f32x4.mul(u0, quarter), inner), f32x4.mul(outer, twentyFourth))),
+      keep(f32x4.add(f32x4.mul(f32x4.sub(u2, u1), sixth), f32x4.mul(f32x4.sub(u3, u4), twelfth))),
+      keep(f32x4.add(f32x4.sub(f32x4.mul(outer, sixth), inner), u5)),
+    ];
+  };
+}
+
+/**
+ * transformGradient(planes, planeBytes, table, out, step, rowStep, count): A y Aᵀ of `count` tiles for four adjacent output channels, a lane each:
+ * out[frequency][tile][channel], frequencies `step`, tiles `rowStep` bytes apart. Block t begins at a plane + table[t].
+ */
+export function transformGradient(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
+  return namedFunction(
+    module,
+    `transformGradient rows of ${rowBytes}`,
+    ["planes", "planeBytes", "table", "out", "step", "rowStep", "count"],
+    (f, o) => {
+      const map = gradientMap(f, target);
+      const frequencyRow = f.let(i32.mul(o.step, 6)).get;
+      const sink = f.let(o.out);
+      f.loop(0, i32.shl(o.count, 2), 4, (tile) => {
+        const first = f.let(i32.add(o.planes, i32.load(i32.add(o.table, tile.get)))).get;
+        const planes = indices(4).map((lane) => f.let(i32.add(first, i32.mul(o.planeBytes, lane))).get);
+        const pixels = indices(4).map((row) =>
+          transpose(
+            f,
+            planes.map((plane) => f.let(v128.load(plane, row * rowBytes)).get),
+          ),
+        );
+        // Down the columns, then along the six rows.
+        const columns = indices(4).map((column) => map(pixels.map((row) => row[column] as Expression)));
+        const to = f.let(sink.get);
+        for (const i of indices(6)) {
+          const at = f.let(to.get);
+          for (const value of map(columns.map((column) => column[i] as Expression))) {
+            f.store(at.get, value);
+            f.advance(at, o.step);
+          }
+          f.advance(to, frequencyRow);
+        }
+        f.advance(sink, o.rowStep);
+      });
+    },
+  );
+}
+
+/** Gᵀ u G of four output channels, a lane each: u[i][j] → nine values, row by row. */
+export function kernelGradient(f: FunctionBuilder, load: (frequency: number) => Expression): Expression[] {
+  const map = kernelGradientMap(f);
+  const columns = indices(6).map((j) => map(indices(6).map((i) => f.let(load(6 * i + j)).get)));
+  return indices(3).flatMap((y) => map(columns.map((column) => column[y] as Expression)));
 }
 
 /** transformOutput(products, step, table, plane, count): the 4×4 outputs of tile t, Aᵀ m A, to rows of rowBytes from plane + table[t]. */
