@@ -6,15 +6,8 @@ import { readEnvironment } from "../src/cli/environment.ts";
 import { printJson, printLine, reportFailure, say, table } from "../src/cli/output.ts";
 import { measureMachine } from "./machine.ts";
 import { gateBatch, type JobResult, measure } from "./measure.ts";
-import { type BenchOptions, mainUsage, readBenchOptions, type Variant } from "./options.ts";
+import { type BenchOptions, mainUsage, readBenchOptions, variantOptions } from "./options.ts";
 import type { Roofline, RooflineRow } from "./roofline.ts";
-
-const variantOptions: Readonly<Record<Variant, Parameters<typeof createWasmBackend>[0]>> = {
-  default: {},
-  "no-revectorize": { revectorize: false },
-  "no-relaxed-simd": { relaxedSimd: false },
-  "no-shared-memory": { sharedMemory: false },
-};
 
 function resultTable(results: readonly JobResult[]): string {
   const header = [

@@ -3,6 +3,8 @@
 // A training step is what a trainer does without its data loader: pictures and labels are copied in, the plan runs (forward, backward,
 // Nesterov SGD), the losses are read. An inference step copies pictures in and logits out.
 import { readFileSync, writeFileSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { gradWinogradPays } from "../src/backends/wasm/convGradWeightWinograd.ts";
 import type { WasmBackend, WasmExecutable } from "../src/backends/wasm/wasm.ts";
 import { winogradPays } from "../src/backends/wasm/winograd.ts";
@@ -45,7 +47,7 @@ export interface JobResult extends Job {
   /** Memory of the executable: program, persistent buffers, arena, scratch. */
   readonly peakBytes: number;
   readonly planBytes: { readonly arena: number; readonly persistent: number };
-  /** Highest resident set of this process from this job's beginning, its proof included; from the process's beginning where the system cannot reset it. */
+  /** Highest resident set of this process from this job's compilation on; from the process's beginning where the system cannot reset it. */
   readonly peakRssBytes: number;
   readonly roofline?: Roofline;
 }
@@ -55,8 +57,8 @@ interface Prepared {
   readonly plan: Plan;
 }
 
-function prepare({ net, mode, size }: Job, batch: number, recompute: RecomputePolicy): Prepared {
-  const spec = namedSpec(net);
+function prepare({ net, mode, size, changes }: Job, batch: number, recompute: RecomputePolicy): Prepared {
+  const spec = namedSpec(net, changes);
   const sizes = { batch, height: size, width: size };
   if (mode === "infer") {
     const graph = buildGraph(spec, { ...sizes, mode: "inference" });
@@ -69,8 +71,10 @@ function prepare({ net, mode, size }: Job, batch: number, recompute: RecomputePo
   };
 }
 
-/** Linux: lets the highest resident set be counted anew. Elsewhere it stays that of the whole process. */
+/** Linux: lets the highest resident set be counted anew, without the garbage so far. Elsewhere it stays that of the whole process. */
 function resetPeakRss(): void {
+  setFlagsFromString("--expose-gc");
+  runInNewContext("gc")();
   try {
     writeFileSync("/proc/self/clear_refs", "5");
   } catch {
@@ -166,11 +170,11 @@ export interface MeasureOptions {
  */
 export async function measure(backend: WasmBackend, job: Job, options: MeasureOptions): Promise<JobResult> {
   const { recompute, steps, limits, proven } = options;
-  resetPeakRss();
   const gate = await requireConformance(backend, prepare(job, gateBatch, recompute).plan, proven);
   const prepared = prepare(job, job.batch, recompute);
   const { plan } = prepared;
   await proveWinograd(backend, plan, (batch) => prepare(job, batch, recompute).plan, proven);
+  resetPeakRss();
   const began = performance.now();
   const executable = await backend.compile({ step: plan });
   const compileMs = performance.now() - began;

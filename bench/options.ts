@@ -1,9 +1,11 @@
 // Beside the line: the benchmark's command line → what to time. Shared by main.ts and peers.ts.
 import { availableParallelism } from "node:os";
 import { type ParseArgsConfig, type ParseArgsOptionsConfig, parseArgs } from "node:util";
+import type { WasmOptions } from "../src/backends/wasm/wasm.ts";
 import { UsageError } from "../src/errors.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
 import { nearestName } from "../src/spec/nearestName.ts";
+import type { DenseNetSpec } from "../src/spec/spec.ts";
 import { canonicalName, namedSpec } from "../src/spec/variants.ts";
 
 export type Mode = "train" | "infer";
@@ -14,11 +16,19 @@ export interface Job {
   readonly mode: Mode;
   readonly batch: number;
   readonly size: number;
+  /** What differs from the named net. */
+  readonly changes?: Partial<Pick<DenseNetSpec, "blockConfig" | "growthRate">>;
 }
 
 export const variants = ["default", "no-revectorize", "no-relaxed-simd", "no-shared-memory"] as const;
 /** Fast paths that the wasm backend is told not to take. */
 export type Variant = (typeof variants)[number];
+export const variantOptions: Readonly<Record<Variant, WasmOptions>> = {
+  default: {},
+  "no-revectorize": { revectorize: false },
+  "no-relaxed-simd": { relaxedSimd: false },
+  "no-shared-memory": { sharedMemory: false },
+};
 
 export interface BenchOptions {
   readonly jobs: readonly Job[];
