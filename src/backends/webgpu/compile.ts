@@ -1,0 +1,210 @@
+// backends/webgpu: plans → shaders, a memory map, and for each plan its dispatches in order. Pure: no device is needed.
+//
+// Persistent buffers of all roles lie in one space, the arena (the largest of the plans') in a second, working memory in a third. A space that one
+// binding can show whole is seen whole; a larger one through windows around what each dispatch touches.
+import { ResourceError } from "../../errors.ts";
+import type { BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
+import { callBytes, callWords, type Dispatch, gridWidth, type Operand, type Space, shaderText } from "./dispatch.ts";
+import type { Addresses, Target } from "./kernel.ts";
+import { emitKernel } from "./kernels.ts";
+
+/** Spaces that shaders write to. */
+export const memorySpaces = ["arena", "persistent", "scratch"] as const satisfies readonly Space[];
+export type MemorySpace = (typeof memorySpaces)[number];
+
+/** What one binding shows. */
+export interface Window {
+  readonly space: MemorySpace;
+  readonly start: number;
+  readonly words: number;
+}
+
+export interface Step {
+  readonly label: string;
+  /** Index into the program's shaders. */
+  readonly shader: number;
+  readonly windows: readonly Window[];
+  /** Byte offset of its numbers among the program's calls. */
+  readonly callOffset: number;
+  readonly grid: readonly [width: number, height: number];
+  /** Index of the plan's kernel call that it belongs to. */
+  readonly call: number;
+}
+
+export interface Shader {
+  readonly label: string;
+  readonly text: string;
+  /** How many windows it binds. */
+  readonly windows: number;
+}
+
+export interface Program {
+  readonly shaders: readonly Shader[];
+  readonly steps: ReadonlyMap<string, readonly Step[]>;
+  readonly calls: Uint32Array<ArrayBuffer>;
+  readonly tables: Uint32Array<ArrayBuffer>;
+  readonly words: Readonly<Record<MemorySpace, number>>;
+  address(buffer: PlanBuffer): Operand & { readonly space: MemorySpace };
+}
+
+/** Words that a window's start and a space's length are multiples of: the largest offset alignment that WebGPU lets a device ask for. */
+const grain = 64;
+const align = (words: number): number => Math.ceil(words / grain) * grain;
+
+const persistentRoles = ["parameter", "gradient", "gradientSum", "momentum", "state"] as const satisfies BufferRole[];
+
+interface Layout {
+  readonly base: ReadonlyMap<BufferRole, number>;
+  readonly roleWords: ReadonlyMap<BufferRole, number>;
+  readonly persistentWords: number;
+  readonly arenaWords: number;
+}
+
+function layOut(plans: Readonly<Record<string, Plan>>): Layout {
+  const known = new Map<string, PlanBuffer>();
+  const roleWords = new Map<BufferRole, number>();
+  for (const plan of Object.values(plans)) {
+    for (const buffer of plan.buffers.values()) {
+      if (buffer.role === "arena") continue;
+      const other = known.get(buffer.name);
+      if (other && (other.offset !== buffer.offset || other.bytes !== buffer.bytes)) {
+        throw new RangeError(
+          `${buffer.name} lies elsewhere in two plans that are compiled together; they must come from one network`,
+        );
+      }
+      known.set(buffer.name, buffer);
+      roleWords.set(buffer.role, Math.max(roleWords.get(buffer.role) ?? 0, (buffer.offset + buffer.bytes) / 4));
+    }
+  }
+  const base = new Map<BufferRole, number>([["arena", 0]]);
+  let top = 0;
+  for (const role of persistentRoles) {
+    base.set(role, top);
+    top += align(roleWords.get(role) ?? 0);
+  }
+  const arenaBytes = Math.max(0, ...Object.values(plans).map((plan) => plan.arenaBytes));
+  return { base, roleWords, persistentWords: top, arenaWords: align(arenaBytes / 4) };
+}
+
+/** Runs of a space that hold the operands, as few as possible, none longer than `limit` words. */
+function cover(operands: readonly Operand[], limit: number, label: string): { start: number; words: number }[] {
+  const windows: { start: number; end: number }[] = [];
+  for (const { start, words } of operands.toSorted((a, b) => a.start - b.start)) {
+    const from = Math.floor(start / grain) * grain;
+    const end = align(start + words);
+    const last = windows.at(-1);
+    const overlaps = last !== undefined && from < last.end;
+    const longer = last && Math.max(last.end, end);
+    if (last && longer !== undefined && (overlaps || longer - last.start <= limit)) last.end = longer;
+    else windows.push({ start: from, end });
+  }
+  for (const { start, end } of windows) {
+    if (end - start <= limit) continue;
+    throw new ResourceError(
+      `${label} touches ${((end - start) / 2 ** 18).toFixed(0)} MiB that belong together, but this GPU shows a shader at most ${(limit / 2 ** 18).toFixed(0)} MiB at once: lower the batch size`,
+      { bytes: (end - start) * 4, limit: limit * 4 },
+    );
+  }
+  return windows.map(({ start, end }) => ({ start, words: end - start }));
+}
+
+/** The windows of a dispatch and which of them shows each operand. */
+function windowsOf(
+  { operands, label }: Dispatch,
+  words: Program["words"],
+  bindingBytes: number,
+): { readonly windows: readonly Window[]; readonly of: ReadonlyMap<string, number> } {
+  const windows: Window[] = [];
+  const of = new Map<string, number>();
+  for (const space of memorySpaces) {
+    const own = Object.entries(operands).filter(([, operand]) => operand.space === space);
+    if (own.length === 0) continue;
+    const whole = words[space] * 4 <= bindingBytes;
+    const covered = whole
+      ? [{ start: 0, words: words[space] }]
+      : cover(
+          own.map(([, operand]) => operand),
+          bindingBytes / 4,
+          label,
+        );
+    for (const [name, { start }] of own) {
+      of.set(name, windows.length + covered.findIndex((window) => start < window.start + window.words));
+    }
+    windows.push(...covered.map((window) => ({ space, ...window })));
+  }
+  return { windows, of };
+}
+
+export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Target): Program {
+  const { base, roleWords, persistentWords, arenaWords } = layOut(plans);
+  const address: Program["address"] = ({ role, offset, bytes }) => ({
+    space: role === "arena" ? "arena" : "persistent",
+    start: (base.get(role) ?? 0) + offset / 4,
+    words: bytes / 4,
+  });
+  const tables: number[] = [0];
+  let scratchWords = 0;
+  const emitted: { readonly plan: string; readonly call: number; readonly dispatch: Dispatch }[] = [];
+  for (const [plan, { buffers, calls }] of Object.entries(plans)) {
+    const find = (name: string): PlanBuffer => {
+      const buffer = buffers.get(name);
+      if (buffer) return buffer;
+      throw new RangeError(`a kernel call of plan ${plan} names buffer ${name}, which the plan does not have`);
+    };
+    for (const [index, call] of calls.entries()) {
+      let scratch = 0;
+      const at: Addresses = {
+        buffer: (name) => address(find(name)),
+        role: (role) => ({ space: "persistent", start: base.get(role) ?? 0, words: roleWords.get(role) ?? 0 }),
+        batchStride: ({ buffer }) =>
+          find(buffer)
+            .shape.slice(1)
+            .reduce((product, side) => product * side, 1),
+        view({ buffer, offset, channels }) {
+          const { shape } = find(buffer);
+          const { space, start } = address(find(buffer));
+          const [images, all, ...sides] = shape.length === 1 ? [1, ...shape] : shape;
+          const plane = sides.reduce((product, side) => product * side, 1);
+          const words = ((images ?? 1) - 1) * (all ?? 1) * plane + channels * plane;
+          return { space, start: start + offset * plane, words };
+        },
+        scratch(words) {
+          const start = scratch;
+          scratch += align(words);
+          return { space: "scratch", start, words };
+        },
+        table(words) {
+          const start = tables.length;
+          for (const word of words) tables.push(word);
+          return { space: "tables", start, words: words.length };
+        },
+      };
+      for (const dispatch of emitKernel(call, at, target)) {
+        if (dispatch.groups > 0) emitted.push({ plan, call: index, dispatch });
+      }
+      scratchWords = Math.max(scratchWords, scratch);
+    }
+  }
+  const words = { arena: arenaWords, persistent: persistentWords, scratch: align(scratchWords) };
+  const shaders = new Map<string, Shader & { readonly index: number }>();
+  const steps = new Map<string, Step[]>(Object.keys(plans).map((name) => [name, []]));
+  const calls = new Uint32Array((emitted.length * callBytes) / 4);
+  emitted.forEach(({ plan, call, dispatch }, index) => {
+    const { windows, of } = windowsOf(dispatch, words, target.bindingBytes);
+    const text = shaderText(dispatch, (operand) => of.get(operand) ?? 0);
+    const shader = shaders.get(text) ?? { label: dispatch.label, text, windows: windows.length, index: shaders.size };
+    shaders.set(text, shader);
+    const callOffset = index * callBytes;
+    callWords(dispatch).forEach((name, word) => {
+      const operand = dispatch.operands[name];
+      const start = operand && operand.space !== "tables" ? windows[of.get(name) ?? 0]?.start : 0;
+      calls[callOffset / 4 + word] = operand
+        ? operand.start - (start ?? 0)
+        : (dispatch.numbers[name] ?? dispatch.groups);
+    });
+    const width = Math.min(dispatch.groups, gridWidth);
+    const grid = [width, Math.ceil(dispatch.groups / width)] as const;
+    steps.get(plan)?.push({ label: dispatch.label, shader: shader.index, windows, callOffset, grid, call });
+  });
+  return { shaders: [...shaders.values()], steps, calls, tables: Uint32Array.from(tables), words, address };
+}

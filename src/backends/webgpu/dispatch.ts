@@ -1,0 +1,120 @@
+// backends/webgpu: one dispatch as data, and the WGSL text around its body.
+//
+// All memory of a program lies in a few large buffers ("spaces"). A shader sees them through windows, arrays of f32 that every operand indexes
+// from its own offset; offsets and channel counts are numbers of the call, so layers of one geometry share one pipeline.
+
+/** Which large buffer an operand lies in. `tables`: constants of the plan, u32. */
+export type Space = "persistent" | "arena" | "scratch" | "tables";
+
+/** A run of 4-byte words of a space. */
+export interface Operand {
+  readonly space: Space;
+  readonly start: number;
+  readonly words: number;
+}
+
+export interface Dispatch {
+  /** Kernel and part, e.g. "conv 1×1". */
+  readonly label: string;
+  /** The body reads with `load_name(i)` and writes with `store_name(i, value)`; i counts words from the operand's start. */
+  readonly operands: Readonly<Record<string, Operand>>;
+  /** u32 numbers of the call: `call.name` in the body. */
+  readonly numbers: Readonly<Record<string, number>>;
+  /** WGSL with `fn body(group: u32, lane: u32)`, run by `size` lanes of each of `groups` workgroups. */
+  readonly code: string;
+  readonly size: number;
+  readonly groups: number;
+}
+
+/** Workgroups along one dimension of a dispatch, WebGPU's guaranteed limit; more are folded into the second. */
+export const gridWidth = 65535;
+
+/** Bind group slots; windows come after them. */
+export const slots = { call: 0, run: 1, tables: 2, windows: 3 } as const;
+
+/** Run scalars as they lie in their uniform buffer. */
+export const runWords = { learningRate: 0, seed: 1, step: 2, count: 4 } as const;
+
+/** Every dispatch has its numbers at a multiple of this: the largest alignment that WebGPU lets a device ask for. */
+export const callBytes = 256;
+
+/** Names of the call's words in order: operand offsets, then numbers. */
+export function callWords({ operands, numbers }: Dispatch): string[] {
+  const names = [...Object.keys(operands), ...Object.keys(numbers), "groups"];
+  if (names.length * 4 > callBytes) throw new RangeError(`a dispatch has ${names.length} numbers, at most 64 fit`);
+  return names;
+}
+
+/** The whole shader. `windowOf` tells which window an operand is seen through. Equal texts share a pipeline. */
+export function shaderText(dispatch: Dispatch, windowOf: (operand: string) => number): string {
+  const { operands, code, size } = dispatch;
+  const accessors = Object.entries(operands).map(([name, { space }]) => {
+    const from = space === "tables" ? "tables" : `window${windowOf(name)}`;
+    const type = space === "tables" ? "u32" : "f32";
+    const load = `fn load_${name}(i: u32) -> ${type} { return ${from}[call.${name} + i]; }`;
+    const store = `fn store_${name}(i: u32, value: f32) { ${from}[call.${name} + i] = value; }`;
+    return [code.includes(`load_${name}(`) ? [load] : [], code.includes(`store_${name}(`) ? [store] : []].flat();
+  });
+  const windows = new Set(
+    Object.entries(operands).flatMap(([name, { space }]) => (space === "tables" ? [] : [windowOf(name)])),
+  );
+  return `struct Call { ${callWords(dispatch)
+    .map((name) => `${name}: u32`)
+    .join(", ")} }
+struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
+@group(0) @binding(${slots.call}) var<uniform> call: Call;
+@group(0) @binding(${slots.run}) var<uniform> run: Run;
+@group(0) @binding(${slots.tables}) var<storage, read> tables: array<u32>;
+${[...windows]
+  .sort((a, b) => a - b)
+  .map((i) => `@group(0) @binding(${slots.windows + i}) var<storage, read_write> window${i}: array<f32>;\n`)
+  .join("")}
+${accessors.flat().join("\n")}
+${code}
+@compute @workgroup_size(${size})
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let group = id.y * ${gridWidth}u + id.x;
+  if (group < call.groups) { body(group, lane); }
+}
+`;
+}
+
+/** WGSL f32 literal. */
+export function f32(value: number): string {
+  const text = String(Math.fround(value));
+  return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
+}
+
+/** Lanes of a workgroup whose threads work alone. */
+export const loneLanes = 64;
+
+/** A dispatch whose body is `fn each(i: u32)`, for every i below `count`. */
+export function forEach(count: number, dispatch: Pick<Dispatch, "label" | "operands" | "numbers" | "code">): Dispatch {
+  return {
+    ...dispatch,
+    numbers: { ...dispatch.numbers, count },
+    code: `${dispatch.code}
+fn body(group: u32, lane: u32) {
+  let i = group * ${loneLanes}u + lane;
+  if (i < call.count) { each(i); }
+}`,
+    size: loneLanes,
+    groups: Math.ceil(count / loneLanes),
+  };
+}
+
+/**
+ * WGSL `total(value, lane)`: the sum of every lane's value, the same in each. Lanes add in their order, so it does not depend on the
+ * device's scheduling.
+ */
+export function totalOf(type: "f32" | "vec2f", size: number): string {
+  return `var<workgroup> lanes: array<${type}, ${size}>;
+fn total(value: ${type}, lane: u32) -> ${type} {
+  lanes[lane] = value;
+  workgroupBarrier();
+  var sum = lanes[0];
+  for (var i = 1u; i < ${size}u; i++) { sum += lanes[i]; }
+  workgroupBarrier();
+  return sum;
+}`;
+}

@@ -1,0 +1,81 @@
+// backends/webgpu: kernels that touch each float once: dropout, sums of gradients, the optimizer.
+import { dropThreshold } from "../../ops/random.ts";
+import { type Dispatch, f32, forEach, type Operand } from "./dispatch.ts";
+import type { Emit } from "./kernel.ts";
+
+/** The hash of ops/random.ts. */
+const mix = `
+fn mix32(word: u32) -> u32 {
+  var x = word;
+  x ^= x >> 16u;
+  x *= 0x7feb352du;
+  x ^= x >> 15u;
+  x *= 0x846ca68bu;
+  x ^= x >> 16u;
+  return x;
+}`;
+
+/** The mask is a function of (seed, step, stream, index) only, so the way back calls the same kernel. */
+export const emitDropout: Emit<"dropout"> = ({ x, rate, stream, batch, plane }, at) => {
+  const image = x.channels * plane;
+  return [
+    forEach(batch * image, {
+      label: "dropout",
+      operands: { x: at.view(x) },
+      numbers: { xStride: at.batchStride(x), image, stream },
+      code: `${mix}
+fn each(i: u32) {
+  let key = mix32(run.seed ^ mix32(run.step ^ mix32(call.stream + 0x9e3779b9u)));
+  let at = i / call.image * call.xStride + i % call.image;
+  let kept = (mix32(i ^ key) >> 8u) >= ${dropThreshold(rate)}u;
+  store_x(at, select(0.0, load_x(at) * ${f32(1 / (1 - rate))}, kept));
+}`,
+    }),
+  ];
+};
+
+/** Words of a role that one dispatch takes: several roles' parts must fit their bindings together. */
+const rolePart = 2 ** 24;
+
+/** A dispatch for each part of roles that run parallel. */
+function overRoles(
+  roles: Readonly<Record<string, Operand>>,
+  dispatch: Pick<Dispatch, "label" | "code">,
+): readonly Dispatch[] {
+  const words = Math.max(...Object.values(roles).map((role) => role.words));
+  return Array.from({ length: Math.ceil(words / rolePart) }, (_, part) => {
+    const count = Math.min(rolePart, words - part * rolePart);
+    const operands = Object.fromEntries(
+      Object.entries(roles).map(([name, { space, start }]) => [
+        name,
+        { space, start: start + part * rolePart, words: count },
+      ]),
+    );
+    return forEach(count, { ...dispatch, operands, numbers: {} });
+  });
+}
+
+export const emitAccumulateGradients: Emit<"accumulateGradients"> = ({ mode }, at) =>
+  overRoles(
+    { gradient: at.role("gradient"), sum: at.role("gradientSum") },
+    {
+      label: "accumulateGradients",
+      code: `fn each(i: u32) { store_sum(i, ${mode === "add" ? "load_sum(i) + " : ""}load_gradient(i)); }`,
+    },
+  );
+
+/** SGD as PyTorch states it: g += weightDecay·w; v = momentum·v + g; w −= rate·(nesterov ? g + momentum·v : v). */
+export const emitSgd: Emit<"sgd"> = ({ momentum, nesterov, weightDecay, gradientScale, source }, at) =>
+  overRoles(
+    { weight: at.role("parameter"), velocity: at.role("momentum"), gradient: at.role(source) },
+    {
+      label: "sgd",
+      code: `fn each(i: u32) {
+  let weight = load_weight(i);
+  let gradient = fma(weight, ${f32(weightDecay)}, load_gradient(i) * ${f32(gradientScale)});
+  let velocity = fma(load_velocity(i), ${f32(momentum)}, gradient);
+  store_velocity(i, velocity);
+  store_weight(i, fma(-run.learningRate, ${nesterov ? `fma(velocity, ${f32(momentum)}, gradient)` : "velocity"}, weight));
+}`,
+    },
+  );

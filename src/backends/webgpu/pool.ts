@@ -1,0 +1,199 @@
+// backends/webgpu: pooling of activated maps and its way back.
+import type { CompositeBackward, PoolSize, View, WindowSize, Write } from "../../plan/plan.ts";
+import { activate, coefficientsOf, finishComposite, goBack } from "./composite.ts";
+import { type Dispatch, f32, forEach, loneLanes, totalOf } from "./dispatch.ts";
+import type { Addresses, Emit } from "./kernel.ts";
+
+/** WGSL for the logical index i of [N, channels, height, width]: image, c, y, x. */
+const place = (plane: number, width: number): string => `let p = i % ${plane}u;
+  let c = i / ${plane}u % call.channels;
+  let image = i / (${plane}u * call.channels);
+  let y = p / ${width}u;
+  let x = p % ${width}u;`;
+
+export const emitAvgPool: Emit<"avgPool"> = ({ x, composite, y, size }, at) => {
+  const { batch, height, width, outHeight, outWidth, windowHeight, windowWidth } = size;
+  const outPlane = outHeight * outWidth;
+  const coefficients = composite && coefficientsOf(at, composite);
+  const pool = forEach(batch * x.channels * outPlane, {
+    label: "avgPool",
+    operands: {
+      x: at.view(x),
+      y: at.view(y),
+      ...(coefficients ? { coefficients: coefficients.operand } : {}),
+    },
+    numbers: { channels: x.channels, xStride: at.batchStride(x), yStride: at.batchStride(y) },
+    code: `${composite ? activate : ""}
+fn each(i: u32) {
+  ${place(outPlane, outWidth)}
+  let from = image * call.xStride + c * ${height * width}u + y * ${windowHeight * width}u + x * ${windowWidth}u;
+  var sum = 0.0;
+  for (var row = 0u; row < ${windowHeight}u; row++) {
+    for (var column = 0u; column < ${windowWidth}u; column++) {
+      let value = load_x(from + row * ${width}u + column);
+      sum += ${composite ? "activate(value, c)" : "value"};
+    }
+  }
+  store_y(image * call.yStride + c * ${outPlane}u + p, sum * ${f32(1 / (windowHeight * windowWidth))});
+}`,
+  });
+  return coefficients ? [coefficients.dispatch, pool] : [pool];
+};
+
+/**
+ * WGSL `winner(base, c, y, x)`: index in its plane of the maximum of output (y, x)'s window over activated x, the first in row order among
+ * equals. A NaN wins, and only another one beats it; its bits are asked, because WGSL lets a compiler assume that x == x.
+ */
+const winner = ({ height, width, kernel, stride, padding }: WindowSize): string => `
+fn isNan(value: f32) -> bool { return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u; }
+fn winner(base: u32, c: u32, y: u32, x: u32) -> u32 {
+  let top = i32(y) * ${stride} - ${padding};
+  let left = i32(x) * ${stride} - ${padding};
+  var best = 0.0;
+  var found = ${height * width}u;
+  for (var row = max(top, 0); row < min(top + ${kernel}, ${height}); row++) {
+    for (var column = max(left, 0); column < min(left + ${kernel}, ${width}); column++) {
+      let p = u32(row) * ${width}u + u32(column);
+      let value = activate(load_x(base + p), c);
+      if (found == ${height * width}u || isNan(value) || value > best) {
+        best = value;
+        found = p;
+      }
+    }
+  }
+  return found;
+}`;
+
+export const emitMaxPool: Emit<"maxPool"> = ({ x, composite, y, size }, at) => {
+  const { batch, height, width, outHeight, outWidth } = size;
+  const outPlane = outHeight * outWidth;
+  const coefficients = coefficientsOf(at, composite);
+  return [
+    coefficients.dispatch,
+    forEach(batch * x.channels * outPlane, {
+      label: "maxPool",
+      operands: { x: at.view(x), y: at.view(y), coefficients: coefficients.operand },
+      numbers: { channels: x.channels, xStride: at.batchStride(x), yStride: at.batchStride(y) },
+      code: `${activate}${winner(size)}
+fn each(i: u32) {
+  ${place(outPlane, outWidth)}
+  let base = image * call.xStride + c * ${height * width}u;
+  store_y(image * call.yStride + c * ${outPlane}u + p, activate(load_x(base + winner(base, c, y, x)), c));
+}`,
+    }),
+  ];
+};
+
+/** Images of one channel that a workgroup takes, so that there are enough workgroups. */
+const imagesEach = 8;
+
+/** dx of a pooling whose WGSL `gradient(image, c, y, x)` tells what reaches an input pixel. */
+function poolGradient(
+  {
+    dy,
+    dx,
+    write,
+    composite,
+  }: { readonly dy: View; readonly dx: View; readonly write: Write; readonly composite?: CompositeBackward },
+  size: PoolSize | WindowSize,
+  label: string,
+  gradient: string,
+  at: Addresses,
+): readonly Dispatch[] {
+  const { batch, height, width } = size;
+  const plane = height * width;
+  const operands = { dy: at.view(dy), dx: at.view(dx) };
+  const numbers = { channels: dx.channels, dyStride: at.batchStride(dy), dxStride: at.batchStride(dx) };
+  if (!composite) {
+    return [
+      forEach(batch * dx.channels * plane, {
+        label,
+        operands,
+        numbers,
+        code: `${gradient}
+fn each(i: u32) {
+  ${place(plane, width)}
+  let to = image * call.dxStride + c * ${plane}u + p;
+  store_dx(to, ${write === "accumulate" ? "load_dx(to) + " : ""}gradient(image, c, y, x));
+}`,
+      }),
+    ];
+  }
+  const coefficients = coefficientsOf(at, composite.normalize);
+  const parts = Math.ceil(batch / imagesEach);
+  const sums = at.scratch(dx.channels * parts * 2);
+  return [
+    coefficients.dispatch,
+    {
+      label,
+      operands: { ...operands, x: at.view(composite.x), coefficients: coefficients.operand, sums },
+      numbers: { ...numbers, xStride: at.batchStride(composite.x), parts },
+      code: `${totalOf("vec2f", loneLanes)}
+${activate}${goBack(write)}
+${gradient}
+fn body(group: u32, lane: u32) {
+  let c = group / call.parts;
+  let first = group % call.parts * ${imagesEach}u;
+  var own = vec2f(0.0);
+  for (var i = lane; i < ${plane}u * (min(first + ${imagesEach}u, ${batch}u) - first); i += ${loneLanes}u) {
+    let image = first + i / ${plane}u;
+    let p = i % ${plane}u;
+    let at = c * ${plane}u + p;
+    own += goBack(gradient(image, c, p / ${width}u, p % ${width}u), c, image * call.xStride + at, image * call.dxStride + at);
+  }
+  let sum = total(own, lane);
+  if (lane > 0u) { return; }
+  store_sums(2u * group, sum.x);
+  store_sums(2u * group + 1u, sum.y);
+}`,
+      size: loneLanes,
+      groups: dx.channels * parts,
+    },
+    finishComposite(at, composite, coefficients.operand, sums, parts),
+  ];
+}
+
+export const emitAvgPoolGrad: Emit<"avgPoolGrad"> = (args, at) => {
+  const { outHeight, outWidth, windowHeight, windowWidth } = args.size;
+  return poolGradient(
+    args,
+    args.size,
+    "avgPoolGrad",
+    `fn gradient(image: u32, c: u32, y: u32, x: u32) -> f32 {
+  let row = y / ${windowHeight}u;
+  let column = x / ${windowWidth}u;
+  if (row >= ${outHeight}u || column >= ${outWidth}u) { return 0.0; }
+  return load_dy(image * call.dyStride + c * ${outHeight * outWidth}u + row * ${outWidth}u + column) * ${f32(1 / (windowHeight * windowWidth))};
+}`,
+    at,
+  );
+};
+
+export const emitMaxPoolGrad: Emit<"maxPoolGrad"> = (args, at) => {
+  const { height, width, outHeight, outWidth, kernel, stride, padding } = args.size;
+  return poolGradient(
+    args,
+    args.size,
+    "maxPoolGrad",
+    `${winner(args.size)}
+/** First window that holds pixel i of an axis. */
+fn firstWindow(i: u32) -> u32 {
+  let past = i32(i) + ${padding} - ${kernel - 1};
+  return u32(max((past + ${stride - 1}) / ${stride}, 0));
+}
+fn gradient(image: u32, c: u32, y: u32, x: u32) -> f32 {
+  let base = image * call.xStride + c * ${height * width}u;
+  let own = y * ${width}u + x;
+  var sum = 0.0;
+  for (var row = firstWindow(y); row < ${outHeight}u && row * ${stride}u <= y + ${padding}u; row++) {
+    for (var column = firstWindow(x); column < ${outWidth}u && column * ${stride}u <= x + ${padding}u; column++) {
+      if (winner(base, c, row, column) == own) {
+        sum += load_dy(image * call.dyStride + c * ${outHeight * outWidth}u + row * ${outWidth}u + column);
+      }
+    }
+  }
+  return sum;
+}`,
+    at,
+  );
+};

@@ -1,0 +1,149 @@
+// backends/webgpu: mean and variance of channels, their way back, and the running statistics.
+import type { RunningEntry } from "../../plan/plan.ts";
+import { type Dispatch, f32, forEach, loneLanes, type Operand, totalOf } from "./dispatch.ts";
+import type { Addresses, Emit } from "./kernel.ts";
+
+/** Values that one workgroup looks at, at least: fewer are not worth a part of their own. */
+const leastPart = 4096;
+
+/**
+ * A workgroup finds mean and squared deviations of some images of a channel in two passes, so that nothing cancels when |mean| ≫ σ; a
+ * second dispatch merges the parts of a channel in order (Chan, Golub, LeVeque, 1979).
+ */
+export const emitChannelStatistics: Emit<"channelStatistics"> = ({ x, mean, variance, batch, plane }, at) => {
+  const images = Math.min(batch, Math.max(1, Math.ceil(leastPart / plane)));
+  const parts = Math.ceil(batch / images);
+  const partial = at.scratch(x.channels * parts * 2);
+  return [
+    {
+      label: "statistics",
+      operands: { x: at.view(x), partial },
+      numbers: { xStride: at.batchStride(x), parts },
+      code: `${totalOf("f32", loneLanes)}
+fn body(group: u32, lane: u32) {
+  let c = group / call.parts;
+  let first = group % call.parts * ${images}u;
+  let count = ${plane}u * (min(first + ${images}u, ${batch}u) - first);
+  let base = first * call.xStride + c * ${plane}u;
+  var own = 0.0;
+  for (var i = lane; i < count; i += ${loneLanes}u) { own += load_x(base + i / ${plane}u * call.xStride + i % ${plane}u); }
+  let mean = total(own, lane) / f32(count);
+  var squares = 0.0;
+  for (var i = lane; i < count; i += ${loneLanes}u) {
+    let difference = load_x(base + i / ${plane}u * call.xStride + i % ${plane}u) - mean;
+    squares = fma(difference, difference, squares);
+  }
+  squares = total(squares, lane);
+  if (lane > 0u) { return; }
+  store_partial(2u * group, mean);
+  store_partial(2u * group + 1u, squares);
+}`,
+      size: loneLanes,
+      groups: x.channels * parts,
+    },
+    forEach(x.channels, {
+      label: "statistics merged",
+      operands: { partial, mean: at.view(mean), variance: at.view(variance) },
+      numbers: { parts },
+      code: `fn each(c: u32) {
+  var mean = load_partial(2u * c * call.parts);
+  var squares = load_partial(2u * c * call.parts + 1u);
+  for (var part = 1u; part < call.parts; part++) {
+    let before = f32(part * ${images}u);
+    let more = f32(min((part + 1u) * ${images}u, ${batch}u) - part * ${images}u);
+    let difference = load_partial(2u * (c * call.parts + part)) - mean;
+    let share = more / (before + more);
+    mean = fma(difference, share, mean);
+    squares += load_partial(2u * (c * call.parts + part) + 1u) + difference * difference * before * share * ${f32(plane)};
+  }
+  store_mean(c, mean);
+  store_variance(c, squares * ${f32(1 / (batch * plane))});
+}`,
+    }),
+  ];
+};
+
+export const emitStatisticsGrad: Emit<"statisticsGrad"> = (args, at) => {
+  const { dx, x, mean, dMean, dVariance, batch, plane } = args;
+  const share = f32(1 / (batch * plane));
+  return [
+    forEach(batch * x.channels * plane, {
+      label: "statisticsGrad",
+      operands: {
+        dx: at.view(dx),
+        x: at.view(x),
+        mean: at.view(mean),
+        dMean: at.view(dMean),
+        dVariance: at.view(dVariance),
+      },
+      numbers: { channels: x.channels, xStride: at.batchStride(x), dxStride: at.batchStride(dx) },
+      code: `fn each(i: u32) {
+  let c = i / ${plane}u % call.channels;
+  let image = i / (${plane}u * call.channels);
+  let at = c * ${plane}u + i % ${plane}u;
+  let to = image * call.dxStride + at;
+  let slope = 2.0 * load_dVariance(c) * ${share};
+  let through = fma(load_x(image * call.xStride + at) - load_mean(c), slope, load_dMean(c) * ${share});
+  store_dx(to, load_dx(to) + through);
+}`,
+    }),
+  ];
+};
+
+/** The smallest operand of one space that holds all of them. */
+function hull(operands: readonly Operand[]): Operand {
+  const [{ space }] = operands as readonly [Operand];
+  const start = Math.min(...operands.map((operand) => operand.start));
+  return { space, start, words: Math.max(...operands.map((operand) => operand.start + operand.words)) - start };
+}
+
+interface Located {
+  readonly batch: readonly [mean: Operand, variance: Operand];
+  readonly running: readonly [mean: Operand, variance: Operand];
+  readonly channels: number;
+}
+
+function locate(at: Addresses, { mean, variance, runningMean, runningVariance }: RunningEntry): Located {
+  return {
+    batch: [at.view(mean), at.view(variance)],
+    running: [at.buffer(runningMean), at.buffer(runningVariance)],
+    channels: mean.channels,
+  };
+}
+
+/** All consumers' running statistics at once, through a table of addresses; in several dispatches only where a binding cannot show all. */
+export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (args, at, { bindingBytes }) => {
+  const { entries, momentum, count } = args;
+  const groups: Located[][] = [];
+  const hulls = (group: readonly Located[]): readonly [Operand, Operand] => [
+    hull(group.flatMap(({ batch }) => batch)),
+    hull(group.flatMap(({ running }) => running)),
+  ];
+  for (const entry of entries.map((one) => locate(at, one))) {
+    const last = groups.at(-1);
+    if (last && hulls([...last, entry]).every(({ words }) => words * 4 <= bindingBytes / 2)) last.push(entry);
+    else groups.push([entry]);
+  }
+  return groups.map((group): Dispatch => {
+    const [batch, running] = hulls(group);
+    const rows = group.flatMap((entry) =>
+      Array.from({ length: entry.channels }, (_, c) => [
+        ...entry.batch.map(({ start }) => start - batch.start + c),
+        ...entry.running.map(({ start }) => start - running.start + c),
+      ]),
+    );
+    return forEach(rows.length, {
+      label: "updateRunningStatistics",
+      operands: { batch, running, places: at.table(rows.flat()) },
+      numbers: {},
+      code: `fn each(i: u32) {
+  let mean = load_places(4u * i + 2u);
+  let variance = load_places(4u * i + 3u);
+  let newMean = load_batch(load_places(4u * i));
+  let newVariance = load_batch(load_places(4u * i + 1u)) * ${f32(count / (count - 1))};
+  store_running(mean, fma(load_running(mean), ${f32(1 - momentum)}, ${f32(momentum)} * newMean));
+  store_running(variance, fma(load_running(variance), ${f32(1 - momentum)}, ${f32(momentum)} * newVariance));
+}`,
+    });
+  });
+};

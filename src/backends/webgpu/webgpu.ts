@@ -1,0 +1,422 @@
+// backends/webgpu: plans on a GPU through WebGPU, in Node and in browsers, also inside a worker.
+//
+// A run is one command buffer with one compute pass, submitted without waiting: dispatches of a pass run in order, so do submissions and the
+// queue's writes. Only `read` waits for the device.
+import { DeviceError, ResourceError } from "../../errors.ts";
+import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
+import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { compileProgram, type MemorySpace, memorySpaces, type Program, type Window } from "./compile.ts";
+import { callBytes, runWords, slots } from "./dispatch.ts";
+import { findAdapter, openGpu } from "./gpu.ts";
+import type { Target } from "./kernel.ts";
+import { findWrongProduct } from "./selfCheck.ts";
+
+export interface WebgpuOptions {
+  /** Default: navigator.gpu, or in Node the package `webgpu`. */
+  readonly gpu?: GPU;
+  /** Stage products in workgroup memory. Default: on a GPU, not on an adapter that computes on the CPU. */
+  readonly tiled?: boolean;
+  /** Bytes that one binding may show, at most the adapter's limit; for tests. */
+  readonly bindingBytes?: number;
+  /** false: an adapter that computes on the CPU is refused, as slower than the wasm backend. */
+  readonly software?: boolean;
+}
+
+/** Runs that may wait for the device before `run` waits too. */
+const inFlight = 3;
+
+/** Of the adapter's limits, those that decide how large a net fits. The others stay at WebGPU's defaults, which every device has. */
+const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
+
+/**
+ * A backend on the system's preferred GPU.
+ * @throws DeviceError where there is no WebGPU, no adapter, or one whose answers are wrong
+ */
+export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
+  const { adapter, name, software } = await findAdapter(options.gpu ?? (await openGpu()));
+  if (software && options.software === false) {
+    throw new DeviceError(`the only WebGPU adapter is ${name}, which computes on the CPU, slower than wasm`, { name });
+  }
+  const requiredLimits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
+  const timestamps = adapter.features.has("timestamp-query");
+  let device: GPUDevice;
+  try {
+    device = await adapter.requestDevice({
+      requiredLimits,
+      requiredFeatures: timestamps ? ["timestamp-query"] : [],
+    });
+  } catch (error) {
+    throw new DeviceError(`${name} gave no device: ${(error as Error).message}`, { name }, { cause: error });
+  }
+  const bindingBytes = Math.min(
+    options.bindingBytes ?? Number.POSITIVE_INFINITY,
+    device.limits.maxStorageBufferBindingSize,
+  );
+  const target = { tiled: options.tiled ?? !software, bindingBytes };
+  const backend = new WebgpuBackend(device, target, {
+    name: "webgpu",
+    threads: 1,
+    features: { tiled: target.tiled, software, timestamps },
+    notes: [
+      `The GPU is ${name}.`,
+      ...(software ? ["This adapter computes on the CPU: right, but slower than wasm."] : []),
+    ],
+  });
+  const wrong = await findWrongProduct(backend);
+  if (wrong !== undefined) {
+    await backend.dispose();
+    throw new DeviceError(`${name} computes a ${wrong} wrongly`, { name });
+  }
+  return backend;
+}
+
+export class WebgpuBackend implements Backend {
+  readonly info: BackendInfo;
+  readonly device: GPUDevice;
+  readonly target: Target;
+  /** Why the device is of no use any more. */
+  #failure: DeviceError | undefined;
+  readonly #executables = new Set<WebgpuExecutable>();
+
+  constructor(device: GPUDevice, target: Target, info: BackendInfo) {
+    this.device = device;
+    this.target = target;
+    this.info = info;
+    device.lost.then(({ message, reason }) => {
+      this.#failure ??= new DeviceError(`the GPU was lost (${reason}): ${message}`, { reason });
+    });
+    device.addEventListener("uncapturederror", ({ error }) => {
+      this.#failure ??= new DeviceError(`the GPU refused a command: ${error.message.split("\n")[0]}`, {});
+    });
+  }
+
+  /** @throws DeviceError once the device was lost or has refused a command */
+  requireAlive(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  async compile(plans: Readonly<Record<string, Plan>>): Promise<WebgpuExecutable> {
+    this.requireAlive();
+    const program = compileProgram(plans, this.target);
+    const executable = await WebgpuExecutable.create(this, program, plans, (ended) => this.#executables.delete(ended));
+    this.#executables.add(executable);
+    return executable;
+  }
+
+  async dispose(): Promise<void> {
+    for (const executable of this.#executables) await executable.dispose();
+    this.device.destroy();
+  }
+}
+
+interface PlanRun {
+  readonly pipeline: GPUComputePipeline;
+  readonly bindings: GPUBindGroup;
+  readonly callOffset: number;
+  readonly grid: readonly [width: number, height: number];
+  readonly call: number;
+}
+
+type Buffers = Readonly<Record<MemorySpace | "tables" | "calls" | "run", GPUBuffer>>;
+
+const layoutFor = (device: GPUDevice, windows: number): GPUBindGroupLayout => {
+  const visibility = GPUShaderStage.COMPUTE;
+  return device.createBindGroupLayout({
+    entries: [
+      {
+        binding: slots.call,
+        visibility,
+        buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: callBytes },
+      },
+      { binding: slots.run, visibility, buffer: { type: "uniform" } },
+      { binding: slots.tables, visibility, buffer: { type: "read-only-storage" } },
+      ...Array.from({ length: windows }, (_, i) => ({
+        binding: slots.windows + i,
+        visibility,
+        buffer: { type: "storage" as const },
+      })),
+    ],
+  });
+};
+
+/** @throws DeviceError with the driver's words if it rejects a shader */
+async function createPipelines(device: GPUDevice, { shaders }: Program) {
+  const layouts = new Map<number, GPUBindGroupLayout>();
+  for (const { windows } of shaders) if (!layouts.has(windows)) layouts.set(windows, layoutFor(device, windows));
+  const pipelines = await Promise.all(
+    shaders.map(async ({ label, text, windows }) => {
+      const layout = device.createPipelineLayout({ bindGroupLayouts: [layouts.get(windows) as GPUBindGroupLayout] });
+      const module = device.createShaderModule({ label, code: text });
+      try {
+        return await device.createComputePipelineAsync({ label, layout, compute: { module, entryPoint: "main" } });
+      } catch (error) {
+        const { messages } = await module.getCompilationInfo();
+        const said = messages.find(({ type }) => type === "error");
+        const why = said ? `line ${said.lineNum}: ${said.message}` : (error as Error).message.split("\n")[0];
+        throw new DeviceError(`the GPU's driver rejected the shader of ${label}: ${why}`, { label }, { cause: error });
+      }
+    }),
+  );
+  return { pipelines, layouts };
+}
+
+/** @throws ResourceError where the device has not the memory */
+async function createBuffers(device: GPUDevice, { words, calls, tables }: Program): Promise<Buffers> {
+  const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+  const uniform = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+  const sizes = {
+    ...(Object.fromEntries(memorySpaces.map((space) => [space, Math.max(words[space], 64) * 4])) as Record<
+      MemorySpace,
+      number
+    >),
+    tables: tables.byteLength,
+    calls: Math.max(calls.byteLength, callBytes),
+    run: runWords.count * 4,
+  };
+  const needed = Object.values(sizes).reduce((sum, size) => sum + size, 0);
+  const largest = Math.max(...Object.values(sizes));
+  const { maxBufferSize } = device.limits;
+  const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+  if (largest > maxBufferSize) {
+    throw new ResourceError(
+      `these plans need ${mebibytes(largest)} in one piece, this GPU gives at most ${mebibytes(maxBufferSize)}: lower the batch size or set recompute to "bottleneck"`,
+      { bytes: largest, limit: maxBufferSize },
+    );
+  }
+  device.pushErrorScope("out-of-memory");
+  const make = (name: keyof typeof sizes): GPUBuffer =>
+    device.createBuffer({
+      label: name,
+      size: sizes[name],
+      usage: name === "calls" || name === "run" ? uniform : storage,
+    });
+  const buffers = {
+    arena: make("arena"),
+    persistent: make("persistent"),
+    scratch: make("scratch"),
+    tables: make("tables"),
+    calls: make("calls"),
+    run: make("run"),
+  };
+  const refused = await device.popErrorScope();
+  if (refused) {
+    for (const buffer of Object.values(buffers)) buffer.destroy();
+    throw new ResourceError(
+      `the GPU has not the ${mebibytes(needed)} that these plans need: lower the batch size or set recompute to "bottleneck"`,
+      { bytes: needed },
+    );
+  }
+  device.queue.writeBuffer(buffers.tables, 0, tables);
+  device.queue.writeBuffer(buffers.calls, 0, calls);
+  return buffers;
+}
+
+export class WebgpuExecutable implements Executable {
+  readonly peakBytes: number;
+  readonly shaderCount: number;
+  readonly #backend: WebgpuBackend;
+  readonly #program: Program;
+  readonly #plans: Readonly<Record<string, Plan>>;
+  readonly #runs: ReadonlyMap<string, readonly PlanRun[]>;
+  readonly #buffers: Buffers;
+  readonly #onDispose: (executable: WebgpuExecutable) => void;
+  readonly #submitted: Promise<undefined>[] = [];
+
+  private constructor(
+    backend: WebgpuBackend,
+    program: Program,
+    plans: Readonly<Record<string, Plan>>,
+    runs: ReadonlyMap<string, readonly PlanRun[]>,
+    buffers: Buffers,
+    onDispose: (executable: WebgpuExecutable) => void,
+  ) {
+    this.#backend = backend;
+    this.#program = program;
+    this.#plans = plans;
+    this.#runs = runs;
+    this.#buffers = buffers;
+    this.#onDispose = onDispose;
+    this.shaderCount = program.shaders.length;
+    this.peakBytes = memorySpaces.reduce((sum, space) => sum + program.words[space] * 4, 0);
+  }
+
+  static async create(
+    backend: WebgpuBackend,
+    program: Program,
+    plans: Readonly<Record<string, Plan>>,
+    onDispose: (executable: WebgpuExecutable) => void,
+  ): Promise<WebgpuExecutable> {
+    const { device } = backend;
+    const buffers = await createBuffers(device, program);
+    const { pipelines, layouts } = await createPipelines(device, program);
+    const groups = new Map<string, GPUBindGroup>();
+    const bind = (windows: readonly Window[]): GPUBindGroup => {
+      const key = JSON.stringify(windows);
+      const known = groups.get(key);
+      if (known) return known;
+      const made = device.createBindGroup({
+        layout: layouts.get(windows.length) as GPUBindGroupLayout,
+        entries: [
+          { binding: slots.call, resource: { buffer: buffers.calls, size: callBytes } },
+          { binding: slots.run, resource: { buffer: buffers.run } },
+          { binding: slots.tables, resource: { buffer: buffers.tables } },
+          ...windows.map(({ space, start, words }, i) => ({
+            binding: slots.windows + i,
+            resource: { buffer: buffers[space], offset: start * 4, size: words * 4 },
+          })),
+        ],
+      });
+      groups.set(key, made);
+      return made;
+    };
+    const runs = new Map<string, PlanRun[]>();
+    for (const [plan, steps] of program.steps) {
+      runs.set(
+        plan,
+        steps.map(({ shader, windows, callOffset, grid, call }) => ({
+          pipeline: pipelines[shader] as GPUComputePipeline,
+          bindings: bind(windows),
+          callOffset,
+          grid,
+          call,
+        })),
+      );
+    }
+    backend.requireAlive();
+    return new WebgpuExecutable(backend, program, plans, runs, buffers, onDispose);
+  }
+
+  /** Dispatches that one run of a plan makes. */
+  dispatchCount(plan: string): number {
+    return this.#runsOf(plan).length;
+  }
+
+  #runsOf(plan: string): readonly PlanRun[] {
+    const found = this.#runs.get(plan);
+    if (found) return found;
+    throw new RangeError(`no plan is called ${plan}; there are ${[...this.#runs.keys()].join(", ")}`);
+  }
+
+  #find(name: BufferName, planName: string | undefined): PlanBuffer {
+    const plans = planName === undefined ? Object.values(this.#plans) : [this.#plans[planName]];
+    for (const plan of plans) {
+      const buffer = plan?.buffers.get(name);
+      if (buffer && (planName !== undefined || buffer.role !== "arena")) return buffer;
+    }
+    throw new RangeError(
+      `no buffer ${name} ${planName === undefined ? "persists in these plans" : `in plan ${planName}`}`,
+    );
+  }
+
+  async write(name: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void> {
+    this.#backend.requireAlive();
+    const buffer = this.#find(name, plan);
+    if (data.byteLength !== buffer.bytes) {
+      throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
+    }
+    const { space, start } = this.#program.address(buffer);
+    const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    this.#backend.device.queue.writeBuffer(this.#buffers[space], start * 4, bytes);
+  }
+
+  async read(name: BufferName, plan?: string): Promise<Float32Array | Int32Array> {
+    this.#backend.requireAlive();
+    const { device } = this.#backend;
+    const buffer = this.#find(name, plan);
+    const { space, start } = this.#program.address(buffer);
+    const staging = device.createBuffer({
+      size: buffer.bytes,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(this.#buffers[space], start * 4, staging, 0, buffer.bytes);
+    device.queue.submit([encoder.finish()]);
+    try {
+      await staging.mapAsync(GPUMapMode.READ);
+    } catch (error) {
+      this.#backend.requireAlive();
+      throw new DeviceError(`the GPU did not give ${name} back: ${(error as Error).message}`, {}, { cause: error });
+    }
+    const bytes = staging.getMappedRange().slice(0);
+    staging.destroy();
+    this.#backend.requireAlive();
+    return buffer.dtype === "i32" ? new Int32Array(bytes) : new Float32Array(bytes);
+  }
+
+  /** Resolves when the run is submitted, not when it is done; when several are under way, waits for the oldest. */
+  async run(plan: string, scalars: RunScalars = {}): Promise<void> {
+    this.#backend.requireAlive();
+    const { device } = this.#backend;
+    this.#writeScalars(scalars);
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    for (const { pipeline, bindings, callOffset, grid } of this.#runsOf(plan)) {
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindings, [callOffset]);
+      pass.dispatchWorkgroups(...grid);
+    }
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    this.#submitted.push(device.queue.onSubmittedWorkDone());
+    if (this.#submitted.length > inFlight) await this.#submitted.shift();
+    this.#backend.requireAlive();
+  }
+
+  #writeScalars({ learningRate = 0, seed = 0, step = 0 }: RunScalars): void {
+    const block = new DataView(new ArrayBuffer(runWords.count * 4));
+    block.setFloat32(runWords.learningRate * 4, learningRate, true);
+    block.setUint32(runWords.seed * 4, seed, true);
+    block.setUint32(runWords.step * 4, step, true);
+    this.#backend.device.queue.writeBuffer(this.#buffers.run, 0, block.buffer as ArrayBuffer);
+  }
+
+  /**
+   * Runs a plan and tells the milliseconds of each kernel call by the device's own clock.
+   * @throws DeviceError where the adapter has no timestamps
+   */
+  async runTimed(plan: string, scalars: RunScalars = {}): Promise<readonly number[]> {
+    const { device, info } = this.#backend;
+    if (!info.features.timestamps) throw new DeviceError("this GPU has no timestamps, so its calls cannot be timed");
+    const runs = this.#runsOf(plan);
+    const querySet = device.createQuerySet({ type: "timestamp", count: 2 });
+    const resolved = device.createBuffer({
+      size: 256 * runs.length,
+      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    });
+    const staging = device.createBuffer({
+      size: 256 * runs.length,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+    this.#writeScalars(scalars);
+    const encoder = device.createCommandEncoder();
+    runs.forEach(({ pipeline, bindings, callOffset, grid }, index) => {
+      const pass = encoder.beginComputePass({
+        timestampWrites: { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 },
+      });
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindings, [callOffset]);
+      pass.dispatchWorkgroups(...grid);
+      pass.end();
+      encoder.resolveQuerySet(querySet, 0, 2, resolved, index * 256);
+    });
+    encoder.copyBufferToBuffer(resolved, 0, staging, 0, 256 * runs.length);
+    device.queue.submit([encoder.finish()]);
+    await staging.mapAsync(GPUMapMode.READ);
+    const stamps = new BigUint64Array(staging.getMappedRange());
+    const callMs = new Array<number>(this.#plans[plan]?.calls.length ?? 0).fill(0);
+    runs.forEach(({ call }, index) => {
+      const nanoseconds = (stamps[index * 32 + 1] ?? 0n) - (stamps[index * 32] ?? 0n);
+      callMs[call] = (callMs[call] ?? 0) + Number(nanoseconds) / 1e6;
+    });
+    for (const buffer of [resolved, staging]) buffer.destroy();
+    querySet.destroy();
+    this.#backend.requireAlive();
+    return callMs;
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.allSettled(this.#submitted);
+    for (const buffer of Object.values(this.#buffers)) buffer.destroy();
+    this.#onDispose(this);
+  }
+}
