@@ -104,17 +104,22 @@ fn body(group: u32, lane: u32) {
 }
 
 /**
- * WGSL `total(value, lane)`: the sum of every lane's value, the same in each. Lanes add in their order, so it does not depend on the
- * device's scheduling.
+ * WGSL `total(value, lane)`: the sum of every lane's value, the same in each. Lanes are added in one fixed order, in four chains so that
+ * rounding has less of a way, and so the sum does not depend on the device's scheduling.
  */
 export function totalOf(type: "f32" | "vec2f", size: number): string {
   return `var<workgroup> lanes: array<${type}, ${size}>;
 fn total(value: ${type}, lane: u32) -> ${type} {
   lanes[lane] = value;
   workgroupBarrier();
-  var sum = lanes[0];
-  for (var i = 1u; i < ${size}u; i++) { sum += lanes[i]; }
+  var sums = array(lanes[0], lanes[1], lanes[2], lanes[3]);
+  for (var i = 4u; i < ${size}u; i += 4u) {
+    sums[0] += lanes[i];
+    sums[1] += lanes[i + 1u];
+    sums[2] += lanes[i + 2u];
+    sums[3] += lanes[i + 3u];
+  }
   workgroupBarrier();
-  return sum;
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }`;
 }

@@ -26,13 +26,16 @@ export const emitAvgPool: Emit<"avgPool"> = ({ x, composite, y, size }, at) => {
     code: `${composite ? activate : ""}
 fn each(i: u32) {
   ${place(outPlane, outWidth)}
-  let from = image * call.xStride + c * ${height * width}u + y * ${windowHeight * width}u + x * ${windowWidth}u;
+  let corner = image * call.xStride + c * ${height * width}u + y * ${windowHeight * width}u + x * ${windowWidth}u;
+  // Row by row: a window may be a whole map, and long chains of sums round more.
   var sum = 0.0;
   for (var row = 0u; row < ${windowHeight}u; row++) {
+    var rowSum = 0.0;
     for (var column = 0u; column < ${windowWidth}u; column++) {
-      let value = load_x(from + row * ${width}u + column);
-      sum += ${composite ? "activate(value, c)" : "value"};
+      let value = load_x(corner + row * ${width}u + column);
+      rowSum += ${composite ? "activate(value, c)" : "value"};
     }
+    sum += rowSum;
   }
   store_y(image * call.yStride + c * ${outPlane}u + p, sum * ${f32(1 / (windowHeight * windowWidth))});
 }`,

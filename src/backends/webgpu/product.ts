@@ -54,22 +54,22 @@ const tiledLoop = ({ down, across }: TileShape, contiguous: Product["contiguous"
       ? `let column = column_at(min(firstColumn + lane % ${width}u, call.columns - 1u));
     for (var k = lane / ${width}u; k < ${slab}u; k += ${threads / width}u) {
       var value = 0.0;
-      if (from + k < end) { value = b_at(from + k, column); }
+      if (first + k < end) { value = b_at(first + k, column); }
       slabB[k * ${width}u + lane % ${width}u] = value;
     }`
       : `for (var e = lane; e < ${slab * width}u; e += ${threads}u) {
       let k = e % ${slab}u;
       var value = 0.0;
-      if (from + k < end) { value = b_at(from + k, column_at(min(firstColumn + e / ${slab}u, call.columns - 1u))); }
+      if (first + k < end) { value = b_at(first + k, column_at(min(firstColumn + e / ${slab}u, call.columns - 1u))); }
       slabB[k * ${width}u + e / ${slab}u] = value;
     }`;
   return `
-  for (var from = begin; from < end; from += ${slab}u) {
+  for (var first = begin; first < end; first += ${slab}u) {
     workgroupBarrier();
     for (var e = lane; e < ${slab * height}u; e += ${threads}u) {
       let k = e % ${slab}u;
       var value = 0.0;
-      if (from + k < end) { value = a_at(min(firstRow + e / ${slab}u, call.rows - 1u), from + k); }
+      if (first + k < end) { value = a_at(min(firstRow + e / ${slab}u, call.rows - 1u), first + k); }
       slabA[k * ${height}u + e / ${slab}u] = value;
     }
     ${loadB}

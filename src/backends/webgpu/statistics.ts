@@ -90,6 +90,9 @@ export const emitStatisticsGrad: Emit<"statisticsGrad"> = (args, at) => {
   ];
 };
 
+/** A float as a number of a call: a single value's unbiased variance is ∞·0, and WGSL has no word for ∞. */
+const f32Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0;
+
 /** The smallest operand of one space that holds all of them. */
 function hull(operands: readonly Operand[]): Operand {
   const [{ space }] = operands as readonly [Operand];
@@ -135,12 +138,12 @@ export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (arg
     return forEach(rows.length, {
       label: "updateRunningStatistics",
       operands: { batch, running, places: at.table(rows.flat()) },
-      numbers: {},
+      numbers: { unbiased: f32Bits(count / (count - 1)) },
       code: `fn each(i: u32) {
   let mean = load_places(4u * i + 2u);
   let variance = load_places(4u * i + 3u);
   let newMean = load_batch(load_places(4u * i));
-  let newVariance = load_batch(load_places(4u * i + 1u)) * ${f32(count / (count - 1))};
+  let newVariance = load_batch(load_places(4u * i + 1u)) * bitcast<f32>(call.unbiased);
   store_running(mean, fma(load_running(mean), ${f32(1 - momentum)}, ${f32(momentum)} * newMean));
   store_running(variance, fma(load_running(variance), ${f32(1 - momentum)}, ${f32(momentum)} * newVariance));
 }`,
