@@ -5,6 +5,7 @@ export type { Backend, BackendInfo, Executable, RunScalars } from "./backends/ba
 export { type BackendName, backendNames, createBackend } from "./backends/create.ts";
 export { createReferenceBackend } from "./backends/reference/backend.ts";
 export { createWasmBackend, type WasmBackend, type WasmOptions } from "./backends/wasm/wasm.ts";
+export { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "./backends/webgpu/webgpu.ts";
 export { type Checkpoint, decodeModel, encodeModel, type TrainedModel } from "./checkpoint/checkpoint.ts";
 export type { Model, StateDict, StateTensor } from "./checkpoint/stateDict.ts";
 export { makeBatch } from "./data/batch.ts";

@@ -3,6 +3,7 @@ import type { Backend } from "../backends/backend.ts";
 import { UsageError } from "../errors.ts";
 import type { TrainConfig } from "../train/config.ts";
 import { createConfiguredBackend } from "../train/trainer.node.ts";
+import { say } from "./output.ts";
 
 /** What the wasm backend's thread protocol is made for. */
 const MAX_THREADS = 64;
@@ -16,5 +17,7 @@ export async function openBackend(choice: Pick<TrainConfig, "device" | "threads"
   if (threads !== null && (threads < 1 || threads > MAX_THREADS)) {
     throw new UsageError(`threads: got ${threads}, expected 1 to ${MAX_THREADS}`, { field: "threads", value: threads });
   }
-  return await createConfiguredBackend(choice);
+  const backend = await createConfiguredBackend(choice);
+  if (choice.device === "auto") say(`device: ${backend.info.name}. ${backend.info.notes[0] ?? ""}`.trim());
+  return backend;
 }

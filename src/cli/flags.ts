@@ -1,5 +1,6 @@
 // cli: flags that several verbs share, and how their texts become values.
 import { Option } from "commander";
+import type { BackendName } from "../backends/create.ts";
 import { UsageError } from "../errors.ts";
 
 /** Parser of a flag's number; ranges are the business of who uses it. */
@@ -40,8 +41,25 @@ export const dataDirOption = (): Option =>
   );
 export const threadsOption = (): Option =>
   new Option("--threads <n>", "compute threads (default: one per processor)").argParser(wholeFlag("--threads", 1));
+/** What --device takes: the backends, and the CPU by its other name. */
+const devices: Readonly<Record<string, BackendName>> = {
+  auto: "auto",
+  webgpu: "webgpu",
+  cpu: "wasm",
+  wasm: "wasm",
+  reference: "reference",
+};
 export const deviceOption = (): Option =>
-  new Option("--device <name>", "wasm, or reference: slow and obviously right").choices(["wasm", "reference"]);
+  new Option(
+    "--device <name>",
+    "cpu (wasm), webgpu, auto: webgpu where there is a GPU, or reference: slow and obviously right",
+  ).argParser((text: string): BackendName => {
+    const device = devices[text];
+    if (device !== undefined) return device;
+    throw new UsageError(`--device: got "${text}", expected one of ${Object.keys(devices).join(", ")}`, {
+      value: text,
+    });
+  });
 
 export const EXIT_CODES = `Exit codes:
   0 ok   1 bug   2 usage   3 bad input   4 diverged   5 out of memory or disk

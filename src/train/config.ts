@@ -1,5 +1,7 @@
 // train: everything that decides a run, as plain JSON. Checked here, resolved in resolveConfig.ts, saved with the run.
+
 import { z } from "zod";
+import { backendNames } from "../backends/create.ts";
 
 const modelSchema = z.strictObject({
   /** Named net of src/spec, e.g. "BC-100-12" or "121"; the fields below change it. Number of classes and channels come from the data. */
@@ -53,7 +55,8 @@ export const trainConfigSchema = z.strictObject({
   seed: z.int().gte(0).lte(0xffffffff),
   /** Saves memory for time; results are the same. */
   recompute: z.enum(["none", "bottleneck"]),
-  device: z.enum(["wasm", "reference"]),
+  /** `auto`: the GPU if there is one, else wasm. */
+  device: z.enum(backendNames),
   /** Compute threads; null: one per processor. */
   threads: z.int().positive().nullable(),
   /** Save also in the middle of an epoch, every so many updates; 0: at the end of epochs only. */

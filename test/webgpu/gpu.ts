@@ -1,0 +1,37 @@
+// Beside the line: GPUs for tests. Dawn's null backend validates shaders and pipelines on any machine and computes nothing; an adapter needs a
+// driver, if only one that computes on the CPU (VK_DRIVER_FILES names it).
+import { createRequire } from "node:module";
+import { openGpu } from "../../src/backends/webgpu/gpu.ts";
+
+const require = createRequire(import.meta.url);
+
+/** Why Dawn cannot be had on this machine, or undefined. */
+export function dawnMissing(): string | undefined {
+  try {
+    require.resolve("webgpu");
+    return undefined;
+  } catch {
+    return "the optional package webgpu is not installed";
+  }
+}
+
+/** A device that accepts what is valid and runs nothing. */
+export async function nullDevice(): Promise<GPUDevice> {
+  const adapter = await (await openGpu(["backend=null"])).requestAdapter();
+  if (!adapter) throw new Error("Dawn's null backend gave no adapter");
+  return adapter.requestDevice();
+}
+
+/** A GPU with an adapter, or why there is none. With DENSENET_REQUIRE_WEBGPU set there must be one. */
+export async function gpuOrReason(): Promise<GPU | string> {
+  const reason =
+    dawnMissing() ??
+    (await (
+      await openGpu()
+    )
+      .requestAdapter()
+      .then((found) => (found ? undefined : "no WebGPU adapter: no graphics driver, and VK_DRIVER_FILES names none")));
+  if (reason === undefined) return openGpu();
+  if (process.env.DENSENET_REQUIRE_WEBGPU) throw new Error(reason);
+  return reason;
+}

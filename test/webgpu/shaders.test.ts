@@ -1,0 +1,143 @@
+// Every shader that the conformance cases and whole nets need, validated by Dawn on any machine; some of them to read, in shaders/.
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { compileProgram } from "../../src/backends/webgpu/compile.ts";
+import { WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
+import { DeviceError, ResourceError } from "../../src/errors.ts";
+import { buildGraph } from "../../src/graph/build.ts";
+import { differentiate } from "../../src/graph/differentiate.ts";
+import { planInference, planTraining } from "../../src/plan/lower.ts";
+import type { Plan } from "../../src/plan/plan.ts";
+import { namedSpec } from "../../src/spec/variants.ts";
+import { planOf, titleOf } from "../conformance/case.ts";
+import { allCases } from "../conformance/cases.ts";
+import { dawnMissing, nullDevice } from "./gpu.ts";
+
+const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
+const training = (net: string, batch: number, side: number): Plan =>
+  planTraining(
+    differentiate(
+      buildGraph(namedSpec(net, { dropRate: 0.2 }), { batch, height: side, width: side, mode: "training" }),
+    ),
+    {
+      recompute: "none",
+      optimizer,
+    },
+  );
+const plans: Readonly<Record<string, Plan>> = {
+  "BC-100-12, training, batch 64": training("BC-100-12", 64, 32),
+  "121, training, batch 2": training("121", 2, 224),
+  "121, inference, batch 8": planInference(
+    buildGraph(namedSpec("121"), { batch: 8, height: 224, width: 224, mode: "inference" }),
+  ),
+};
+const cases = Object.fromEntries(allCases.map((given) => [titleOf(given), planOf(given)]));
+const bindingBytes = 2 ** 30;
+const skip = dawnMissing() ?? false;
+
+describe("shaders", { skip }, () => {
+  let device: GPUDevice;
+  before(async () => {
+    device = await nullDevice();
+  });
+  after(() => device.destroy());
+
+  /** What Dawn says against a shader, nothing if it is valid. */
+  async function complaints(text: string): Promise<string | undefined> {
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ code: text });
+    device.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main" } });
+    return (await device.popErrorScope())?.message;
+  }
+
+  for (const tiled of [false, true]) {
+    const way = tiled ? "tiled" : "direct";
+    for (const [name, set] of Object.entries({
+      "conformance cases": cases,
+      ...Object.fromEntries(Object.entries(plans).map(([net, plan]) => [net, { plan }])),
+    })) {
+      test(`${way} · ${name} · every shader is valid`, async () => {
+        const { shaders } = compileProgram(set, { tiled, bindingBytes });
+        assert.ok(shaders.length > 10, `${shaders.length} shaders`);
+        for (const { label, text } of shaders) assert.equal(await complaints(text), undefined, `${label}\n${text}`);
+      });
+    }
+  }
+
+  test("a broken shader is reported", async () => {
+    const { shaders } = compileProgram(cases, { tiled: false, bindingBytes });
+    const text = shaders[0]?.text ?? "";
+    assert.match(
+      (await complaints(text.replace("var<storage, read_write>", "var<storage, read>"))) ?? "",
+      /cannot|store|assign/,
+    );
+    assert.match((await complaints(text.replace("fn body", "fn nobody"))) ?? "", /body/);
+  });
+
+  test("whole programs bind: a backend on the null device compiles and submits a training step", async () => {
+    const backend = new WebgpuBackend(
+      await nullDevice(),
+      { tiled: true, bindingBytes: 2 ** 26 },
+      {
+        name: "webgpu",
+        threads: 1,
+        features: {},
+        notes: [],
+      },
+    );
+    const executable = await backend.compile({ step: training("BC-40-12", 8, 32) });
+    await executable.run("step", { learningRate: 0.1, seed: 1, step: 0 });
+    await backend.device.queue.onSubmittedWorkDone();
+    backend.requireAlive();
+    await backend.dispose();
+    await assert.rejects(async () => executable.run("step"), DeviceError);
+  });
+
+  test("an arena that no binding can show is seen through windows, a buffer that none can is refused with a sentence", async () => {
+    const plan = plans["BC-100-12, training, batch 64"] as Plan;
+    const limit = 2 ** 27;
+    assert.ok(plan.arenaBytes > limit);
+    const { steps } = compileProgram({ plan }, { tiled: true, bindingBytes: limit });
+    const windows = (steps.get("plan") ?? []).flatMap((step) => step.windows);
+    assert.ok(windows.every(({ words }) => words * 4 <= limit));
+    assert.ok(new Set(windows.filter(({ space }) => space === "arena").map(({ start }) => start)).size > 3);
+    assert.throws(
+      () => compileProgram({ plan }, { tiled: true, bindingBytes: 2 ** 20 }),
+      (error) => error instanceof ResourceError && /lower the batch size/.test(error.message),
+    );
+  });
+
+  test("layers of one geometry share a pipeline: a training step of BC-100-12 needs few of them", (t) => {
+    const { shaders, steps } = compileProgram(
+      { plan: plans["BC-100-12, training, batch 64"] as Plan },
+      { tiled: true, bindingBytes },
+    );
+    const dispatches = steps.get("plan")?.length ?? 0;
+    t.diagnostic(`${dispatches} dispatches, ${shaders.length} shaders`);
+    assert.ok(shaders.length < 120, `${shaders.length} shaders`);
+    assert.ok(dispatches < 1500, `${dispatches} dispatches`);
+  });
+});
+
+/** Kernels whose shaders stand in shaders/, as emitted; DENSENET_UPDATE_SHADERS=1 writes them anew. */
+const readable: Readonly<Record<string, { readonly label: string; readonly tiled: boolean }>> = {
+  "conv-1x1-tiled": { label: "conv 1×1", tiled: true },
+  "conv-3x3-direct": { label: "conv 3×3", tiled: false },
+  "convGradInput-1x1-tiled": { label: "convGradInput 1×1", tiled: true },
+  statistics: { label: "statistics", tiled: true },
+  coefficients: { label: "coefficients", tiled: true },
+};
+
+for (const [file, { label, tiled }] of Object.entries(readable)) {
+  test(`shaders/${file}.wgsl is what BC-100-12 emits for ${label}`, () => {
+    const plan = plans["BC-100-12, training, batch 64"] as Plan;
+    const text = compileProgram({ plan }, { tiled, bindingBytes }).shaders.find(
+      (shader) => shader.label === label,
+    )?.text;
+    assert.ok(text !== undefined);
+    const path = new URL(`shaders/${file}.wgsl`, import.meta.url);
+    if (process.env.DENSENET_UPDATE_SHADERS) writeFileSync(path, text);
+    assert.equal(readFileSync(path, "utf8"), text);
+  });
+}
