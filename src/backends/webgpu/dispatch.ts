@@ -85,6 +85,9 @@ export function f32(value: number): string {
   return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
 }
 
+/** A float as a number of a call: `bitcast<f32>(call.name)` in the body. Unlike a literal it may be anything, ∞ and NaN too. */
+export const f32Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0;
+
 /** Lanes of a workgroup whose threads work alone. */
 export const loneLanes = 64;
 

@@ -1,6 +1,6 @@
 // backends/webgpu: kernels that touch each float once: dropout, sums of gradients, the optimizer.
 import { dropThreshold } from "../../ops/random.ts";
-import { type Dispatch, f32, forEach, type Operand } from "./dispatch.ts";
+import { type Dispatch, f32, f32Bits, forEach, type Operand } from "./dispatch.ts";
 import type { Emit } from "./kernel.ts";
 
 /** The hash of ops/random.ts. */
@@ -40,7 +40,7 @@ const rolePart = 2 ** 24;
 /** A dispatch for each part of roles that run parallel. */
 function overRoles(
   roles: Readonly<Record<string, Operand>>,
-  dispatch: Pick<Dispatch, "label" | "code">,
+  dispatch: Pick<Dispatch, "label" | "numbers" | "code">,
 ): readonly Dispatch[] {
   const words = Math.max(...Object.values(roles).map((role) => role.words));
   return Array.from({ length: Math.ceil(words / rolePart) }, (_, part) => {
@@ -51,7 +51,7 @@ function overRoles(
         { space, start: start + part * rolePart, words: count },
       ]),
     );
-    return forEach(count, { ...dispatch, operands, numbers: {} });
+    return forEach(count, { ...dispatch, operands });
   });
 }
 
@@ -60,6 +60,7 @@ export const emitAccumulateGradients: Emit<"accumulateGradients"> = ({ mode }, a
     { gradient: at.role("gradient"), sum: at.role("gradientSum") },
     {
       label: "accumulateGradients",
+      numbers: {},
       code: `fn each(i: u32) { store_sum(i, ${mode === "add" ? "load_sum(i) + " : ""}load_gradient(i)); }`,
     },
   );
@@ -70,12 +71,14 @@ export const emitSgd: Emit<"sgd"> = ({ momentum, nesterov, weightDecay, gradient
     { weight: at.role("parameter"), velocity: at.role("momentum"), gradient: at.role(source) },
     {
       label: "sgd",
+      numbers: { momentum: f32Bits(momentum), decay: f32Bits(weightDecay), scale: f32Bits(gradientScale) },
       code: `fn each(i: u32) {
+  let momentum = bitcast<f32>(call.momentum);
   let weight = load_weight(i);
-  let gradient = fma(weight, ${f32(weightDecay)}, load_gradient(i) * ${f32(gradientScale)});
-  let velocity = fma(load_velocity(i), ${f32(momentum)}, gradient);
+  let gradient = fma(weight, bitcast<f32>(call.decay), load_gradient(i) * bitcast<f32>(call.scale));
+  let velocity = fma(load_velocity(i), momentum, gradient);
   store_velocity(i, velocity);
-  store_weight(i, fma(-run.learningRate, ${nesterov ? `fma(velocity, ${f32(momentum)}, gradient)` : "velocity"}, weight));
+  store_weight(i, fma(-run.learningRate, ${nesterov ? `fma(velocity, momentum, gradient)` : "velocity"}, weight));
 }`,
     },
   );

@@ -1,6 +1,6 @@
 // backends/webgpu: mean and variance of channels, their way back, and the running statistics.
 import type { RunningEntry } from "../../plan/plan.ts";
-import { type Dispatch, f32, forEach, loneLanes, type Operand, totalOf } from "./dispatch.ts";
+import { type Dispatch, f32, f32Bits, forEach, loneLanes, type Operand, totalOf } from "./dispatch.ts";
 import type { Addresses, Emit } from "./kernel.ts";
 
 /** Values that one workgroup looks at, at least: fewer are not worth a part of their own. */
@@ -90,9 +90,6 @@ export const emitStatisticsGrad: Emit<"statisticsGrad"> = (args, at) => {
   ];
 };
 
-/** A float as a number of a call: a single value's unbiased variance is ∞·0, and WGSL has no word for ∞. */
-const f32Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0;
-
 /** The smallest operand of one space that holds all of them. */
 function hull(operands: readonly Operand[]): Operand {
   const [{ space }] = operands as readonly [Operand];
@@ -138,6 +135,7 @@ export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (arg
     return forEach(rows.length, {
       label: "updateRunningStatistics",
       operands: { batch, running, places: at.table(rows.flat()) },
+      // A single value's unbiased variance is ∞·0, and WGSL has no word for ∞.
       numbers: { unbiased: f32Bits(count / (count - 1)) },
       code: `fn each(i: u32) {
   let mean = load_places(4u * i + 2u);

@@ -1,0 +1,185 @@
+// The WebGPU backend on an adapter, real or played by the CPU: conformance, PyTorch's fixtures, training beside wasm, a lost device.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { Backend } from "../../src/backends/backend.ts";
+import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
+import { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "../../src/backends/webgpu/webgpu.ts";
+import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
+import { DeviceError } from "../../src/errors.ts";
+import { planInference, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
+import type { EpochEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
+import { createDenseNet } from "../../src/train/model.ts";
+import { configuredSpec } from "../../src/train/resolveConfig.ts";
+import { Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
+import { kernelBounds } from "../conformance/bounds.ts";
+import { titleOf } from "../conformance/case.ts";
+import { allCases } from "../conformance/cases.ts";
+import { type CaseProgram, compileCases, expectationOf, faultsIn } from "../conformance/runCase.ts";
+import { assertGolden, loadFixture } from "../golden/fixture.ts";
+import { planEngine } from "../golden/planEngine.ts";
+import { collect, loadInline, tinyConfig, tinyDataset } from "../train/tiny.ts";
+import { gpuOrReason } from "./gpu.ts";
+
+const gpu = await gpuOrReason();
+const skip = typeof gpu === "string" ? gpu : false;
+const open = async (options: WebgpuOptions = {}): Promise<WebgpuBackend> => {
+  if (typeof gpu === "string") throw new Error(gpu);
+  return createWebgpuBackend({ gpu, ...options });
+};
+
+/** Adapters that the CPU plays take seconds for a tiled shader, so of each kernel only some cases are run tiled and through windows. */
+const some = allCases.filter((_, index) => index % 7 === 0);
+const ways: Readonly<Record<string, { readonly options: WebgpuOptions; readonly cases: typeof allCases }>> = {
+  direct: { options: { tiled: false }, cases: allCases },
+  tiled: { options: { tiled: true }, cases: some },
+  "direct, through windows of 1 MiB": { options: { tiled: false, bindingBytes: 2 ** 20 }, cases: some },
+};
+
+for (const [way, { options, cases }] of Object.entries(ways)) {
+  describe(`webgpu ${way}`, { skip }, () => {
+    let backend: WebgpuBackend;
+    let program: CaseProgram;
+    before(async () => {
+      backend = await open(options);
+      program = await compileCases(backend, cases);
+    });
+    after(async () => {
+      await program.dispose();
+      await backend.dispose();
+    });
+    for (const given of cases) {
+      test(`${titleOf(given)} · ${kernelBounds[given.kernel].claim}`, async () => {
+        const expectation = await expectationOf(given);
+        assert.deepEqual(faultsIn(expectation, await program.run(given, expectation.before)), []);
+      });
+    }
+  });
+}
+
+describe("webgpu against PyTorch", { skip }, () => {
+  let backend: WebgpuBackend;
+  before(async () => {
+    backend = await open();
+  });
+  after(() => backend.dispose());
+  const engine = (recompute: RecomputePolicy) =>
+    planEngine({
+      name: "webgpu",
+      precision: "f32",
+      big: false,
+      backend,
+      planInference,
+      planStep: (graph, { momentum, weightDecay }) => [
+        planTraining(graph, { recompute, optimizer: { momentum, weightDecay, nesterov: true } }),
+      ],
+    });
+  for (const recompute of ["none", "bottleneck"] as const) {
+    for (const name of ["densenet-bc", "densenet-plain"]) {
+      test(`${name} · recompute ${recompute} · logits, loss, running statistics, every gradient`, async () => {
+        const fixture = loadFixture(name);
+        const { infer, train } = engine(recompute);
+        const [inferred, trained] = [await infer(fixture), await train(fixture)];
+        const isValue = ({ name: tensor }: { readonly name: string }): boolean => tensor.startsWith("value:");
+        for (const tensor of fixture.tensors.filter((one) => !isValue(one))) {
+          assertGolden([tensor], "f32", (wanted) =>
+            wanted.startsWith("eval:") ? inferred.get("logits") : trained.get(wanted),
+          );
+        }
+      });
+    }
+    test(`densenet-bc-curve · recompute ${recompute} · ten steps of SGD`, async () => {
+      const fixture = loadFixture("densenet-bc-curve");
+      const found = await engine(recompute).curve(fixture);
+      assertGolden(fixture.tensors, "f32", (tensor) => found.get(tensor));
+    });
+  }
+});
+
+describe("webgpu trains", { skip }, () => {
+  const dataset = tinyDataset(160, 60);
+  const config = tinyConfig({ epochs: 4 });
+  const model = () =>
+    createDenseNet(configuredSpec(config, { classes: dataset.classes.length, channels: 3 }), {
+      seed: config.seed,
+      fan: config.initFan,
+    });
+  const trainer = (backend: Backend, changes: Partial<TrainerOptions> = {}): Trainer =>
+    new Trainer({ model: model(), dataset, backend, config, loadBatches: loadInline, ...changes });
+  const losses = (events: readonly TrainEvent[]): number[] =>
+    events.filter((event): event is StepEvent => event.type === "step").map(({ loss }) => loss);
+  const lastError = (events: readonly TrainEvent[]): number =>
+    events.filter((event): event is EpochEvent => event.type === "epoch").at(-1)?.valTop1Error ?? Number.NaN;
+
+  test("ten steps as wasm does, the same bits twice, and to the same accuracy", async (t) => {
+    const wasm = await createWasmBackend({ threads: 1 });
+    const backend = await open();
+    const cpu = await collect(trainer(wasm).run());
+    const first = await collect(trainer(backend).run());
+    const second = await collect(trainer(backend).run());
+    assert.deepEqual(losses(second), losses(first));
+    // f32 losses of order 2; a step multiplies what rounding has parted by a small factor at this learning rate.
+    const apart = losses(first)
+      .slice(0, 10)
+      .map((loss, step) => Math.abs(loss - (losses(cpu)[step] ?? Number.NaN)));
+    t.diagnostic(`losses of ten steps differ by at most ${Math.max(...apart).toExponential(1)}`);
+    assert.ok(
+      apart.every((difference) => difference < 1e-4),
+      apart.map((difference) => difference.toExponential(1)).join(" "),
+    );
+    t.diagnostic(`validation error after 4 epochs: wasm ${lastError(cpu)} %, webgpu ${lastError(first)} %`);
+    assert.ok(Math.abs(lastError(first) - lastError(cpu)) <= 10);
+    await wasm.dispose();
+    await backend.dispose();
+  });
+
+  test("a checkpoint goes from webgpu to wasm and back", async () => {
+    const wasm = await createWasmBackend({ threads: 1 });
+    const backend = await open();
+    const saved: Checkpoint[] = [];
+    const save = async (checkpoint: Checkpoint) => {
+      saved.push(checkpoint);
+      return "memory";
+    };
+    const reached: number[] = [];
+    const found: number[] = [];
+    for (const [device, until] of [
+      [backend, 3],
+      [wasm, 6],
+      [backend, 9],
+    ] as const) {
+      const halt = new AbortController();
+      const resume = saved.at(-1);
+      const run = trainer(device, {
+        save,
+        ...(resume?.training ? { model: resume.trained.model, resume: resume.training } : {}),
+      });
+      for await (const event of run.run(halt.signal)) {
+        if (event.type !== "step") continue;
+        reached.push(event.step);
+        found.push(event.loss);
+        if (event.step === until) halt.abort();
+      }
+    }
+    assert.deepEqual(reached, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    const uninterrupted = losses(await collect(trainer(wasm).run())).slice(0, 9);
+    const apart = found.map((loss, step) => Math.abs(loss - (uninterrupted[step] ?? Number.NaN)));
+    assert.ok(
+      apart.every((difference) => difference < 1e-4),
+      String(apart),
+    );
+    await wasm.dispose();
+    await backend.dispose();
+  });
+
+  test("a lost device is said in a sentence, by this run and every later one", async () => {
+    const backend = await open();
+    const run = trainer(backend).run();
+    await assert.rejects(
+      async () => {
+        for await (const event of run) if (event.type === "step" && event.step === 2) backend.device.destroy();
+      },
+      (error) => error instanceof DeviceError && /lost/.test(error.message),
+    );
+    await assert.rejects(backend.compile({}), DeviceError);
+  });
+});
