@@ -69,7 +69,8 @@ function panel({ title, xName, yName, lines }: Plot, at: number): string {
 /** Panels side by side. */
 export function plotSvg(plots: readonly Plot[]): string {
   const width = plots.length * size.width;
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${size.height}" width="${width}" height="${size.height}" font-family="system-ui, sans-serif" font-size="11" fill="#222">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${size.height}" width="${width}" height="${size.height}" font-family="system-ui, sans-serif" font-size="11" fill="#222" role="img">
+<title>${escapeXml(plots.map(({ title }) => title).join("; "))}</title>
 <rect width="100%" height="100%" fill="#fff"/>
 ${plots.map((plot, index) => panel(plot, index * size.width)).join("\n")}
 </svg>
