@@ -15,10 +15,10 @@ const wasm = (options: WasmOptions) => (): Promise<Backend> => createWasmBackend
 // The engine flags of 256-bit code hold for the whole process once they are set, so 128-bit code comes first.
 const engines: Readonly<Record<string, () => Promise<Backend>>> = {
   "reference f32": async () => createReferenceBackend({ precision: "f32" }),
-  "wasm plain SIMD, 1 thread": wasm({ threads: 1, relaxedSimd: false }),
+  "wasm plain SIMD, 1 thread": wasm({ threads: 1, relaxedSimd: false, keepWeights: false }),
   "wasm 128-bit, 1 thread": wasm({ threads: 1, revectorize: false }),
   "wasm 128-bit, 2 threads": wasm({ threads: 2, revectorize: false }),
-  "wasm 128-bit, without shared memory": wasm({ sharedMemory: false, revectorize: false }),
+  "wasm 128-bit, without shared memory": wasm({ sharedMemory: false, revectorize: false, keepWeights: false }),
   "wasm, 1 thread": wasm({ threads: 1 }),
   "wasm, 2 threads": wasm({ threads: 2 }),
   "wasm, 5 threads": wasm({ threads: 5 }),

@@ -1,7 +1,7 @@
 // backends/wasm: plans → one WebAssembly module, one memory map and, for each plan, the list of functions to call.
 //
-// Memory: scalars | parameters | gradients | gradient sums | momenta | states | arena (the largest of the plans') | shared working
-// memory | one scratch for each thread. Addresses are 32-bit, so a program ends at 4 GiB.
+// Memory: scalars | parameters | gradients | gradient sums | momenta | states | arena (the largest of the plans') | kept (weights as
+// the kernels of inference want them) | shared working memory | one scratch for each thread. Addresses are 32-bit, so a program ends at 4 GiB.
 import { ResourceError } from "../../errors.ts";
 import type { BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
 import { ModuleBuilder } from "./assembler.ts";
@@ -31,6 +31,11 @@ export interface Program {
   address(buffer: PlanBuffer): number;
   /** For each plan: function index, number of operands, operands, … as a worker reads them; scratch, shared, thread and threads are added there. */
   readonly code: ReadonlyMap<string, Int32Array>;
+  /** As `code`: what a plan runs before its first call and after parameters have changed. */
+  readonly preparation: ReadonlyMap<string, Int32Array>;
+  /** Buffers, and plans, that make the others prepare anew when they are written or run. */
+  readonly keptSources: ReadonlySet<string>;
+  readonly changesParameters: ReadonlySet<string>;
   /** For each plan: the number of phases of each kernel call, for timing. */
   readonly phasesOfCalls: ReadonlyMap<string, readonly number[]>;
   readonly shared: number;
@@ -50,6 +55,7 @@ export function compileProgram(
   target: Target,
   threads: number,
   shared: boolean,
+  keepsWeights: boolean,
 ): Program {
   const roleBytes = new Map<PersistentRole, number>(persistentRoles.map((role) => [role, 0]));
   const persistent = new Map<string, PlanBuffer>();
@@ -79,6 +85,9 @@ export function compileProgram(
   const address = (buffer: PlanBuffer): number => (bases.get(buffer.role) ?? 0) + buffer.offset;
   const module = new ModuleBuilder();
   const code = new Map<string, Int32Array>();
+  const preparation = new Map<string, Int32Array>();
+  const changesParameters = new Set<string>();
+  const keptSources = new Set<string>();
   const phasesOfCalls = new Map<string, number[]>();
   let scratchBytes = 0;
   let sharedBytes = 0;
@@ -91,7 +100,16 @@ export function compileProgram(
     };
     const planeFloats = (buffer: PlanBuffer): number =>
       buffer.shape.slice(2).reduce((product, side) => product * side, 1);
+    const changes = plan.calls.some(({ kernel }) => kernel === "sgd");
+    if (changes) changesParameters.add(name);
+    const keep = (bytes: number, source: string): number => {
+      keptSources.add(source);
+      const address = top;
+      top += align(bytes + readSlack);
+      return address;
+    };
     const at: Addresses = {
+      ...(changes || !keepsWeights ? {} : { keep }),
       threads,
       scalars,
       buffer: (bufferName) => address(find(bufferName)),
@@ -106,15 +124,18 @@ export function compileProgram(
       role: (role) => ({ address: bases.get(role) ?? 0, bytes: roleBytes.get(role) ?? 0 }),
     };
     const phases: number[][] = [];
+    const prepare: number[][] = [];
     const counts: number[] = [];
     for (const call of plan.calls) {
       const kernel = emitKernel(module, target, call, at);
       phases.push(...kernel.phases.map(encodePhase));
+      prepare.push(...(kernel.prepare ?? []).map(encodePhase));
       counts.push(kernel.phases.length);
       scratchBytes = Math.max(scratchBytes, kernel.scratchBytes);
       sharedBytes = Math.max(sharedBytes, kernel.sharedBytes);
     }
     code.set(name, Int32Array.from(phases.flat()));
+    if (prepare.length > 0) preparation.set(name, Int32Array.from(prepare.flat()));
     phasesOfCalls.set(name, counts);
   }
   const sharedAt = top;
@@ -135,6 +156,9 @@ export function compileProgram(
     scalars,
     address,
     code,
+    preparation,
+    changesParameters,
+    keptSources,
     phasesOfCalls,
     shared: sharedAt,
     scratch: scratchAt,

@@ -15,7 +15,16 @@ import {
 } from "./assembler.ts";
 import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
 import { emitWinogradConv, emitWinogradGradInput } from "./convWinograd.ts";
-import { type CompiledKernel, type Emit, namedFunction, phase, spillOf, threadSlice } from "./kernel.ts";
+import {
+  type Addresses,
+  type CompiledKernel,
+  type Emit,
+  namedFunction,
+  type Phase,
+  phase,
+  spillOf,
+  threadSlice,
+} from "./kernel.ts";
 import { clear, copyRow } from "./run.ts";
 import {
   cutUnits,
@@ -64,7 +73,7 @@ export function pack(module: ModuleBuilder, taps: number, height: number, transp
   );
 }
 
-/** Scratch memory of a product over units, byte offsets from the thread's scratch. */
+/** Scratch memory of a product over units, byte offsets from the thread's scratch; `packed` is an address where the weights are kept. */
 interface ProductLayout {
   readonly coefficients: number;
   readonly packed: number;
@@ -82,10 +91,12 @@ function productLayout(
   taps: number,
   coefficientCount: number,
   cut: UnitCut,
+  keptAt: number | undefined,
 ): ProductLayout {
   const step = signalStep(cut);
-  const packed = roundUp(coefficientCount * coefficientBytes);
-  const signals = packed + roundUp(contraction * outputs * taps * 4);
+  const unkept = roundUp(coefficientCount * coefficientBytes);
+  const signals = keptAt === undefined ? unkept + roundUp(contraction * outputs * taps * 4) : unkept;
+  const packed = keptAt ?? unkept;
   const results = signals + contraction * step;
   return { coefficients: 0, packed, signals, results, step, bytes: results + outputs * step };
 }
@@ -98,6 +109,8 @@ interface Product {
   readonly cut: UnitCut;
   readonly layout: ProductLayout;
   readonly taps: number;
+  /** The weights were packed before the plan's run. */
+  readonly kept: boolean;
 }
 
 function planProduct(
@@ -106,13 +119,15 @@ function planProduct(
   size: WindowSize,
   coefficientCount: number,
   target: Target,
-  threads: number,
+  { threads, keep }: Pick<Addresses, "threads" | "keep">,
+  source: string,
 ): Product {
   const shape = signalShape(channels, size);
   const cut = cutUnits(shape, size.batch, Math.floor(stagedFloats / Math.max(shape.contraction, outputs)), threads);
   const taps = shape.tapBytes.length;
-  const layout = productLayout(shape.contraction, outputs, taps, coefficientCount, cut);
-  return { shape, size, tiles: rowTiles(outputs, target), cut, layout, taps };
+  const keptAt = keep?.(shape.contraction * outputs * taps * 4, source);
+  const layout = productLayout(shape.contraction, outputs, taps, coefficientCount, cut, keptAt);
+  return { shape, size, tiles: rowTiles(outputs, target), cut, layout, taps, kept: keep !== undefined };
 }
 
 const productOperands = [
@@ -172,14 +187,16 @@ function emitProduct(
   options: { withComposite: boolean; transposed: boolean },
   finish: (unit: Unit, results: Expression) => void,
 ): void {
-  const { shape, size, tiles, taps } = product;
+  const { shape, size, tiles, taps, kept } = product;
   const within = (offset: Expression): Expression => f.let(i32.add(worker.scratch, offset)).get;
-  const packed = within(o.packedAt);
+  const packed = kept ? o.packedAt : within(o.packedAt);
   const signals = within(o.signalsAt);
   const results = within(o.resultsAt);
-  const packFunction = pack(module, taps, tiles.height, options.transposed);
   const stageFunction = stage(module, target, shape, size, options.withComposite);
-  f.call(packFunction, [o.weights, packed, o.contraction, o.outputs, o.tall, o.low]);
+  if (!kept) {
+    const packFunction = pack(module, taps, tiles.height, options.transposed);
+    f.call(packFunction, [o.weights, packed, o.contraction, o.outputs, o.tall, o.low]);
+  }
   const rowPackedBytes = f.let(i32.mul(o.contraction, taps * 4)).get;
   forEachUnit(f, shape, o, threadSlice(f, o.units, worker), (unit) => {
     const from = i32.add(o.x, i32.mul(unit.firstImage, o.xStride));
@@ -237,7 +254,7 @@ function copyResults(
 export const emitConv: Emit<"conv"> = (module, target, args, at): CompiledKernel => {
   const { x, y, size, composite } = args;
   if (winogradPays(size, x.channels, y.channels)) return emitWinogradConv(module, target, args, at);
-  const product = planProduct(x.channels, y.channels, size, composite ? x.channels : 0, target, at.threads);
+  const product = planProduct(x.channels, y.channels, size, composite ? x.channels : 0, target, at, args.weight);
   const plane = size.outHeight * size.outWidth * 4;
   const normalize = composite && {
     mean: at.view(composite.mean),
@@ -277,12 +294,28 @@ export const emitConv: Emit<"conv"> = (module, target, args, at): CompiledKernel
       );
     },
   );
-  return { phases: [run], scratchBytes: product.layout.bytes, sharedBytes: 0 };
+  const prepare = product.kept ? [packPhase(module, product, at.buffer(args.weight), y.channels)] : [];
+  return { phases: [run], prepare, scratchBytes: product.layout.bytes, sharedBytes: 0 };
 };
 
+/** The weights of a forward product to where they are kept; one thread packs them. */
+function packPhase(module: ModuleBuilder, product: Product, weights: number, outputs: number): Phase {
+  const { shape, tiles, taps, layout } = product;
+  return phase(
+    module,
+    `packWeights taps=${taps} height=${tiles.height}`,
+    { weights, to: layout.packed, contraction: shape.contraction, outputs, tall: tiles.tall, low: tiles.low },
+    (f, o, worker) => {
+      f.if(i32.ltU(worker.thread, 1), () =>
+        f.call(pack(module, taps, tiles.height, false), [o.weights, o.to, o.contraction, o.outputs, o.tall, o.low]),
+      );
+    },
+  );
+}
+
 /** What of a product stands in the code as constants. */
-const shapeKey = ({ shape, size, tiles }: Product): string =>
-  `${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding} gathered=${shape.gathered} tile=${tiles.height}`;
+const shapeKey = ({ shape, size, tiles, kept }: Product): string =>
+  `${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding} gathered=${shape.gathered} tile=${tiles.height} kept=${kept}`;
 
 /** dx of a stride-1 convolution: the same product over dy with turned weights; then back through ReLU and normalize, where there is one. */
 export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, at): CompiledKernel => {
@@ -296,7 +329,7 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
   if (composite && winogradPays(size, dy.channels, channels)) {
     return emitWinogradGradInput(module, target, { ...args, composite }, at);
   }
-  const product = planProduct(dy.channels, channels, size, channels, target, at.threads);
+  const product = planProduct(dy.channels, channels, size, channels, target, { threads: at.threads }, args.weight);
   const plane = size.height * size.width * 4;
   const operands = {
     ...productValues(

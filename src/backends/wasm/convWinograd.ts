@@ -17,11 +17,14 @@ export function emitWinogradConv(
   const { x, y, size, composite } = args;
   const winograd = planWinograd(size, x.channels, y.channels, composite ? x.channels : 0, target, at.threads);
   const plane = size.height * size.width * 4;
+  const weightsAt = at.keep?.(winograd.weightBytes, args.weight) ?? 0;
+  const kept = at.keep !== undefined;
+  const weights = weightsPhase(module, winograd, at.buffer(args.weight), weightsAt, { transposed: false, kept });
   const run = phase(
     module,
-    `convWinograd ${winogradKey(winograd)} composite=${composite?.eps ?? "none"}`,
+    `convWinograd ${winogradKey(winograd)} composite=${composite?.eps ?? "none"} kept=${kept}`,
     {
-      ...winogradOperands(winograd, { x: at.view(x), xStride: at.batchStride(x), weightsAt: 0 }),
+      ...winogradOperands(winograd, { x: at.view(x), xStride: at.batchStride(x), weightsAt }),
       y: at.view(y),
       yStride: at.batchStride(y),
       mean: composite ? at.view(composite.mean) : 0,
@@ -34,19 +37,29 @@ export function emitWinogradConv(
         const { mean, variance, gamma, beta, contraction } = o;
         f.call(coefficients(module, composite.eps), [mean, variance, gamma, beta, contraction, worker.scratch]);
       }
-      emitWinograd(f, module, target, winograd, o, worker, composite !== undefined, (unit, output, results) => {
-        const sink = f.let(i32.add(i32.add(o.y, i32.mul(unit.firstImage, o.yStride)), i32.mul(output, plane))).get;
-        forEachBlockRun(f, size, winograd.tiling, unit, (planeByte, resultByte, image, bytes) => {
-          const to = f.let(i32.add(i32.add(sink, i32.mul(image, o.yStride)), planeByte)).get;
-          copyRow(f, f.let(i32.add(results, resultByte)).get, to, bytes);
-        });
-      });
+      emitWinograd(
+        f,
+        module,
+        target,
+        winograd,
+        o,
+        worker,
+        { withComposite: composite !== undefined, kept },
+        (unit, output, results) => {
+          const sink = f.let(i32.add(i32.add(o.y, i32.mul(unit.firstImage, o.yStride)), i32.mul(output, plane))).get;
+          forEachBlockRun(f, size, winograd.tiling, unit, (planeByte, resultByte, image, bytes) => {
+            const to = f.let(i32.add(i32.add(sink, i32.mul(image, o.yStride)), planeByte)).get;
+            copyRow(f, f.let(i32.add(results, resultByte)).get, to, bytes);
+          });
+        },
+      );
     },
   );
   return {
-    phases: [weightsPhase(module, winograd, at.buffer(args.weight), 0, false), run],
+    phases: kept ? [run] : [weights, run],
+    prepare: kept ? [weights] : [],
     scratchBytes: winograd.scratchBytes,
-    sharedBytes: winograd.weightBytes,
+    sharedBytes: kept ? 0 : winograd.weightBytes,
   };
 }
 
@@ -83,27 +96,36 @@ export function emitWinogradGradInput(
       const gradRow = compositeGradRow(module, target, accumulate, false);
       const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.outputs, sumBytes)))).get;
       clear(f, sums, i32.mul(o.outputs, sumBytes));
-      emitWinograd(f, module, target, winograd, o, worker, false, (unit, output, results) => {
-        const channelAt = f.let(i32.mul(output, plane)).get;
-        const source = f.let(i32.add(i32.add(o.source, i32.mul(unit.firstImage, o.sourceStride)), channelAt)).get;
-        const sink = f.let(i32.add(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)), channelAt)).get;
-        forEachBlockRun(f, size, winograd.tiling, unit, (planeByte, resultByte, image, bytes) => {
-          f.call(gradRow, [
-            i32.add(results, resultByte),
-            i32.add(i32.add(source, i32.mul(image, o.sourceStride)), planeByte),
-            i32.add(i32.add(sink, i32.mul(image, o.dxStride)), planeByte),
-            bytes,
-            i32.add(worker.scratch, i32.mul(output, coefficientBytes)),
-            i32.add(sums, i32.mul(output, sumBytes)),
-            spillOf(worker),
-          ]);
-        });
-      });
+      emitWinograd(
+        f,
+        module,
+        target,
+        winograd,
+        o,
+        worker,
+        { withComposite: false, kept: false },
+        (unit, output, results) => {
+          const channelAt = f.let(i32.mul(output, plane)).get;
+          const source = f.let(i32.add(i32.add(o.source, i32.mul(unit.firstImage, o.sourceStride)), channelAt)).get;
+          const sink = f.let(i32.add(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)), channelAt)).get;
+          forEachBlockRun(f, size, winograd.tiling, unit, (planeByte, resultByte, image, bytes) => {
+            f.call(gradRow, [
+              i32.add(results, resultByte),
+              i32.add(i32.add(source, i32.mul(image, o.sourceStride)), planeByte),
+              i32.add(i32.add(sink, i32.mul(image, o.dxStride)), planeByte),
+              bytes,
+              i32.add(worker.scratch, i32.mul(output, coefficientBytes)),
+              i32.add(sums, i32.mul(output, sumBytes)),
+              spillOf(worker),
+            ]);
+          });
+        },
+      );
     },
   );
   return {
     phases: [
-      weightsPhase(module, winograd, at.buffer(args.weight), weightsAt, true),
+      weightsPhase(module, winograd, at.buffer(args.weight), weightsAt, { transposed: true, kept: false }),
       run,
       compositeGradFinish(module, normalize, grad, at),
     ],

@@ -36,6 +36,8 @@ export interface CompiledKernel {
   readonly phases: readonly Phase[];
   readonly scratchBytes: number;
   readonly sharedBytes: number;
+  /** Run once before the plan's first call, and again after parameters have changed; only with `Addresses.keep`. */
+  readonly prepare?: readonly Phase[];
 }
 
 /** Where the plan's buffers lie in memory, all in bytes. */
@@ -51,6 +53,8 @@ export interface Addresses {
     readonly address: number;
     readonly bytes: number;
   };
+  /** Takes memory that outlives the call, for what depends on `source` alone; absent in plans that change parameters. Returns its byte address. */
+  readonly keep?: (bytes: number, source: string) => number;
   /** Where the run scalars lie: learningRate f32, seed u32, step u32. */
   readonly scalars: number;
 }

@@ -17,6 +17,8 @@ export interface WasmOptions extends TargetOptions {
   readonly threads?: number;
   /** false: behave as a page without cross-origin isolation. */
   readonly sharedMemory?: boolean;
+  /** false: plans of inference pack and transform their weights at every run instead of keeping a second copy of them (121: 45 MB). */
+  readonly keepWeights?: boolean;
 }
 
 /** A backend whose compute threads are started by the first `compile`. Throws DeviceError where WebAssembly SIMD is missing. */
@@ -42,18 +44,23 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
       { cause: error },
     );
   }
-  return new WasmBackend(chosen.target, shared ? wanted : 1, shared, [...notes, ...chosen.notes]);
+  return new WasmBackend(chosen.target, shared ? wanted : 1, shared, options.keepWeights ?? true, [
+    ...notes,
+    ...chosen.notes,
+  ]);
 }
 
 export class WasmBackend implements Backend {
   readonly info: BackendInfo;
   readonly target: Target;
   readonly #shared: boolean;
+  readonly #keepsWeights: boolean;
   readonly #executables = new Set<WasmExecutable>();
 
-  constructor(target: Target, threads: number, shared: boolean, notes: readonly string[]) {
+  constructor(target: Target, threads: number, shared: boolean, keepsWeights: boolean, notes: readonly string[]) {
     this.target = target;
     this.#shared = shared;
+    this.#keepsWeights = keepsWeights;
     this.info = {
       name: "wasm",
       threads,
@@ -63,7 +70,7 @@ export class WasmBackend implements Backend {
   }
 
   async compile(plans: Readonly<Record<string, Plan>>): Promise<WasmExecutable> {
-    const program = compileProgram(plans, this.target, this.info.threads, this.#shared);
+    const program = compileProgram(plans, this.target, this.info.threads, this.#shared, this.#keepsWeights);
     const executable = await WasmExecutable.start(program, plans, this.info.threads, this.#shared, (ended) =>
       this.#executables.delete(ended),
     );
@@ -76,6 +83,9 @@ export class WasmBackend implements Backend {
   }
 }
 
+/** The name under which compute threads know what a plan runs first. */
+const preparationOf = (plan: string): string => `prepare ${plan}`;
+
 /** Milliseconds of each kernel call of a plan, as thread 0 saw them, waiting included. */
 export type CallTimes = readonly number[];
 
@@ -87,6 +97,8 @@ export class WasmExecutable implements Executable {
   readonly #threads: readonly ComputeThread[];
   readonly #memory: WebAssembly.Memory | undefined;
   readonly #onDispose: (executable: WasmExecutable) => void;
+  /** Plans whose kept weights are those of the parameters. */
+  readonly #prepared = new Set<string>();
 
   private constructor(
     program: Program,
@@ -112,7 +124,9 @@ export class WasmExecutable implements Executable {
     onDispose: (executable: WasmExecutable) => void,
   ): Promise<WasmExecutable> {
     const module = await WebAssembly.compile(program.bytes);
-    const { pages, code, shared: sharedAt, scratch, scratchBytes } = program;
+    const { pages, shared: sharedAt, scratch, scratchBytes } = program;
+    const code = new Map(program.code);
+    for (const [plan, phases] of program.preparation) code.set(preparationOf(plan), phases);
     const memory = shared ? new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) : undefined;
     const words = controlWords.count * 4;
     const control = new Int32Array(shared ? new SharedArrayBuffer(words) : new ArrayBuffer(words));
@@ -152,6 +166,7 @@ export class WasmExecutable implements Executable {
     if (data.byteLength !== buffer.bytes) {
       throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
     }
+    if (this.#program.keptSources.has(name)) this.#prepared.clear();
     await this.#put(this.#program.address(buffer), new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
 
@@ -196,7 +211,14 @@ export class WasmExecutable implements Executable {
     block.setUint32(scalarOffsets.seed, scalars.seed ?? 0, true);
     block.setUint32(scalarOffsets.step, scalars.step ?? 0, true);
     await this.#put(this.#program.scalars, new Uint8Array(block.buffer));
-    return await Promise.all(this.#threads.map((thread) => thread.ask({ kind: "run", plan, timed })));
+    const runOnThreads = (name: string) =>
+      Promise.all(this.#threads.map((thread) => thread.ask({ kind: "run", plan: name, timed })));
+    if (this.#program.preparation.has(plan) && !this.#prepared.has(plan)) {
+      await runOnThreads(preparationOf(plan));
+      this.#prepared.add(plan);
+    }
+    if (this.#program.changesParameters.has(plan)) this.#prepared.clear();
+    return await runOnThreads(plan);
   }
 
   async dispose(): Promise<void> {

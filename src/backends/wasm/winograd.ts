@@ -127,16 +127,16 @@ export const winogradOperands = (
 
 type Operands = Readonly<Record<keyof ReturnType<typeof winogradOperands>, Expression>>;
 
-/** The phase before: the weights into shared memory at `to`. */
+/** The phase before: the weights into shared memory at `to`, or kept at the address `to`. */
 export function weightsPhase(
   module: ModuleBuilder,
   { rows, contraction, outputs }: Winograd,
   weights: number,
   to: number,
-  transposed: boolean,
+  { transposed, kept }: { readonly transposed: boolean; readonly kept: boolean },
 ): Phase {
   const { height, tall, low } = rows;
-  return transformWeights(module, height, transposed, { weights, contraction, outputs, tall, low, to });
+  return transformWeights(module, height, transposed, kept, { weights, contraction, outputs, tall, low, to });
 }
 
 /** For each of the thread's units: transforms x, multiplies, and hands the results of one output channel after the other to `finish`. */
@@ -147,7 +147,7 @@ export function emitWinograd(
   winograd: Winograd,
   o: Operands,
   worker: { scratch: Expression; thread: Expression; threads: Expression; shared: Expression },
-  withComposite: boolean,
+  { withComposite, kept }: { readonly withComposite: boolean; readonly kept: boolean },
   finish: (unit: Unit, output: Expression, results: Expression) => void,
 ): void {
   const { size, tiling, rows } = winograd;
@@ -161,7 +161,7 @@ export function emitWinograd(
     within(o.inputAt),
     within(o.productsAt),
   ];
-  const weights = f.let(i32.add(worker.shared, o.weightsAt)).get;
+  const weights = kept ? o.weightsAt : f.let(i32.add(worker.shared, o.weightsAt)).get;
   const weightStep = f.let(i32.shl(i32.mul(o.contraction, o.outputs), 2)).get;
   const tileStep = tiling.tiles * 4;
   fillTables(f, tiling, tables);

@@ -334,13 +334,14 @@ export function transformOutput(module: ModuleBuilder, target: Target, rowBytes:
 }
 
 /**
- * A phase that writes G g Gᵀ of all kernels to the threads' shared memory: [frequency][tile of outputs][contraction][output in the tile],
+ * A phase that writes G g Gᵀ of all kernels to the threads' shared memory, or where they are kept: [frequency][tile of outputs][contraction][output in the tile],
  * as productTile reads it. From w [O, C, 3, 3] or, for the way back, transposed and turned by 180°. Threads share the contraction.
  */
 export function transformWeights(
   module: ModuleBuilder,
   height: number,
   transposed: boolean,
+  kept: boolean,
   values: {
     readonly weights: number;
     readonly contraction: number;
@@ -350,33 +351,41 @@ export function transformWeights(
     readonly to: number;
   },
 ): Phase {
-  return phase(module, `transformWeights height=${height} transposed=${transposed}`, values, (f, o, worker) => {
-    const kernelBytes = 36;
-    const outStep = transposed ? i32.const(kernelBytes) : f.let(i32.mul(o.contraction, kernelBytes)).get;
-    const depthStep = transposed ? f.let(i32.mul(o.outputs, kernelBytes)).get : i32.const(kernelBytes);
-    const step = f.let(i32.shl(i32.mul(o.contraction, o.outputs), 2)).get;
-    const base = f.let(i32.add(worker.shared, o.to)).get;
-    const rowStep = f.let(i32.mul(step, 6)).get;
-    const map = kernelMap(f);
-    const { start, end } = threadSlice(f, o.contraction, worker);
-    forEachTile(f, height, o.tall, o.low, (rows, first) => {
-      const tile = f.let(i32.add(base, i32.shl(i32.mul(first, o.contraction), 2))).get;
-      f.loop(start, end, 1, (depth) => {
-        f.loop(0, rows, 1, (row) => {
-          const output = i32.add(first, row.get);
-          const from = f.let(i32.add(o.weights, i32.add(i32.mul(output, outStep), i32.mul(depth.get, depthStep)))).get;
-          const g = (y: number, x: number): Expression => f32.load(from, (transposed ? 8 - 3 * y - x : 3 * y + x) * 4);
-          const halves = indices(3).map((y) => map(indices(3).map((x) => f.let(g(y, x)).get)));
-          const corner = f.let(i32.add(tile, i32.shl(i32.add(i32.mul(depth.get, rows), row.get), 2))).get;
-          for (const j of indices(6)) {
-            const to = f.let(i32.add(corner, i32.mul(step, j)));
-            for (const value of map(halves.map((half) => half[j] as Expression))) {
-              f.store(to.get, value);
-              f.advance(to, rowStep);
+  return phase(
+    module,
+    `transformWeights height=${height} transposed=${transposed} kept=${kept}`,
+    values,
+    (f, o, worker) => {
+      const kernelBytes = 36;
+      const outStep = transposed ? i32.const(kernelBytes) : f.let(i32.mul(o.contraction, kernelBytes)).get;
+      const depthStep = transposed ? f.let(i32.mul(o.outputs, kernelBytes)).get : i32.const(kernelBytes);
+      const step = f.let(i32.shl(i32.mul(o.contraction, o.outputs), 2)).get;
+      const base = kept ? o.to : f.let(i32.add(worker.shared, o.to)).get;
+      const rowStep = f.let(i32.mul(step, 6)).get;
+      const map = kernelMap(f);
+      const { start, end } = threadSlice(f, o.contraction, worker);
+      forEachTile(f, height, o.tall, o.low, (rows, first) => {
+        const tile = f.let(i32.add(base, i32.shl(i32.mul(first, o.contraction), 2))).get;
+        f.loop(start, end, 1, (depth) => {
+          f.loop(0, rows, 1, (row) => {
+            const output = i32.add(first, row.get);
+            const from = f.let(
+              i32.add(o.weights, i32.add(i32.mul(output, outStep), i32.mul(depth.get, depthStep))),
+            ).get;
+            const g = (y: number, x: number): Expression =>
+              f32.load(from, (transposed ? 8 - 3 * y - x : 3 * y + x) * 4);
+            const halves = indices(3).map((y) => map(indices(3).map((x) => f.let(g(y, x)).get)));
+            const corner = f.let(i32.add(tile, i32.shl(i32.add(i32.mul(depth.get, rows), row.get), 2))).get;
+            for (const j of indices(6)) {
+              const to = f.let(i32.add(corner, i32.mul(step, j)));
+              for (const value of map(halves.map((half) => half[j] as Expression))) {
+                f.store(to.get, value);
+                f.advance(to, rowStep);
+              }
             }
-          }
+          });
         });
       });
-    });
-  });
+    },
+  );
 }
