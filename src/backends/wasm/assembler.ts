@@ -358,7 +358,7 @@ export class ModuleBuilder {
     return this.#functions.length;
   }
 
-  /** The binary; every function is exported under its index. */
+  /** The binary; every function is exported under its index, and named by its key for profilers. */
   bytes(memory: MemoryLimits): Uint8Array<ArrayBuffer> {
     const signatures = new Map<string, number>();
     const types: number[][] = [];
@@ -377,7 +377,10 @@ export class ModuleBuilder {
       }
       return index;
     });
-    const name = (text: string): number[] => [...unsigned(text.length), ...new TextEncoder().encode(text)];
+    const name = (text: string): number[] => {
+      const letters = new TextEncoder().encode(text);
+      return [...unsigned(letters.length), ...letters];
+    };
     const vector = (items: readonly (readonly number[])[]): number[] => [...unsigned(items.length), ...items.flat()];
     const section = (id: number, content: readonly number[]): number[][] => [
       [id, ...unsigned(content.length)],
@@ -394,6 +397,8 @@ export class ModuleBuilder {
     const bodies = this.#functions.map(({ body }) => body);
     const codeBytes = unsigned(bodies.length).length + bodies.reduce((sum, body) => sum + body.length, 0);
     chunks.push([10, ...unsigned(codeBytes)], unsigned(bodies.length), ...bodies);
+    const names = vector([...this.#byKey.keys()].map((key, index) => [...unsigned(index), ...name(key)]));
+    chunks.push(...section(0, [...name("name"), 1, ...unsigned(names.length), ...names]));
     const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
     let at = 0;
     for (const chunk of chunks) {

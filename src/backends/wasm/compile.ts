@@ -6,7 +6,7 @@ import { ResourceError } from "../../errors.ts";
 import type { BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
 import { ModuleBuilder } from "./assembler.ts";
 import { scalarOffsets } from "./elementwise.ts";
-import { type Addresses, type Phase, spillBytes } from "./kernel.ts";
+import { type Addresses, type Phase, partialBytes } from "./kernel.ts";
 import { emitKernel } from "./kernels.ts";
 import type { Target } from "./target.ts";
 
@@ -140,8 +140,8 @@ export function compileProgram(
   }
   const sharedAt = top;
   top += align(sharedBytes + readSlack);
-  const scratchAt = top + spillBytes;
-  const scratchEach = align(scratchBytes + spillBytes + 4096);
+  const scratchAt = top + partialBytes;
+  const scratchEach = align(scratchBytes + partialBytes + 4096);
   top += scratchEach * threads;
   const pages = Math.ceil((top + pageBytes) / pageBytes);
   if (pages > pageLimit) {

@@ -13,7 +13,14 @@ import {
   i32,
   type ModuleBuilder,
 } from "./assembler.ts";
-import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
+import {
+  coefficientBytes,
+  coefficients,
+  compositeGradFinish,
+  compositeGradRow,
+  foldPartials,
+  sumBytes,
+} from "./composite.ts";
 import { emitWinogradConv, emitWinogradGradInput } from "./convWinograd.ts";
 import {
   type Addresses,
@@ -21,8 +28,8 @@ import {
   type Emit,
   namedFunction,
   type Phase,
+  partialsOf,
   phase,
-  spillOf,
   threadSlice,
 } from "./kernel.ts";
 import { clear, copyRow } from "./run.ts";
@@ -383,7 +390,6 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
           const to = f.let(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)));
           f.loop(0, o.outputs, 1, (channel) => {
             const coefficient = f.let(i32.add(worker.scratch, i32.mul(channel.get, coefficientBytes))).get;
-            const channelSums = f.let(i32.add(sums, i32.mul(channel.get, sumBytes))).get;
             forEachRun(f, product.shape, unit, (planeByte, signalByte, image, bytes) => {
               f.call(gradRow, [
                 i32.add(from.get, signalByte),
@@ -391,10 +397,10 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
                 i32.add(i32.add(to.get, i32.mul(image, o.dxStride)), planeByte),
                 bytes,
                 coefficient,
-                channelSums,
-                spillOf(worker),
+                partialsOf(worker),
               ]);
             });
+            f.call(foldPartials(module), [partialsOf(worker), i32.add(sums, i32.mul(channel.get, sumBytes))]);
             f.advance(from, o.step);
             f.advance(source, plane);
             f.advance(to, plane);

@@ -18,9 +18,16 @@ import {
   type ModuleBuilder,
   v128,
 } from "./assembler.ts";
-import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
+import {
+  coefficientBytes,
+  coefficients,
+  compositeGradFinish,
+  compositeGradRow,
+  foldPartials,
+  sumBytes,
+} from "./composite.ts";
 import { pack } from "./conv.ts";
-import { type CompiledKernel, type Emit, namedFunction, type Phase, phase, spillOf, threadSlice } from "./kernel.ts";
+import { type CompiledKernel, type Emit, namedFunction, type Phase, partialsOf, phase, threadSlice } from "./kernel.ts";
 import { clear, forEachStretch } from "./run.ts";
 import { cutUnits, forEachRun, forEachUnit, signalShape, signalStep, tileBytes, usedSignalBytes } from "./signal.ts";
 import type { Target } from "./target.ts";
@@ -271,10 +278,10 @@ export const emitConvGrad: Emit<"convGrad"> = (module, target, args, at): Compil
                 i32.add(i32.add(sink, i32.mul(imageNumber, o.dxStride)), offset),
                 bytes,
                 i32.add(worker.scratch, i32.mul(channel, coefficientBytes)),
-                i32.add(sums, i32.mul(channel, sumBytes)),
-                spillOf(worker),
+                partialsOf(worker),
               ]);
             });
+            f.call(foldPartials(module), [partialsOf(worker), i32.add(sums, i32.mul(channel, sumBytes))]);
           });
           const partialTile = f.let(i32.add(partial, i32.mul(first, turnedStep))).get;
           f.loop(0, used, chunkBytes, (chunk) => {

@@ -1,8 +1,15 @@
 // backends/wasm: the convolution and its input's gradient through Winograd's transformation (winograd.ts), where conv.ts finds that it pays.
 import type { CompositeBackward, KernelTable } from "../../plan/plan.ts";
 import { i32, type ModuleBuilder } from "./assembler.ts";
-import { coefficientBytes, coefficients, compositeGradFinish, compositeGradRow, sumBytes } from "./composite.ts";
-import { type Addresses, type CompiledKernel, phase, spillOf } from "./kernel.ts";
+import {
+  coefficientBytes,
+  coefficients,
+  compositeGradFinish,
+  compositeGradRow,
+  foldPartials,
+  sumBytes,
+} from "./composite.ts";
+import { type Addresses, type CompiledKernel, partialsOf, phase } from "./kernel.ts";
 import { clear, copyRow } from "./run.ts";
 import type { Target } from "./target.ts";
 import { emitWinograd, planWinograd, weightsPhase, winogradKey, winogradOperands } from "./winograd.ts";
@@ -115,10 +122,10 @@ export function emitWinogradGradInput(
               i32.add(i32.add(sink, i32.mul(image, o.dxStride)), planeByte),
               bytes,
               i32.add(worker.scratch, i32.mul(output, coefficientBytes)),
-              i32.add(sums, i32.mul(output, sumBytes)),
-              spillOf(worker),
+              partialsOf(worker),
             ]);
           });
+          f.call(foldPartials(module), [partialsOf(worker), i32.add(sums, i32.mul(output, sumBytes))]);
         },
       );
     },

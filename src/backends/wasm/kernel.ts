@@ -10,11 +10,11 @@ import {
 } from "./assembler.ts";
 import type { Target } from "./target.ts";
 
-/** Bytes before every thread's scratch, for partial sums on their way through memory. */
-export const spillBytes = 64;
+/** Bytes of a channel's two partial sums of eight lanes each. */
+export const partialBytes = 64;
 
-/** Where they are. */
-export const spillOf = ({ scratch }: Pick<Worker, "scratch">): Expression => i32.sub(scratch, spillBytes);
+/** Where each thread keeps the partial sums of one channel: before its scratch. They are zero wherever a kernel begins. */
+export const partialsOf = ({ scratch }: Pick<Worker, "scratch">): Expression => i32.sub(scratch, partialBytes);
 
 /** What a phase knows of the thread that runs it. Added behind the operands by the executor. */
 export interface Worker {

@@ -20,6 +20,7 @@ import {
   compositeGradFinish,
   compositeGradRow,
   compositeOf,
+  foldPartials,
   sumBytes,
 } from "./composite.ts";
 import {
@@ -27,8 +28,8 @@ import {
   type CompiledKernel,
   type Emit,
   namedFunction,
+  partialsOf,
   phase,
-  spillOf,
   threadSlice,
   type Worker,
 } from "./kernel.ts";
@@ -373,16 +374,15 @@ function emitPoolGrad(
         const sink = i32.add(i32.add(o.dx, i32.mul(image, o.dxStride)), i32.mul(channel, planeBytes));
         const coefficient = f.let(i32.add(worker.scratch, i32.mul(channel, coefficientBytes))).get;
         spread(f, upstream, source, plane, activated, coefficient);
-        const channelSums = i32.add(sums, i32.mul(channel, sumBytes));
         f.call(compositeGradRow(module, target, accumulate, false), [
           plane,
           source,
           sink,
           planeBytes,
           coefficient,
-          channelSums,
-          spillOf(worker),
+          partialsOf(worker),
         ]);
+        f.call(foldPartials(module), [partialsOf(worker), i32.add(sums, i32.mul(channel, sumBytes))]);
       });
     },
   );
