@@ -175,7 +175,10 @@ function spreadPlane(module: ModuleBuilder, size: PoolSize): FunctionSignature {
   });
 }
 
-/** body(output index byte, best address) for every window of a scratch plane; of equal maxima the first in row order. */
+/**
+ * body(output index byte, best address) for every window of a scratch plane of activated values; of equal maxima the first in row order. Places outside the
+ * plane are replaced by the nearest inside, which is in the window anyway and does not come later in it: no branches.
+ */
 function forEachMaximum(
   f: FunctionBuilder,
   size: WindowSize,
@@ -183,28 +186,32 @@ function forEachMaximum(
   body: (outByte: Expression, best: Expression) => void,
 ): void {
   const { kernel, stride, padding, height, width, outHeight, outWidth } = size;
+  const taps = Array.from({ length: kernel }, (_, tap) => tap);
+  const within = (place: Expression, extent: number): Expression => {
+    const low = f.let(f.minimum(place, extent - 1)).get;
+    return f.select(i32.ltS(low, 0), i32.const(0), low);
+  };
   f.loop(0, outHeight, 1, (row) => {
-    const y0 = f.let(i32.sub(i32.mul(row.get, stride), padding)).get;
+    const top = f.let(i32.sub(i32.mul(row.get, stride), padding)).get;
+    const rows = taps.map((tap) => f.let(i32.add(plane, i32.mul(within(i32.add(top, tap), height), width * 4))).get);
     f.loop(0, outWidth, 1, (column) => {
-      const x0 = f.let(i32.sub(i32.mul(column.get, stride), padding)).get;
-      const best = f.let(-1);
-      const maximum = f.let(f32.const(Number.NEGATIVE_INFINITY));
-      f.loop(y0, i32.add(y0, kernel), 1, (y) => {
-        f.if(i32.ltU(y.get, height), () => {
-          f.loop(x0, i32.add(x0, kernel), 1, (x) => {
-            f.if(i32.ltU(x.get, width), () => {
-              const address = f.let(i32.add(plane, i32.shl(i32.add(i32.mul(y.get, width), x.get), 2))).get;
-              const value = f.let(f32.load(address)).get;
-              // A NaN wins over numbers, and only another NaN over it, so that it is passed on; the first element may be −∞.
-              const wins = i32.or(f32.gt(value, maximum.get), f32.ne(value, value));
-              f.if(i32.or(wins, i32.eq(best.get, -1)), () => {
-                f.set(maximum, value);
-                f.set(best, address);
-              });
-            });
-          });
-        });
-      });
+      const left = f.let(i32.sub(i32.mul(column.get, stride), padding)).get;
+      const columns = taps.map((tap) => f.let(i32.shl(within(i32.add(left, tap), width), 2)).get);
+      const [first, ...others] = rows.flatMap((from) => columns.map((byte) => i32.add(from, byte)));
+      if (!first) throw new RangeError("a pooling window has at least one place");
+      // Activated values are not negative, so their bits are ordered as they are; a NaN's, without its sign, are above all numbers'.
+      const bits = (address: Expression): Expression => i32.and(i32.load(address), 0x7fffffff);
+      const infinity = 0x7f800000;
+      const best = f.let(first);
+      const maximum = f.let(bits(best.get));
+      for (const place of others) {
+        const address = f.let(place).get;
+        const value = f.let(bits(address)).get;
+        // A NaN wins over numbers, and only another NaN over it, so that it is passed on.
+        const wins = f.let(i32.or(i32.ltS(maximum.get, value), i32.ltS(infinity, value))).get;
+        f.set(maximum, f.select(wins, value, maximum.get));
+        f.set(best, f.select(wins, address, best.get));
+      }
       body(i32.shl(i32.add(i32.mul(row.get, outWidth), column.get), 2), best.get);
     });
   });

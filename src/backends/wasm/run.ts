@@ -53,5 +53,8 @@ export function copyRow(f: FunctionBuilder, from: Expression, to: Expression, by
 
 /** Zeros over `bytes`, a multiple of 4. */
 export function clear(f: FunctionBuilder, address: Expression, bytes: Operand): void {
-  f.loop(0, bytes, 4, (offset) => f.store(i32.add(address, offset.get), f32.const(0)));
+  const end = f.let(bytes).get;
+  const quads = f.let(i32.and(end, ~15)).get;
+  f.loop(0, quads, 16, (offset) => f.store(i32.add(address, offset.get), v128.zero));
+  f.loop(quads, end, 4, (offset) => f.store(i32.add(address, offset.get), f32.const(0)));
 }
