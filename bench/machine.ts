@@ -1,5 +1,5 @@
 // Beside the line: what this machine can do at most, measured: multiply-adds in registers and bytes through memory, on as many threads at once as
-// the backend has. A kernel's figures are set against these (roofline.ts).
+// the wasm backend has (card.ts: a GPU). A kernel's figures are set against these (roofline.ts).
 import { once } from "node:events";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { ModuleBuilder } from "../src/backends/wasm/assembler.ts";
@@ -7,15 +7,15 @@ import { type Target, tileShape } from "../src/backends/wasm/target.ts";
 import { productTile } from "../src/backends/wasm/tile.ts";
 
 export interface MachineLimits {
-  readonly threads: number;
-  /** The largest register tile over operands in L1, all threads together. */
+  /** f32 multiply-adds on registers, 2 flops each. CPU: the largest register tile over operands in L1, all threads together. */
   readonly gflops: number;
-  /** A copy of 64 MiB in each thread, bytes read plus bytes written. */
+  /** A copy of more than the caches hold, bytes read plus bytes written. */
   readonly gigabytesPerSecond: number;
 }
 
 /** Each of the two measurements takes this long; threads start together. */
 const spanMs = 400;
+/** In each thread. */
 const copyBytes = 64 * 2 ** 20;
 
 /** The best of the slices that fit the span: what else runs on the machine lowers a rate, nothing raises it. */
@@ -60,7 +60,7 @@ export async function measureMachine(target: Target, threads: number): Promise<M
     return rates.reduce((sum, rate) => sum + rate, 0);
   };
   try {
-    return { threads, gflops: await askAll("tile"), gigabytesPerSecond: await askAll("copy") };
+    return { gflops: await askAll("tile"), gigabytesPerSecond: await askAll("copy") };
   } finally {
     await Promise.all(workers.map((worker) => worker.terminate()));
   }

@@ -1,15 +1,19 @@
 // Beside the line: the benchmark command. Each net is proven (gate.ts), then timed (measure.ts); tables go to stdout, or one JSON document
 // with --json; talk goes to stderr.
 import { formatBytes, formatPercent } from "../src/analyze/format.ts";
-import { createWasmBackend, type WasmBackend } from "../src/backends/wasm/wasm.ts";
 import { readEnvironment } from "../src/cli/environment.ts";
 import { printJson, printLine, reportFailure, say, table } from "../src/cli/output.ts";
-import { measureMachine } from "./machine.ts";
+import { measureLimits, openDevice, type TimedBackend } from "./device.ts";
+import type { MachineLimits } from "./machine.ts";
 import { gateBatch, type JobResult, measure } from "./measure.ts";
-import { type BenchOptions, mainUsage, readBenchOptions, variantOptions } from "./options.ts";
-import type { Roofline, RooflineRow } from "./roofline.ts";
+import { type BenchOptions, mainUsage, readBenchOptions } from "./options.ts";
+import { markdownTable, writeResult } from "./results.ts";
+import type { RooflineRow } from "./roofline.ts";
 
-function resultTable(results: readonly JobResult[]): string {
+/** `table` for a terminal or `markdownTable`. */
+type Table = typeof table;
+
+function resultTable(results: readonly JobResult[], draw: Table): string {
   const header = [
     "net",
     "mode",
@@ -40,7 +44,7 @@ function resultTable(results: readonly JobResult[]): string {
     formatBytes(result.peakBytes),
     formatBytes(result.peakRssBytes),
   ]);
-  return table([header, ...rows], [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  return draw([header, ...rows], [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
 }
 
 const rooflineHeader = ["ms", "share", "calls", "GFLOP/s", "of peak", "MB", "GB/s", "of copy", "limit"];
@@ -59,28 +63,34 @@ function rooflineCells(row: RooflineRow): string[] {
   ];
 }
 
-function rooflineTables({ net, mode, batch }: JobResult, { ms, groups, dearest }: Roofline): string {
+/** A title and two tables, or nothing where the calls were not timed. */
+function rooflineTables(
+  { net, mode, batch, trafficBytes, dispatches, roofline }: JobResult,
+  draw: Table,
+  heading = "",
+): string[] {
+  if (!roofline) return [];
+  const { ms, calls, groups, dearest } = roofline;
   const rows = (title: string, found: readonly RooflineRow[]): string =>
-    table(
+    draw(
       [[title, ...rooflineHeader], ...found.map((row) => [row.what, ...rooflineCells(row)])],
       [1, 2, 3, 4, 5, 6, 7, 8],
     );
+  const inDispatches = dispatches === undefined ? "" : ` (${dispatches} dispatches)`;
   return [
-    `\n${net}, ${mode}, batch ${batch}: ${ms.toFixed(1)} ms by kernel and geometry`,
-    rows("kernel", groups),
-    "\nthe dearest calls",
-    rows("call", dearest),
-  ].join("\n");
+    `${heading}${net}, ${mode}, batch ${batch}: ${ms.toFixed(1)} ms in ${calls} kernel calls${inDispatches} that touch ${(trafficBytes / 1e6).toFixed(0)} MB`,
+    rows("by kernel and geometry", groups),
+    rows("the dearest calls", dearest),
+  ];
 }
 
-async function measureAll(backend: WasmBackend, options: BenchOptions) {
+const limitsLine = ({ gflops, gigabytesPerSecond }: MachineLimits): string =>
+  `at most ${gflops.toFixed(0)} GFLOP/s in registers, ${gigabytesPerSecond.toFixed(1)} GB/s copied`;
+
+async function measureAll(backend: TimedBackend, options: BenchOptions) {
   const { jobs, roofline, recompute, steps } = options;
-  const limits = roofline ? await measureMachine(backend.target, backend.info.threads) : undefined;
-  if (limits) {
-    say(
-      `${limits.threads} threads at most: ${limits.gflops.toFixed(0)} GFLOP/s in registers, ${limits.gigabytesPerSecond.toFixed(1)} GB/s copied`,
-    );
-  }
+  const limits = roofline ? await measureLimits(backend) : undefined;
+  if (limits) say(limitsLine(limits));
   const proven = new Set<string>();
   const results: JobResult[] = [];
   for (const job of jobs) {
@@ -99,21 +109,31 @@ async function main(args: readonly string[]): Promise<void> {
     return;
   }
   const options = readBenchOptions(args);
-  const backend = await createWasmBackend({ threads: options.threads, ...variantOptions[options.variant] });
+  const backend = await openDevice(options);
   try {
     const { cpu, cores, node, v8, platform } = readEnvironment();
-    const { threads, features, notes } = backend.info;
+    const { name, threads, features, notes } = backend.info;
     const date = new Date().toISOString();
-    say(`${cpu}, ${threads} of ${cores} threads, node ${node}; ${JSON.stringify(features)}`);
-    for (const note of notes) say(note);
+    const machine = `${cpu}, ${threads} of ${cores} threads, node ${node}; ${name} ${JSON.stringify(features)}`;
+    for (const line of [machine, ...notes]) say(line);
     const { limits, results } = await measureAll(backend, options);
+    if (options.output) {
+      const title = `# \`npm run bench -- ${args.join(" ")}\`, ${date.slice(0, 10)}`;
+      const facts = [title, machine, ...notes, ...(limits ? [limitsLine(limits)] : [])];
+      const tables = [
+        resultTable(results, markdownTable),
+        ...results.flatMap((result) => rooflineTables(result, markdownTable, "## ")),
+      ];
+      await writeResult(`bench-${options.device}`, date, ".md", `${[...facts, ...tables].join("\n\n")}\n`);
+    }
     if (options.json) {
-      const { variant } = options;
-      printJson({ date, node, v8, platform, cpu, cores, threads, variant, features, notes, limits, results });
+      const { device, variant } = options;
+      printJson({ date, node, v8, platform, cpu, cores, device, threads, variant, features, notes, limits, results });
       return;
     }
-    printLine(resultTable(results));
-    for (const result of results) if (result.roofline) printLine(rooflineTables(result, result.roofline));
+    printLine(
+      [resultTable(results, table), ...results.flatMap((result) => rooflineTables(result, table))].join("\n\n"),
+    );
   } finally {
     await backend.dispose();
   }

@@ -5,24 +5,25 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { gradWinogradPays } from "../src/backends/wasm/convGradWeightWinograd.ts";
-import type { WasmBackend, WasmExecutable } from "../src/backends/wasm/wasm.ts";
-import { winogradPays } from "../src/backends/wasm/winograd.ts";
+import type { Executable } from "../src/backends/backend.ts";
+import type { WasmExecutable } from "../src/backends/wasm/wasm.ts";
+import { WebgpuExecutable } from "../src/backends/webgpu/webgpu.ts";
 import { VerificationError } from "../src/errors.ts";
 import { buildGraph } from "../src/graph/build.ts";
 import { differentiate } from "../src/graph/differentiate.ts";
 import type { Graph } from "../src/graph/graph.ts";
 import { initializeParameters } from "../src/graph/initialize.ts";
 import { planInference, planTraining, type RecomputePolicy } from "../src/plan/lower.ts";
-import type { KernelCall, Plan } from "../src/plan/plan.ts";
+import type { Plan } from "../src/plan/plan.ts";
 import { namedSpec } from "../src/spec/variants.ts";
+import { type TimedBackend, waysOf } from "./device.ts";
 import { type GateReport, requireConformance } from "./gate.ts";
 import type { MachineLimits } from "./machine.ts";
 import { defaultSteps, type Job } from "./options.ts";
 import { type Roofline, readRoofline } from "./roofline.ts";
 import { median, quantile, type Spread, spreadOf } from "./statistics.ts";
 
-/** Before timing: the engine compiles each kernel twice, the second time well, and does so while the first steps run. */
+/** Before timing: V8 compiles each wasm kernel twice, the second time well, and does so while the first steps run; a GPU raises its clock. */
 const warmup = { least: 3, seconds: 2 } as const;
 
 /** Pictures in the plans that prove the kernels: the batch is a loop count, so two show what more would. */
@@ -31,7 +32,7 @@ export const gateBatch = 2;
 export interface JobResult extends Job {
   readonly recompute: RecomputePolicy;
   readonly gate: GateReport;
-  /** Plan to machine code, threads started. */
+  /** Plan to machine code, threads started or pipelines made. */
   readonly compileMs: number;
   readonly warmupMs: readonly number[];
   /** Every timed step, in order. */
@@ -42,6 +43,10 @@ export interface JobResult extends Job {
   readonly imagesPerSecond: Spread;
   /** Multiply-adds of one step as planned (a commuted transition has a quarter of its 1×1's). */
   readonly macs: number;
+  /** Bytes that the kernel calls of one step must touch, each counted once a call. */
+  readonly trafficBytes: number;
+  /** On a GPU: dispatches of one step. */
+  readonly dispatches?: number;
   /** 2 flops a multiply-add, at the median step. */
   readonly gflops: number;
   /** Memory of the executable: program, persistent buffers, arena, scratch. */
@@ -101,14 +106,14 @@ function drawPictures(count: number): Float32Array {
   });
 }
 
-async function fillParameters(executable: WasmExecutable, { graph, plan }: Prepared): Promise<void> {
+async function fillParameters(executable: Executable, { graph, plan }: Prepared): Promise<void> {
   for (const [path, { data }] of initializeParameters(graph, { seed: 1, fan: "out" })) {
     if (plan.buffers.has(path)) await executable.write(path, data);
   }
 }
 
 /** A step of the job as a function that fails if the net's answer is not finite: NaNs and denormals have times of their own. */
-function stepOf(executable: WasmExecutable, { net, mode, batch, size }: Job, classes: number) {
+function stepOf(executable: WasmExecutable | WebgpuExecutable, { net, mode, batch, size }: Job, classes: number) {
   const pictures = drawPictures(batch * 3 * size * size);
   const labels = Int32Array.from({ length: batch }, (_, image) => image % classes);
   let step = 0;
@@ -125,32 +130,20 @@ function stepOf(executable: WasmExecutable, { net, mode, batch, size }: Job, cla
   };
 }
 
-/** Whether the wasm backend takes Winograd's way for a call, which depends on the batch. */
-function takesWinograd({ kernel, args }: KernelCall): boolean {
-  if (kernel === "conv") return winogradPays(args.size, args.x.channels, args.y.channels);
-  if (kernel === "convGradInput") return winogradPays(args.size, args.dy.channels, args.dx.channels);
-  return kernel === "convGradWeight" && gradWinogradPays(args.size, args.x.channels, args.dy.channels);
-}
-
-/** Calls that take another way at the plan's batch than at gateBatch are proved at the smallest batch that takes the plan's. */
-async function proveWinograd(
-  backend: WasmBackend,
-  { calls }: Plan,
+/** Calls that take another way at the job's batch than at gateBatch are proved at the smallest power of two that takes the job's. */
+async function proveOtherWays(
+  backend: TimedBackend,
+  batch: number,
   planFor: (batch: number) => Plan,
   proven: Set<string>,
 ): Promise<void> {
-  const first = planFor(gateBatch);
-  let open = calls.flatMap((call, i) => {
-    const small = first.calls[i];
-    return small && takesWinograd(call) !== takesWinograd(small) ? [i] : [];
-  });
-  // A smaller batch than gateBatch is proved as it is; a larger one takes the plan's way at the latest when it is the plan's.
-  for (let batch = 1; open.length > 0; batch *= 2) {
-    const plan = planFor(batch);
-    const alike = open.filter((i) => {
-      const [call, small] = [calls[i], plan.calls[i]];
-      return call !== undefined && small !== undefined && takesWinograd(call) === takesWinograd(small);
-    });
+  const wanted = waysOf(backend, planFor(batch));
+  const first = waysOf(backend, planFor(gateBatch));
+  let open = wanted.flatMap((way, i) => (way === first[i] ? [] : [i]));
+  for (let smaller = 1; open.length > 0; smaller = Math.min(2 * smaller, batch)) {
+    const plan = planFor(smaller);
+    const ways = waysOf(backend, plan);
+    const alike = open.filter((i) => ways[i] === wanted[i]);
     await requireConformance(backend, { ...plan, calls: alike.flatMap((i) => plan.calls[i] ?? []) }, proven);
     open = open.filter((i) => !alike.includes(i));
   }
@@ -169,12 +162,12 @@ export interface MeasureOptions {
  * Times one job.
  * @throws VerificationError if a kernel's conformance fails or a step's answer is not finite; nothing is timed then.
  */
-export async function measure(backend: WasmBackend, job: Job, options: MeasureOptions): Promise<JobResult> {
+export async function measure(backend: TimedBackend, job: Job, options: MeasureOptions): Promise<JobResult> {
   const { recompute, steps, limits, proven } = options;
   const gate = await requireConformance(backend, prepare(job, gateBatch, recompute).plan, proven);
   const prepared = prepare(job, job.batch, recompute);
   const { plan } = prepared;
-  await proveWinograd(backend, plan, (batch) => prepare(job, batch, recompute).plan, proven);
+  await proveOtherWays(backend, job.batch, (batch) => prepare(job, batch, recompute).plan, proven);
   resetPeakRss();
   const began = performance.now();
   const executable = await backend.compile({ step: plan });
@@ -207,6 +200,8 @@ export async function measure(backend: WasmBackend, job: Job, options: MeasureOp
       p99Ms: quantile(stepMs, 0.99),
       imagesPerSecond: spreadOf(stepMs.map((ms) => (job.batch / ms) * 1000)),
       macs,
+      trafficBytes: plan.calls.reduce((sum, call) => sum + call.trafficBytes, 0),
+      ...(executable instanceof WebgpuExecutable ? { dispatches: executable.dispatchCount("step") } : {}),
       gflops: (2 * macs) / median(stepMs) / 1e6,
       peakBytes: executable.peakBytes,
       planBytes: { arena: plan.arenaBytes, persistent: plan.persistentBytes },

@@ -10,6 +10,10 @@ import { canonicalName, namedSpec } from "../src/spec/variants.ts";
 
 export type Mode = "train" | "infer";
 
+export const devices = ["cpu", "webgpu"] as const;
+/** Where it runs: the wasm backend on the CPU, or a GPU. */
+export type Device = (typeof devices)[number];
+
 /** One thing to time: a step of a net on `batch` pictures [3, size, size]. */
 export interface Job {
   readonly net: string;
@@ -32,6 +36,8 @@ export const variantOptions: Readonly<Record<Variant, WasmOptions>> = {
 
 export interface BenchOptions {
   readonly jobs: readonly Job[];
+  readonly device: Device;
+  /** Of the CPU. */
   readonly threads: number;
   /** Timed steps; default: as many as fit a few seconds, see defaultSteps. */
   readonly steps: number | undefined;
@@ -39,15 +45,19 @@ export interface BenchOptions {
   readonly variant: Variant;
   readonly roofline: boolean;
   readonly json: boolean;
+  /** Also leave the tables in bench/results. */
+  readonly output: boolean;
 }
 
-export const mainUsage = `Times a training step and inference of named nets on the wasm backend, after proving its kernels.
+export const mainUsage = `Times a training step and inference of named nets, after proving the kernels.
 
-Usage: npm run bench -- [nets…] [--mode train|infer|both] [--batch N] [--size S] [--threads T] [--steps N]
-         [--recompute ${recomputePolicies.join("|")}] [--roofline] [--json] [--variant ${variants.join("|")}]
+Usage: npm run bench -- [nets…] [--device ${devices.join("|")}] [--mode train|infer|both] [--batch N] [--size S] [--steps N]
+         [--recompute ${recomputePolicies.join("|")}] [--roofline] [--json] [--output]
+       on the CPU also [--threads T] [--variant ${variants.join("|")}]
 
 Without nets: BC-40-12 and BC-100-12 in both modes, 121 inference. CIFAR nets: batch 64 of 32×32.
 ImageNet nets: 224×224, batch 8 for training, 1 and 8 for inference.
+--roofline: which kernels take the time, and what holds them back. --output: the tables as Markdown in bench/results too.
 
 Examples:
   npm run bench -- BC-100-12 --mode train --roofline
@@ -106,6 +116,7 @@ export const defaultSteps = { least: 5, most: 30, seconds: 8 } as const;
 /** @throws UsageError for anything that cannot be timed. */
 export function readBenchOptions(args: readonly string[]): BenchOptions {
   const { values, positionals } = parseFlags(args, {
+    device: { type: "string", default: "cpu" },
     mode: { type: "string" },
     batch: { type: "string" },
     size: { type: "string" },
@@ -114,8 +125,14 @@ export function readBenchOptions(args: readonly string[]): BenchOptions {
     recompute: { type: "string", default: "none" },
     roofline: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
-    variant: { type: "string", default: "default" },
+    output: { type: "boolean", default: false },
+    variant: { type: "string" },
   });
+  const device = choice("--device", values.device, devices);
+  const ofCpu = (["threads", "variant"] as const).find((flag) => values[flag] !== undefined);
+  if (device === "webgpu" && ofCpu !== undefined) {
+    throw new UsageError(`--${ofCpu} is for --device cpu, got it with --device webgpu`, { flag: `--${ofCpu}`, device });
+  }
   const asked = choice("--mode", values.mode ?? "both", ["train", "infer", "both"]);
   const batch = values.batch === undefined ? undefined : wholeNumber("--batch", values.batch, 1, 65536);
   const size = values.size === undefined ? undefined : wholeNumber("--size", values.size, 1, 4096);
@@ -136,11 +153,13 @@ export function readBenchOptions(args: readonly string[]): BenchOptions {
       nets.length > 0
         ? nets.flatMap((net) => jobsOf(net, both))
         : [...["BC-40-12", "BC-100-12"].flatMap((net) => jobsOf(net, both)), ...jobsOf("121", ["infer"])],
+    device,
     threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, 64),
     steps: values.steps === undefined ? undefined : wholeNumber("--steps", values.steps, 1, 100_000),
     recompute: choice("--recompute", values.recompute, recomputePolicies),
-    variant: choice("--variant", values.variant, variants),
+    variant: choice("--variant", values.variant ?? "default", variants),
     roofline: values.roofline,
     json: values.json,
+    output: values.output,
   };
 }

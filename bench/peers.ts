@@ -2,7 +2,6 @@
 // WebAssembly. Each round runs ours, then every peer, each in a process of its own, so that a change in the machine's mood meets all of them.
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { formatBytes } from "../src/analyze/format.ts";
@@ -20,6 +19,7 @@ import {
   parseFlags,
   wholeNumber,
 } from "./options.ts";
+import { writeResult } from "./results.ts";
 import { median, quantile, type Spread, spreadOf } from "./statistics.ts";
 
 const run = promisify(execFile);
@@ -336,14 +336,6 @@ function comparisonTable(comparisons: readonly Comparison[]): string {
   return table([header, ...rows], [2, 4, 5, 6, 7, 8, 9, 10]);
 }
 
-async function writeResults(document: object, date: string): Promise<string> {
-  const folder = join(import.meta.dirname, "results");
-  await mkdir(folder, { recursive: true });
-  const path = join(folder, `peers-${date.slice(0, 19).replaceAll(":", "")}.json`);
-  await writeFile(path, `${JSON.stringify(document, undefined, 2)}\n`);
-  return path;
-}
-
 async function main(args: readonly string[]): Promise<void> {
   if (args.includes("--help") || args.includes("-h")) {
     printLine(usage);
@@ -366,7 +358,7 @@ async function main(args: readonly string[]): Promise<void> {
     skipped,
     comparisons,
   };
-  if (options.output) say(`written: ${await writeResults(document, date)}`);
+  if (options.output) await writeResult("peers", date, ".json", `${JSON.stringify(document, undefined, 2)}\n`);
   if (options.json) printJson(document);
   else {
     printLine(comparisonTable(comparisons));

@@ -25,8 +25,12 @@ export interface RooflineRow {
 
 export interface Roofline {
   readonly limits: MachineLimits;
-  /** Sum over the calls of their median times, as thread 0 saw them, waiting for other threads included. */
+  /**
+   * Sum over the calls of their median times. CPU: as thread 0 saw them, waiting for other threads included. GPU: by the device's clock, each
+   * dispatch in a pass of its own, so that nothing overlaps.
+   */
   readonly ms: number;
+  readonly calls: number;
   readonly groups: readonly RooflineRow[];
   readonly dearest: readonly RooflineRow[];
 }
@@ -95,6 +99,7 @@ export function readRoofline(plan: Plan, rounds: readonly (readonly number[])[],
   return {
     limits,
     ms: totalMs,
+    calls: timed.length,
     groups: [...groups]
       .map(([what, members]) => {
         const ms = members.reduce((sum, member) => sum + member.ms, 0);

@@ -2,22 +2,23 @@
 // recompute policy is worth. Every point is a process of its own (this file with --point), so that its memory is its own.
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { formatBytes } from "../src/analyze/format.ts";
 import { summarize } from "../src/analyze/summary.ts";
-import { createWasmBackend } from "../src/backends/wasm/wasm.ts";
 import { readEnvironment } from "../src/cli/environment.ts";
 import { printJson, printLine, reportFailure, say, table } from "../src/cli/output.ts";
 import { UsageError, VerificationError } from "../src/errors.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
 import { namedSpec } from "../src/spec/variants.ts";
+import { openDevice } from "./device.ts";
 import { type JobResult, measure } from "./measure.ts";
-import { defaultThreads, type Job, type Mode, parseFlags, type Variant, variantOptions, variants } from "./options.ts";
+import { defaultThreads, type Job, type Mode, parseFlags, type Variant, variants } from "./options.ts";
 import { plotSvg } from "./plot.ts";
+import { writeResult } from "./results.ts";
 import { median, spreadOf } from "./statistics.ts";
 
 const usage = `Times one net while one thing changes, each point in a process of its own.
@@ -119,7 +120,7 @@ const pointSweeps = Object.keys(sweeps) as PointSweep[];
 const sweepNames = [...pointSweeps, "cold"] as const;
 
 async function measurePoint({ threads, variant, recompute, ...job }: Point): Promise<PointResult> {
-  const backend = await createWasmBackend({ threads, ...variantOptions[variant] });
+  const backend = await openDevice({ device: "cpu", threads, variant });
   try {
     const result = await measure(backend, job, { recompute, steps: undefined, limits: undefined, proven: new Set() });
     const { p50Ms, imagesPerSecond, macs, peakBytes, planBytes, peakRssBytes } = result;
@@ -254,7 +255,6 @@ async function main(args: readonly string[]): Promise<void> {
     return;
   }
   const date = new Date().toISOString();
-  const stem = join(import.meta.dirname, "results", `sweep-${date.slice(0, 19).replaceAll(":", "")}`);
   const results: Record<string, unknown> = {};
   for (const name of readSweeps(positionals)) {
     say(`${name} …`);
@@ -272,17 +272,12 @@ async function main(args: readonly string[]): Promise<void> {
       results[name] = found;
       if (!values.json) printLine(`\n${sweepTable(found)}`);
       if (name === "depth" && values.output) {
-        await mkdir(join(import.meta.dirname, "results"), { recursive: true });
-        await writeFile(`${stem}-depth.svg`, depthPlot(found));
+        await writeResult("sweep", date, "-depth.svg", depthPlot(found));
       }
     }
   }
   const document = { date, ...readEnvironment(), threads: defaultThreads(), results };
-  if (values.output) {
-    await mkdir(join(import.meta.dirname, "results"), { recursive: true });
-    await writeFile(`${stem}.json`, `${JSON.stringify(document, undefined, 2)}\n`);
-    say(`written: ${stem}.json`);
-  }
+  if (values.output) await writeResult("sweep", date, ".json", `${JSON.stringify(document, undefined, 2)}\n`);
   if (values.json) printJson(document);
 }
 

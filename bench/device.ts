@@ -1,0 +1,44 @@
+// Beside the line: the two devices that are benchmarked, and the three things that differ between them.
+import { gradWinogradPays } from "../src/backends/wasm/convGradWeightWinograd.ts";
+import { createWasmBackend, type WasmBackend } from "../src/backends/wasm/wasm.ts";
+import { winogradPays } from "../src/backends/wasm/winograd.ts";
+import { compileProgram } from "../src/backends/webgpu/compile.ts";
+import { createWebgpuBackend, WebgpuBackend } from "../src/backends/webgpu/webgpu.ts";
+import type { KernelCall, Plan } from "../src/plan/plan.ts";
+import { measureCard } from "./card.ts";
+import { type MachineLimits, measureMachine } from "./machine.ts";
+import { type Device, type Variant, variantOptions } from "./options.ts";
+
+/** Backends that tell how long each kernel call took (`runTimed`). */
+export type TimedBackend = WasmBackend | WebgpuBackend;
+
+export interface DeviceChoice {
+  readonly device: Device;
+  readonly threads: number;
+  readonly variant: Variant;
+}
+
+export function openDevice({ device, threads, variant }: DeviceChoice): Promise<TimedBackend> {
+  return device === "cpu" ? createWasmBackend({ threads, ...variantOptions[variant] }) : createWebgpuBackend();
+}
+
+export function measureLimits(backend: TimedBackend): Promise<MachineLimits> {
+  if (backend instanceof WebgpuBackend) return measureCard(backend.device);
+  return measureMachine(backend.target, backend.info.threads);
+}
+
+function takesWinograd({ kernel, args }: KernelCall): boolean {
+  if (kernel === "conv") return winogradPays(args.size, args.x.channels, args.y.channels);
+  if (kernel === "convGradInput") return winogradPays(args.size, args.dy.channels, args.dx.channels);
+  return kernel === "convGradWeight" && gradWinogradPays(args.size, args.x.channels, args.dy.channels);
+}
+
+/** The way that the backend takes for every call of the plan: the same kernel may take another one at another batch. */
+export function waysOf(backend: TimedBackend, plan: Plan): readonly string[] {
+  if (!(backend instanceof WebgpuBackend)) {
+    return plan.calls.map((call) => (takesWinograd(call) ? "Winograd" : "direct"));
+  }
+  const dispatches = compileProgram({ step: plan }, backend.target).steps.get("step") ?? [];
+  const labels = Map.groupBy(dispatches, ({ call }) => call);
+  return plan.calls.map((_, call) => (labels.get(call) ?? []).map(({ label }) => label).join(", "));
+}
