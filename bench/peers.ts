@@ -1,5 +1,6 @@
-// Beside the line: this package and its peers side by side on the same cores: PyTorch, and for inference ONNX Runtime, native and as
-// WebAssembly. Each round runs ours, then every peer, each in a process of its own, so that a change in the machine's mood meets all of them.
+// Beside the line: this package and its peers side by side. On the same cores: PyTorch, and for inference ONNX Runtime, native and as
+// WebAssembly. On the same GPU: PyTorch with CUDA, as it comes, with mixed precision, and compiled. Each round runs ours, then every peer,
+// each in a process of its own, so that a change in the machine's mood meets all of them.
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -11,8 +12,10 @@ import { ResourceError, UsageError, VerificationError } from "../src/errors.ts";
 import { canonicalName } from "../src/spec/variants.ts";
 import {
   choice,
+  type Device,
   defaultSize,
   defaultThreads,
+  devices,
   isImageNet,
   type Job,
   type Mode,
@@ -32,38 +35,55 @@ const peerNames: ReadonlyMap<string, string> = new Map([
   ]),
   ["121", "densenet121"],
 ]);
-const layouts = ["channels_last", "contiguous"] as const;
 const onnxRuntimeVersion = "1.30.0";
 /** Keeps glibc from handing memory back to the system after every step: PyTorch at its best (peers/pytorch.py). */
 const mallocSettings = { MALLOC_MMAP_THRESHOLD_: "8589934592", MALLOC_TRIM_THRESHOLD_: "8589934592" };
 
 /** What `--suite` compares: training and inference of small and large nets. */
-const suite: readonly (readonly [net: string, mode: Mode, batch: number])[] = [
-  ["BC-100-12", "train", 64],
-  ["BC-40-12", "train", 64],
-  ["40-12", "train", 64],
-  ["BC-190-40", "train", 8],
-  ["BC-250-24", "train", 8],
-  ["121", "train", 8],
-  ["BC-100-12", "infer", 64],
-  ["121", "infer", 1],
-  ["121", "infer", 8],
-];
+const suites: Readonly<Record<Device, readonly (readonly [net: string, mode: Mode, batch: number])[]>> = {
+  cpu: [
+    ["BC-100-12", "train", 64],
+    ["BC-40-12", "train", 64],
+    ["40-12", "train", 64],
+    ["BC-190-40", "train", 8],
+    ["BC-250-24", "train", 8],
+    ["121", "train", 8],
+    ["BC-100-12", "infer", 64],
+    ["121", "infer", 1],
+    ["121", "infer", 8],
+  ],
+  webgpu: [
+    ["BC-100-12", "train", 64],
+    ["BC-100-12", "train", 256],
+    ["121", "train", 64],
+    ["121", "train", 256],
+    ["BC-100-12", "infer", 64],
+    ["BC-100-12", "infer", 256],
+    ["121", "infer", 1],
+    ["121", "infer", 64],
+    ["121", "infer", 256],
+  ],
+};
 
-const usage = `Times this package and its peers side by side, interleaved, on the same cores.
+const usage = `Times this package and its peers side by side, interleaved, on the same cores or on the same GPU.
 
-Usage: npm run bench:peers -- [nets…] [--suite] [--mode train|infer] [--batch N] [--threads T] [--rounds N] [--steps N] [--json] [--output]
+Usage: npm run bench:peers -- [nets…] [--suite] [--device ${devices.join("|")}] [--mode train|infer] [--batch N] [--threads T] [--rounds N]
+         [--steps N] [--json] [--output]
 
 Training: PyTorch, both memory layouts. Inference: also onnxruntime-node and onnxruntime-web, which the first run installs from the npm
 registry, without install scripts, beside bench/peers.
-Without nets: BC-40-12 and BC-100-12. Nets with peers: ${[...peerNames.keys()].join(", ")}. --suite: all of the README's table.
---output also writes bench/results/peers-<date>.json. A peer that is not there (PyTorch: apt-get install python3-torch
-python3-torchvision) is skipped, and named.
+--device webgpu: PyTorch with CUDA in f32, channels_last with autocast, and that compiled with CUDA graphs.
+Without nets: BC-40-12 and BC-100-12. Nets with peers: ${[...peerNames.keys()].join(", ")}. --suite: all of the README's table, or what of it
+has these nets, this mode and this batch. --output also writes bench/results/peers-<date>.json. A peer that is not there (PyTorch:
+apt-get install python3-torch python3-torchvision) or fails is skipped, and named.
 
-Example: npm run bench:peers -- BC-100-12 --rounds 5 --output`;
+Examples:
+  npm run bench:peers -- BC-100-12 --rounds 5 --output
+  npm run bench:peers -- --suite --device webgpu --mode train --batch 64`;
 
 interface PeerOptions {
   readonly jobs: readonly Job[];
+  readonly device: Device;
   readonly threads: number;
   readonly rounds: number;
   readonly steps: number;
@@ -76,6 +96,8 @@ interface Run {
   readonly imagesPerSecond: number;
   readonly stepMs: readonly number[];
   readonly peakRssBytes: number;
+  /** Of a GPU: ours, what the plan takes; PyTorch's, what its allocator holds. */
+  readonly deviceBytes: number | null;
 }
 
 interface Contestant {
@@ -87,13 +109,19 @@ interface Contestant {
   readonly latencyMs: { readonly p50: number; readonly p90: number; readonly p99: number };
   /** Median of the runs. */
   readonly peakRssBytes: number;
+  readonly deviceBytes: number | null;
   /** Peers: our images per second over theirs, round by round. */
   readonly ratio?: Spread;
 }
 
 interface Comparison extends Job {
+  /** Of our backend: what it found, and what it says about it. */
+  readonly features: Readonly<Record<string, boolean>>;
+  readonly notes: readonly string[];
   readonly contestants: readonly Contestant[];
 }
+
+interface OurRun extends Run, Pick<Comparison, "features" | "notes"> {}
 
 /** Someone else who can do the job. */
 interface Peer {
@@ -103,7 +131,8 @@ interface Peer {
 
 function readOptions(args: readonly string[]): PeerOptions {
   const { values, positionals } = parseFlags(args, {
-    mode: { type: "string", default: "train" },
+    device: { type: "string", default: "cpu" },
+    mode: { type: "string" },
     batch: { type: "string" },
     threads: { type: "string" },
     rounds: { type: "string", default: "3" },
@@ -112,7 +141,8 @@ function readOptions(args: readonly string[]): PeerOptions {
     output: { type: "boolean", default: false },
     suite: { type: "boolean", default: false },
   });
-  const mode = choice("--mode", values.mode, ["train", "infer"]);
+  const device = choice("--device", values.device, devices);
+  const mode = values.mode === undefined ? undefined : choice("--mode", values.mode, ["train", "infer"]);
   const batch = values.batch === undefined ? undefined : wholeNumber("--batch", values.batch, 1, 65536);
   const sized = (net: string, jobMode: Mode, images: number): Job => ({
     net,
@@ -127,8 +157,12 @@ function readOptions(args: readonly string[]): PeerOptions {
   }
   return {
     jobs: values.suite
-      ? suite.filter(([net]) => positionals.length === 0 || nets.includes(net)).map((job) => sized(...job))
-      : nets.map((net) => sized(net, mode, batch ?? (isImageNet(net) ? 8 : 64))),
+      ? suites[device]
+          .filter(([net]) => positionals.length === 0 || nets.includes(net))
+          .filter(([, jobMode, images]) => jobMode === (mode ?? jobMode) && images === (batch ?? images))
+          .map((job) => sized(...job))
+      : nets.map((net) => sized(net, mode ?? "train", batch ?? (isImageNet(net) ? 8 : 64))),
+    device,
     threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, 64),
     rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
     steps: wholeNumber("--steps", values.steps, 1, 100_000),
@@ -137,12 +171,19 @@ function readOptions(args: readonly string[]): PeerOptions {
   };
 }
 
+interface Python {
+  readonly file: string;
+  readonly torch: string;
+  readonly cuda: boolean;
+}
+
 /** The first Python that has PyTorch. Debian's stands in /usr/bin, also where another python3 comes first on the path. */
-async function findPython(): Promise<string | undefined> {
-  for (const python of ["python3", "/usr/bin/python3"]) {
+async function findPython(): Promise<Python | undefined> {
+  const question =
+    "import json, torch; print(json.dumps({'torch': torch.__version__, 'cuda': torch.cuda.is_available()}))";
+  for (const file of ["python3", "/usr/bin/python3"]) {
     try {
-      await run(python, ["-c", "import torch, torchvision"]);
-      return python;
+      return { file, ...JSON.parse((await run(file, ["-c", question])).stdout) };
     } catch {
       // Not there, or without PyTorch: the next one.
     }
@@ -175,32 +216,35 @@ async function askProgram(
   }
 }
 
-async function runOurs({ net, mode, batch, size }: Job, { threads, steps }: PeerOptions): Promise<Run> {
-  const flags = { "--mode": mode, "--batch": batch, "--size": size, "--threads": threads, "--steps": steps };
-  const args = [
-    join(import.meta.dirname, "main.ts"),
-    net,
-    ...Object.entries(flags).flatMap(([k, v]) => [k, String(v)]),
-  ];
-  const found = (await askProgram("densenet", process.execPath, [...args, "--json"], process.env)) as {
-    readonly results: readonly { readonly stepMs: readonly number[]; readonly peakRssBytes: number }[];
+async function runOurs({ net, mode, batch, size }: Job, { device, threads, steps }: PeerOptions): Promise<OurRun> {
+  const flags = { mode, batch, size, steps, device, ...(device === "cpu" ? { threads } : {}) };
+  const script = join(import.meta.dirname, "main.ts");
+  const found = (await askProgram(
+    "densenet",
+    process.execPath,
+    [script, net, ...asFlags(flags), "--json"],
+    process.env,
+  )) as Pick<OurRun, "features" | "notes"> & {
+    readonly results: readonly (Pick<Run, "stepMs" | "peakRssBytes"> & { readonly peakBytes: number })[];
   };
   const [result] = found.results;
   if (!result) throw new VerificationError(`the benchmark of ${net} gave no result`);
-  return toRun(result, batch);
+  const { features, notes } = found;
+  const deviceBytes = device === "cpu" ? null : result.peakBytes;
+  return { ...toRun({ ...result, deviceBytes }, batch), features, notes };
 }
 
-function pyTorch(python: string, layout: (typeof layouts)[number], version: string): Peer {
+const asFlags = (values: Readonly<Record<string, string | number | undefined>>): string[] =>
+  Object.entries(values).flatMap(([name, value]) => [`--${name}`, String(value)]);
+
+/** `flags`: of pytorch.py, beside those of the job. */
+function pyTorch(file: string, name: string, flags: readonly string[]): Peer {
   return {
-    name: `PyTorch ${version} ${layout}`,
+    name,
     async run({ net, mode, batch, size }, { threads, steps }) {
-      const flags = { net: peerNames.get(net), mode, batch, size, layout, threads, steps };
-      const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
       const script = join(import.meta.dirname, "peers", "pytorch.py");
-      return toRun(
-        await askProgram("PyTorch", python, [script, ...args], { ...process.env, ...mallocSettings }),
-        batch,
-      );
+      const args = [script, ...asFlags({ net: peerNames.get(net), mode, batch, size, threads, steps }), ...flags];
+      return toRun(await askProgram("PyTorch", file, args, { ...process.env, ...mallocSettings }), batch);
     },
   };
 }
@@ -209,17 +253,16 @@ function onnxRuntime(name: string): Peer {
   return {
     name: `${name} ${onnxRuntimeVersion}`,
     async run({ net, batch, size }, { threads, steps }) {
-      const flags = { package: name, net, batch, size, threads, steps };
-      const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
       const script = join(import.meta.dirname, "peers", "onnxruntime.ts");
-      return toRun(await askProgram(name, process.execPath, [script, ...args], process.env), batch);
+      const args = [script, ...asFlags({ package: name, net, batch, size, threads, steps })];
+      return toRun(await askProgram(name, process.execPath, args, process.env), batch);
     },
   };
 }
 
 function toRun(answer: unknown, batch: number): Run {
-  const { stepMs, peakRssBytes } = answer as Pick<Run, "stepMs" | "peakRssBytes">;
-  return { imagesPerSecond: (batch / median(stepMs)) * 1000, stepMs, peakRssBytes };
+  const { stepMs, peakRssBytes, deviceBytes = null } = answer as Omit<Run, "imagesPerSecond">;
+  return { imagesPerSecond: (batch / median(stepMs)) * 1000, stepMs, peakRssBytes, deviceBytes };
 }
 
 interface Skipped {
@@ -227,24 +270,37 @@ interface Skipped {
   readonly reason: string;
 }
 
-/** The peers that this machine has, and those it lacks. */
-async function findPeers(modes: ReadonlySet<Mode>): Promise<{ found: Record<Mode, Peer[]>; skipped: Skipped[] }> {
+/** Ways to run PyTorch, from what a user writes first to what makes it fastest. */
+const pyTorchWays: Readonly<Record<Device, Readonly<Record<string, readonly string[]>>>> = {
+  cpu: { channels_last: ["--layout", "channels_last"], contiguous: ["--layout", "contiguous"] },
+  webgpu: {
+    "CUDA f32": ["--device", "cuda", "--layout", "contiguous"],
+    "CUDA channels_last AMP": ["--device", "cuda", "--amp"],
+    "CUDA channels_last AMP compiled": ["--device", "cuda", "--amp", "--compile"],
+  },
+};
+
+/** The peers that this machine has for this device, and those it lacks. */
+async function findPeers(
+  device: Device,
+  modes: ReadonlySet<Mode>,
+): Promise<{ found: Record<Mode, Peer[]>; skipped: Skipped[] }> {
   const found: Record<Mode, Peer[]> = { train: [], infer: [] };
   const skipped: Skipped[] = [];
   const python = await findPython();
   if (python === undefined) {
-    const reason =
-      "no python3 here can import torch and torchvision; apt-get install python3-torch python3-torchvision brings them";
+    const reason = "no python3 here can import torch; apt-get install python3-torch python3-torchvision brings it";
     skipped.push({ peer: "PyTorch", reason });
+  } else if (device === "webgpu" && !python.cuda) {
+    skipped.push({ peer: "PyTorch with CUDA", reason: `PyTorch ${python.torch} finds no CUDA device here` });
   } else {
-    const { stdout } = await run(python, ["-c", "import torch; print(torch.__version__)"]);
-    for (const layout of layouts) {
-      const peer = pyTorch(python, layout, stdout.trim());
+    for (const [way, flags] of Object.entries(pyTorchWays[device])) {
+      const peer = pyTorch(python.file, `PyTorch ${python.torch} ${way}`, flags);
       found.train.push(peer);
       found.infer.push(peer);
     }
   }
-  if (!modes.has("infer")) return { found, skipped };
+  if (device === "webgpu" || !modes.has("infer")) return { found, skipped };
   const packages = ["onnxruntime-node", "onnxruntime-web"];
   const reason = await installBeside(packages.map((name) => `${name}@${onnxRuntimeVersion}`));
   if (reason === undefined) found.infer.push(...packages.map(onnxRuntime));
@@ -283,27 +339,43 @@ function contestant(who: string, runs: readonly Run[]): Contestant {
     imagesPerSecond: spreadOf(runs.map(({ imagesPerSecond }) => imagesPerSecond)),
     latencyMs: { p50: quantile(all, 0.5), p90: quantile(all, 0.9), p99: quantile(all, 0.99) },
     peakRssBytes: median(runs.map(({ peakRssBytes }) => peakRssBytes)),
+    deviceBytes: runs[0]?.deviceBytes ?? null,
   };
 }
 
-async function compare(peers: readonly Peer[], job: Job, options: PeerOptions): Promise<Comparison> {
-  const ours: Run[] = [];
-  const theirs = peers.map((peer) => ({ peer, runs: [] as Run[] }));
+/** A peer that fails is left out of this comparison and goes to `skipped`; ours may not fail. */
+async function compare(
+  peers: readonly Peer[],
+  job: Job,
+  options: PeerOptions,
+  skipped: Skipped[],
+): Promise<Comparison> {
+  const title = `${job.net}, ${job.mode}, batch ${job.batch}`;
+  const ours: OurRun[] = [];
+  const theirs = new Map<Peer, Run[]>(peers.map((peer) => [peer, []]));
   for (let round = 1; round <= options.rounds; round++) {
-    say(`${job.net}, ${job.mode}, batch ${job.batch}: round ${round} of ${options.rounds}`);
+    say(`${title}: round ${round} of ${options.rounds}`);
     const our = await runOurs(job, options);
     say(`  densenet ${our.imagesPerSecond.toFixed(1)} images/s`);
     ours.push(our);
-    for (const { peer, runs } of theirs) {
-      const their = await peer.run(job, options);
-      say(`  ${peer.name} ${their.imagesPerSecond.toFixed(1)} images/s`);
-      runs.push(their);
+    for (const [peer, runs] of theirs) {
+      try {
+        const their = await peer.run(job, options);
+        say(`  ${peer.name} ${their.imagesPerSecond.toFixed(1)} images/s`);
+        runs.push(their);
+      } catch (error) {
+        if (!(error instanceof ResourceError)) throw error;
+        say(`  skipped: ${peer.name}: ${error.message}`);
+        skipped.push({ peer: `${peer.name} (${title})`, reason: error.message });
+        theirs.delete(peer);
+      }
     }
   }
   const ratioTo = (runs: readonly Run[]): Spread =>
     spreadOf(runs.map(({ imagesPerSecond }, round) => (ours[round]?.imagesPerSecond ?? Number.NaN) / imagesPerSecond));
-  const rivals = theirs.map(({ peer, runs }) => ({ ...contestant(peer.name, runs), ratio: ratioTo(runs) }));
-  return { ...job, contestants: [contestant("densenet", ours), ...rivals] };
+  const rivals = [...theirs].map(([peer, runs]) => ({ ...contestant(peer.name, runs), ratio: ratioTo(runs) }));
+  const { features = {}, notes = [] } = ours[0] ?? {};
+  return { ...job, features, notes, contestants: [contestant("densenet", ours), ...rivals] };
 }
 
 function comparisonTable(comparisons: readonly Comparison[]): string {
@@ -318,22 +390,24 @@ function comparisonTable(comparisons: readonly Comparison[]): string {
     "p90",
     "p99",
     "peak RSS",
+    "GPU memory",
     "ours / it",
   ];
   const rows = comparisons.flatMap(({ net, mode, batch, contestants }) =>
-    contestants.map(({ who, imagesPerSecond: { median: middle, lowest, highest }, latencyMs, peakRssBytes, ratio }) => [
+    contestants.map(({ who, imagesPerSecond, latencyMs, peakRssBytes, deviceBytes, ratio }) => [
       net,
       mode,
       String(batch),
       who,
-      middle.toFixed(1),
-      `${lowest.toFixed(1)}–${highest.toFixed(1)}`,
+      imagesPerSecond.median.toFixed(1),
+      `${imagesPerSecond.lowest.toFixed(1)}–${imagesPerSecond.highest.toFixed(1)}`,
       ...[latencyMs.p50, latencyMs.p90, latencyMs.p99].map((ms) => ms.toFixed(0)),
       formatBytes(peakRssBytes),
+      deviceBytes === null ? "" : formatBytes(deviceBytes),
       ratio ? `${ratio.median.toFixed(2)} (${ratio.lowest.toFixed(2)}–${ratio.highest.toFixed(2)})` : "",
     ]),
   );
-  return table([header, ...rows], [2, 4, 5, 6, 7, 8, 9, 10]);
+  return table([header, ...rows], [2, 4, 5, 6, 7, 8, 9, 10, 11]);
 }
 
 async function main(args: readonly string[]): Promise<void> {
@@ -342,15 +416,16 @@ async function main(args: readonly string[]): Promise<void> {
     return;
   }
   const options = readOptions(args);
-  const { found, skipped } = await findPeers(new Set(options.jobs.map(({ mode }) => mode)));
+  const { found, skipped } = await findPeers(options.device, new Set(options.jobs.map(({ mode }) => mode)));
   for (const { peer, reason } of skipped) say(`skipped: ${peer}: ${reason}`);
   const date = new Date().toISOString();
   const comparisons: Comparison[] = [];
-  for (const job of options.jobs) comparisons.push(await compare(found[job.mode], job, options));
-  const { threads, rounds, steps } = options;
+  for (const job of options.jobs) comparisons.push(await compare(found[job.mode], job, options, skipped));
+  const { device, threads, rounds, steps } = options;
   const document = {
     date,
     ...readEnvironment(),
+    device,
     threads,
     rounds,
     steps,

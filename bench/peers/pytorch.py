@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""What a user would run instead: PyTorch on the same cores. Prints one JSON line.
+"""What a user would run instead: PyTorch on the same cores, or on the same GPU. Prints one JSON line.
 
 Beside the line; the net is scripts/fixtures/denseNet.py (checkpointing off, the faster choice; torchvision's own class for
-densenet121). A training step is zero_grad(set_to_none) + forward + loss + backward + SGD with Nesterov momentum on one random batch
-that is in memory already, so data loading costs nothing. With glibc, MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to
+densenet121, where torchvision is). A training step is zero_grad(set_to_none) + forward + loss + backward + SGD with Nesterov momentum on
+one random batch that is in memory already, so data loading costs nothing. --device cuda does what ours does on a GPU: a step copies the
+batch to the card (from pinned memory) and the loss or the logits back, which waits for the card. --amp: autocast to bfloat16 (float16 on
+cards without it). --compile: torch.compile with CUDA graphs (reduce-overhead), PyTorch 2 or later. With glibc, MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to
 8589934592 in the environment keep freed memory and spare page faults: BC-40-12, batch 64, went from 73 to 93 images/s. The line
 says which MALLOC settings there were, so that the peer can be shown at its best. Needs PyTorch (Debian: python3-torch python3-torchvision).
-Example: python3 bench/peers/pytorch.py --net BC-100-12 --mode train --batch 64 --layout channels_last --threads 2
+Examples:
+  python3 bench/peers/pytorch.py --net BC-100-12 --mode train --batch 64 --layout channels_last --threads 2
+  python3 bench/peers/pytorch.py --net densenet121 --mode train --batch 64 --device cuda --amp --compile
 """
 import argparse
 import json
@@ -36,8 +40,12 @@ CIFAR_NETS = {
 
 def build(name):
     if name == "densenet121":
-        import torchvision
-        return torchvision.models.densenet121(weights=None), 1000, 224
+        try:
+            import torchvision
+            net = torchvision.models.densenet121(weights=None)
+        except ImportError:
+            net = DenseNet(32, [6, 12, 24, 16], 64, stem="imagenet", classes=1000)
+        return net, 1000, 224
     growth, layers, init, bottleneck, parameters = CIFAR_NETS[name]
     net = DenseNet(growth, [layers] * 3, init, bottleneck, compression=0.5 if bottleneck else 1.0)
     found = sum(p.numel() for p in net.parameters())
@@ -53,31 +61,48 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--size", type=int, help="height and width of a picture; default 32, densenet121 224")
     parser.add_argument("--layout", choices=["contiguous", "channels_last"], default="channels_last")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--amp", action="store_true", help="autocast to a 16-bit float")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, mode reduce-overhead")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warmup", type=float, default=2, help="seconds of steps before timing, at least three steps")
     args = parser.parse_args()
     if min(args.batch, args.steps, args.threads) < 1:
         parser.error("--batch, --steps and --threads are at least 1")
+    on_card = args.device == "cuda"
+    if on_card and not torch.cuda.is_available():
+        parser.error(f"PyTorch {torch.__version__} finds no CUDA device here")
+    if args.compile and not hasattr(torch, "compile"):
+        parser.error(f"--compile needs PyTorch 2, this is {torch.__version__}")
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     net, classes, size = build(args.net)
     size = args.size or size
     layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
-    net = net.to(memory_format=layout)
+    net = net.to(args.device, memory_format=layout)
     pictures = torch.randn(args.batch, 3, size, size).contiguous(memory_format=layout)
     labels = torch.randint(0, classes, (args.batch,))
+    if on_card:
+        pictures, labels = pictures.pin_memory(), labels.pin_memory()
+        torch.backends.cudnn.benchmark = True
+    half = torch.bfloat16 if not on_card or torch.cuda.is_bf16_supported() else torch.float16
+    forward = torch.compile(net, mode="reduce-overhead") if args.compile else net
     sgd = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
 
     def train_step():
         sgd.zero_grad(set_to_none=True)
-        F.cross_entropy(net(pictures), labels).backward()
+        images, classes_of = pictures.to(args.device, non_blocking=True), labels.to(args.device, non_blocking=True)
+        with torch.autocast(args.device, dtype=half, enabled=args.amp):
+            loss = F.cross_entropy(forward(images), classes_of)
+        loss.backward()
         sgd.step()
+        loss.item()
 
     def infer_step():
-        with torch.inference_mode():
-            net(pictures)
+        with torch.inference_mode(), torch.autocast(args.device, dtype=half, enabled=args.amp):
+            forward(pictures.to(args.device, non_blocking=True)).cpu()
 
     net.train(args.mode == "train")
     step = train_step if args.mode == "train" else infer_step
@@ -100,6 +125,9 @@ def main():
         "batch": args.batch,
         "size": size,
         "layout": args.layout,
+        "device": torch.cuda.get_device_name() if on_card else "cpu",
+        "amp": str(half) if args.amp else None,
+        "compile": args.compile,
         "threads": args.threads,
         "malloc": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
         "warmup": warmed,
@@ -108,6 +136,7 @@ def main():
         "medianMs": round(median, 3),
         "imagesPerSecond": round(args.batch / median * 1e3, 3),
         "peakRssBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # ru_maxrss is in KiB on Linux
+        "deviceBytes": torch.cuda.max_memory_reserved() if on_card else None,
     }))
 
 
