@@ -1,0 +1,87 @@
+#!/bin/sh
+# On a machine with a GPU and a Vulkan driver: unpacks the archive of pack.sh beside this file, and proves and measures the WebGPU backend.
+# Nothing else is needed; where python3 has PyTorch with CUDA, it runs on the same card in turns with ours, and is named as skipped elsewhere.
+#
+# run.sh conformance                       the whole device test: every kernel, PyTorch's fixtures, training
+# run.sh roofline [nets and options]       where a step's time goes (npm run bench's options)
+# run.sh train [nets and options]          beside PyTorch (npm run bench:peers' options): BC-100-12 and 121, batches 64 and 256
+# run.sh infer [nets and options]          the same for inference
+# run.sh cifar DATA [SECONDS]              BC-100-12 by the paper's recipe on the CIFAR-10 in folder DATA; stops after SECONDS, goes on when called again
+# run.sh all                               conformance, roofline, train, infer
+#
+# torch.compile takes minutes for one net: where a command may run for ten only, ask for one at a time: run.sh train 121 --batch 64 --rounds 2
+# Results go to $OUT (default: results, beside this file). A driver that the Vulkan loader does not find by itself is named in VK_DRIVER_FILES.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+out=${OUT:-$here/results}
+tree=$here/densenet-gpu
+part=${1:-all}
+[ $# -eq 0 ] || shift
+
+unxz_to() { # file.xz: what it holds, on stdout
+  if command -v xz >/dev/null; then xz -dc "$1"; else python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$1"; fi
+}
+if [ ! -d "$tree" ]; then
+  unxz_to "$here/densenet-gpu.tar.xz" >"$here/densenet-gpu.tar"
+  if command -v tar >/dev/null; then tar -C "$here" -xf "$here/densenet-gpu.tar"; else python3 -m tarfile -e "$here/densenet-gpu.tar" "$here"; fi
+  rm "$here/densenet-gpu.tar"
+fi
+mkdir -p "$out"
+export LD_LIBRARY_PATH="$tree/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" DENSENET_REQUIRE_WEBGPU=1
+export TORCHINDUCTOR_FX_GRAPH_CACHE=1 TORCHINDUCTOR_CACHE_DIR="$here/inductor" # a compiled net is compiled once, not once a round
+# NVIDIA's driver in a container often comes without the file that tells the loader of it. Listed drivers that do not load are passed over.
+if [ -z "${VK_DRIVER_FILES:-}" ] && ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1; then
+  for library in libGLX_nvidia libEGL_nvidia; do
+    echo "{\"file_format_version\": \"1.0.1\", \"ICD\": {\"library_path\": \"$library.so.0\", \"api_version\": \"1.3\"}}" >"$tree/lib/$library.json"
+  done
+  export VK_DRIVER_FILES="$tree/lib/libGLX_nvidia.json:$tree/lib/libEGL_nvidia.json"
+fi
+cd "$tree"
+node() { "$tree/bin/node" "$@"; }
+# Tables to the terminal and the files that --output writes to $OUT, also those of a command that failed later.
+measure() {
+  status=0
+  node "$@" --device webgpu --output || status=$?
+  [ ! -d bench/results ] || cp bench/results/* "$out"
+  return $status
+}
+
+conformance() {
+  node --test --test-reporter=spec --test-reporter-destination=stdout test/webgpu/device.test.ts >"$out/conformance.txt" 2>&1 || {
+    grep -E '✖|^ℹ' "$out/conformance.txt"
+    return 7
+  }
+  tail -n 8 "$out/conformance.txt"
+}
+roofline() {
+  if [ $# -eq 0 ]; then set -- BC-100-12 121 --batch 64; fi
+  measure bench/main.ts "$@" --roofline
+}
+train() { measure bench/peers.ts --suite --mode train "$@"; }
+infer() { measure bench/peers.ts --suite --mode infer "$@"; }
+cifar() {
+  data=${1:?the folder with the files data_batch_1.bin …, which may be .xz}
+  if ls "$data"/*.bin.xz >/dev/null 2>&1; then
+    mkdir -p "$here/cifar-10"
+    for file in "$data"/*.bin.xz; do
+      name=$(basename "$file" .xz)
+      [ -s "$here/cifar-10/$name" ] || unxz_to "$file" >"$here/cifar-10/$name"
+    done
+    cp "$data"/*.txt "$here/cifar-10"
+    data=$here/cifar-10
+  fi
+  run=$out/cifar
+  if [ -d "$run" ]; then set -- "${2:-540}" --resume "$run"; else set -- "${2:-540}" --preset paper-cifar10-plus --data-dir "$data" --output "$run"; fi
+  seconds=$1
+  shift
+  status=0
+  # SIGINT lets the step end and saves; timeout then gives the run's own exit code, 130: more is to come.
+  timeout --preserve-status --signal INT "$seconds" "$tree/bin/node" src/cli/main.ts train "$@" --device webgpu || status=$?
+  [ "$status" -ne 130 ] || { tail -n 1 "$run/metrics.csv"; echo "stopped after $seconds s; the same command goes on"; status=0; }
+  return $status
+}
+case $part in
+  conformance | roofline | train | infer | cifar) "$part" "$@" ;;
+  all) conformance && roofline && train && infer ;;
+  *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
