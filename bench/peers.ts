@@ -155,13 +155,18 @@ function readOptions(args: readonly string[]): PeerOptions {
     if (peerNames.has(net)) continue;
     throw new UsageError(`${net} has no peer, expected one of ${[...peerNames.keys()].join(", ")}`, { net });
   }
+  const jobs = values.suite
+    ? suites[device]
+        .filter(([net]) => positionals.length === 0 || nets.includes(net))
+        .filter(([, jobMode, images]) => jobMode === (mode ?? jobMode) && images === (batch ?? images))
+        .map((job) => sized(...job))
+    : nets.map((net) => sized(net, mode ?? "train", batch ?? (isImageNet(net) ? 8 : 64)));
+  if (jobs.length === 0) {
+    const known = suites[device].map(([net, jobMode, images]) => `${net} ${jobMode} ${images}`).join(", ");
+    throw new UsageError(`--suite has nothing of that; net, mode and batch are of ${known}`, { nets, mode, batch });
+  }
   return {
-    jobs: values.suite
-      ? suites[device]
-          .filter(([net]) => positionals.length === 0 || nets.includes(net))
-          .filter(([, jobMode, images]) => jobMode === (mode ?? jobMode) && images === (batch ?? images))
-          .map((job) => sized(...job))
-      : nets.map((net) => sized(net, mode ?? "train", batch ?? (isImageNet(net) ? 8 : 64))),
+    jobs,
     device,
     threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, 64),
     rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
@@ -433,7 +438,13 @@ async function main(args: readonly string[]): Promise<void> {
     skipped,
     comparisons,
   };
-  if (options.output) await writeResult("peers", date, ".json", `${JSON.stringify(document, undefined, 2)}\n`);
+  if (options.output)
+    await writeResult(
+      device === "cpu" ? "peers" : `peers-${device}`,
+      date,
+      ".json",
+      `${JSON.stringify(document, undefined, 2)}\n`,
+    );
   if (options.json) printJson(document);
   else {
     printLine(comparisonTable(comparisons));

@@ -47,7 +47,7 @@ measure() {
 }
 
 conformance() {
-  node --test --test-reporter=spec --test-reporter-destination=stdout test/webgpu/device.test.ts >"$out/conformance.txt" 2>&1 || {
+  node --test --test-reporter=spec test/webgpu/device.test.ts >"$out/conformance.txt" 2>&1 || {
     grep -E '✖|^ℹ' "$out/conformance.txt"
     return 7
   }
@@ -83,5 +83,5 @@ cifar() {
 case $part in
   conformance | roofline | train | infer | cifar) "$part" "$@" ;;
   all) conformance && roofline && train && infer ;;
-  *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,/^set/s/^# \{0,1\}//p' "$here/run.sh"; exit 2 ;;
 esac
