@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { formatBytes } from "../src/analyze/format.ts";
-import { readEnvironment } from "../src/cli/environment.ts";
+import { type Environment, readEnvironment } from "../src/cli/environment.ts";
 import { printJson, printLine, reportFailure, say, table } from "../src/cli/output.ts";
 import { ResourceError, UsageError, VerificationError } from "../src/errors.ts";
 import { canonicalName } from "../src/spec/variants.ts";
@@ -114,11 +114,23 @@ interface Contestant {
   readonly ratio?: Spread;
 }
 
-interface Comparison extends Job {
+export interface Comparison extends Job {
   /** Of our backend: what it found, and what it says about it. */
   readonly features: Readonly<Record<string, boolean>>;
   readonly notes: readonly string[];
   readonly contestants: readonly Contestant[];
+}
+
+/** What --json prints and --output keeps. */
+export interface PeerDocument extends Environment {
+  readonly date: string;
+  readonly device: Device;
+  readonly threads: number;
+  readonly rounds: number;
+  readonly steps: number;
+  readonly pytorchMalloc: Readonly<Record<string, string>>;
+  readonly skipped: readonly Skipped[];
+  readonly comparisons: readonly Comparison[];
 }
 
 interface OurRun extends Run, Pick<Comparison, "features" | "notes"> {}
@@ -427,7 +439,7 @@ async function main(args: readonly string[]): Promise<void> {
   const comparisons: Comparison[] = [];
   for (const job of options.jobs) comparisons.push(await compare(found[job.mode], job, options, skipped));
   const { device, threads, rounds, steps } = options;
-  const document = {
+  const document: PeerDocument = {
     date,
     ...readEnvironment(),
     device,
@@ -438,13 +450,10 @@ async function main(args: readonly string[]): Promise<void> {
     skipped,
     comparisons,
   };
-  if (options.output)
-    await writeResult(
-      device === "cpu" ? "peers" : `peers-${device}`,
-      date,
-      ".json",
-      `${JSON.stringify(document, undefined, 2)}\n`,
-    );
+  if (options.output) {
+    const name = device === "cpu" ? "peers" : `peers-${device}`;
+    await writeResult(name, date, ".json", `${JSON.stringify(document, undefined, 2)}\n`);
+  }
   if (options.json) printJson(document);
   else {
     printLine(comparisonTable(comparisons));
