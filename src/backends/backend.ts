@@ -4,6 +4,10 @@ import type { BufferName, Plan } from "../plan/plan.ts";
 export interface BackendInfo {
   readonly name: "reference" | "wasm" | "webgpu";
   readonly threads: number;
+  /** What its driver calls the device; absent where it is this machine's processor. */
+  readonly device?: string;
+  /** Most bytes that it gives in one piece; absent where memory alone decides. */
+  readonly pieceBytes?: number;
   /** What was found and used, e.g. { relaxedSimd: true, revectorized: true, sharedMemory: true }. */
   readonly features: Readonly<Record<string, boolean>>;
   /** Everything that was passed over, and why, as sentences. */
@@ -33,9 +37,17 @@ export interface Backend {
 export interface Executable {
   /** Sum of persistent bytes and of the largest arena. */
   readonly peakBytes: number;
-  /** Copies `data` into a buffer. Length must be the buffer's, or a RangeError is thrown. `plan` is needed for arena buffers. */
+  /**
+   * Runs to have under way before the results of the oldest are waited for. 1: `run` resolves when the run is done. More: when it is submitted,
+   * and the device works on while its results are on the way.
+   */
+  readonly queueDepth: number;
+  /**
+   * Copies `data` into a buffer, for the runs that are begun later; `data` may change as soon as this resolves. Length must be the buffer's, or a
+   * RangeError is thrown. `plan` is needed for arena buffers.
+   */
   write(buffer: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void>;
-  /** Copies a buffer out. Integer buffers come as Int32Array. */
+  /** Copies a buffer out as the runs begun so far leave it, also when that is awaited after further runs were begun. Integer buffers come as Int32Array. */
   read(buffer: BufferName, plan?: string): Promise<Float32Array | Int32Array>;
   /** Runs every call of a plan in order. Never blocks the calling thread's event loop on wasm and webgpu. */
   run(plan: string, scalars?: RunScalars): Promise<void>;

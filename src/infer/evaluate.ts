@@ -5,7 +5,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
 import { buildGraph } from "../graph/build.ts";
 import { planInference } from "../plan/lower.ts";
-import { addRun, metricsOf, noTotals } from "../train/metrics.ts";
+import { addSamples, metricsOf, noTotals, readSamples } from "../train/metrics.ts";
 import type { BatchLoader } from "../train/trainer.ts";
 import { softmax } from "./scores.ts";
 
@@ -56,7 +56,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       await executable.write("images", batch.images, "evaluate");
       await executable.write("labels", batch.labels, "evaluate");
       await executable.run("evaluate");
-      totals = await addRun(totals, executable, "evaluate", batch.count);
+      totals = addSamples(totals, await readSamples(executable, "evaluate", batch.count));
       const logits = await executable.read("logits", "evaluate");
       for (let n = 0; n < batch.count; n++) {
         const own = Float32Array.from(logits.subarray(n * classes.length, (n + 1) * classes.length));

@@ -3,6 +3,16 @@ import type { BackendInfo } from "../backends/backend.ts";
 import type { DenseNetSpec } from "../spec/spec.ts";
 import type { TrainConfig } from "./config.ts";
 
+/** Bytes of device memory by what lies in them; their sum is what the compiled plans need at once. */
+export interface MemoryUse {
+  /** Parameters, gradients, momenta and running statistics. */
+  readonly weights: number;
+  /** Feature maps and all else that lives within a run. */
+  readonly features: number;
+  /** The backend's own: what kernels work in, tables, rounding to its units. */
+  readonly working: number;
+}
+
 /** First event of a run, also of a resumed one. */
 export interface StartEvent {
   readonly type: "start";
@@ -12,6 +22,8 @@ export interface StartEvent {
   readonly params: number;
   /** Bytes of device memory that the compiled plans need at once. */
   readonly peakBytes: number;
+  /** peakBytes, taken apart. */
+  readonly memory: MemoryUse;
   readonly backend: BackendInfo;
   readonly classes: readonly string[];
   readonly trainCount: number;
@@ -22,7 +34,7 @@ export interface StartEvent {
   readonly resumedAtStep: number;
 }
 
-/** After each weight update. */
+/** Of each weight update, in their order; where the device runs ahead of its results, some updates late. */
 export interface StepEvent {
   readonly type: "step";
   /** Updates done since the start of training, 1-based. */
@@ -84,6 +96,19 @@ export interface EndEvent {
   readonly best: EpochMetrics;
 }
 
+/** The device was lost. Its work since the last copy of the state is done again on `backend`, and the run goes on as if nothing had been. */
+export interface RecoveredEvent {
+  readonly type: "recovered";
+  /** Updates told before; the next one told is the one after it. */
+  readonly step: number;
+  /** Updates that were done again. */
+  readonly repeatedSteps: number;
+  /** What the lost device had to say. */
+  readonly reason: string;
+  /** Where the run goes on. */
+  readonly backend: BackendInfo;
+}
+
 /** The run was asked to stop, finished its step and saved. */
 export interface InterruptedEvent {
   readonly type: "interrupted";
@@ -93,4 +118,11 @@ export interface InterruptedEvent {
   readonly path?: string;
 }
 
-export type TrainEvent = StartEvent | StepEvent | EpochEvent | CheckpointEvent | EndEvent | InterruptedEvent;
+export type TrainEvent =
+  | StartEvent
+  | StepEvent
+  | EpochEvent
+  | CheckpointEvent
+  | RecoveredEvent
+  | EndEvent
+  | InterruptedEvent;

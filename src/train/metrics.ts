@@ -21,30 +21,28 @@ export interface Metrics {
   readonly top5Error: number;
 }
 
-/** `totals` and the first `count` numbers of sampleLoss [N] and sampleRank [N], which a plan with a loss leaves. */
-export function addSamples(
-  totals: Totals,
-  sampleLoss: ArrayLike<number>,
-  sampleRank: ArrayLike<number>,
-  count: number,
-): Totals {
+/** What a run of a plan with a loss found of single pictures. */
+export interface Samples {
+  readonly loss: ArrayLike<number>; // [N], nats
+  readonly rank: ArrayLike<number>; // [N]: classes that were guessed before the label
+  /** How many of the N are pictures; padding follows. */
+  readonly count: number;
+}
+
+/** What the last run of `plan` found; the buffers are copied as they stand now, whatever is run before this resolves. */
+export async function readSamples(executable: Executable, plan: string, count: number): Promise<Samples> {
+  const [loss, rank] = await Promise.all([executable.read("sampleLoss", plan), executable.read("sampleRank", plan)]);
+  return { loss, rank, count };
+}
+
+export function addSamples(totals: Totals, { loss: sampleLoss, rank, count }: Samples): Totals {
   let { loss, top1Wrong, top5Wrong } = totals;
   for (let n = 0; n < count; n++) {
     loss += sampleLoss[n];
-    if (sampleRank[n] >= 1) top1Wrong++;
-    if (sampleRank[n] >= 5) top5Wrong++;
+    if (rank[n] >= 1) top1Wrong++;
+    if (rank[n] >= 5) top5Wrong++;
   }
   return { count: totals.count + count, loss, top1Wrong, top5Wrong };
-}
-
-/** Adds what the last run of `plan` found. */
-export async function addRun(totals: Totals, executable: Executable, plan: string, count: number): Promise<Totals> {
-  return addSamples(
-    totals,
-    await executable.read("sampleLoss", plan),
-    await executable.read("sampleRank", plan),
-    count,
-  );
 }
 
 export function metricsOf({ count, loss, top1Wrong, top5Wrong }: Totals): Metrics {

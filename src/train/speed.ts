@@ -1,13 +1,29 @@
-// train: pictures per second and the time that is left, from the last updates.
+// train: pictures per second and the time that is left, from the last updates. What others do while training stands still does not count.
 
 /** Updates that the speed is averaged over: enough to even out the data loader, few enough to follow a change. */
 const WINDOW = 20;
 
 export class Speed {
   readonly #recent: { readonly images: number; readonly seconds: number }[] = [];
+  #epoch = { images: 0, seconds: 0 };
+  #since = 0;
   #validationSeconds = 0;
 
-  addStep(images: number, seconds: number): void {
+  startEpoch(): void {
+    this.#epoch = { images: 0, seconds: 0 };
+    this.resume();
+  }
+
+  /** Training goes on from here. */
+  resume(): void {
+    this.#since = performance.now();
+  }
+
+  /** An update ends here; the next one begins. */
+  addStep(images: number): void {
+    const seconds = (performance.now() - this.#since) / 1000;
+    this.resume();
+    this.#epoch = { images: this.#epoch.images + images, seconds: this.#epoch.seconds + seconds };
     this.#recent.push({ images, seconds });
     if (this.#recent.length > WINDOW) this.#recent.shift();
   }
@@ -18,6 +34,11 @@ export class Speed {
 
   imagesPerSecond(): number {
     return this.#sum("images") / this.#sum("seconds");
+  }
+
+  /** Of this process's part of the epoch, 0 if it has none. */
+  epochImagesPerSecond(): number {
+    return this.#epoch.images === 0 ? 0 : this.#epoch.images / this.#epoch.seconds;
   }
 
   /** With the speed of the last steps and the length of the last validation. */

@@ -6,6 +6,7 @@ import { planAccumulation, planInference, planTraining, planUpdate } from "../pl
 import type { Plan } from "../plan/plan.ts";
 import type { DenseNetSpec } from "../spec/spec.ts";
 import type { TrainConfig } from "./config.ts";
+import type { MemoryUse } from "./events.ts";
 
 /** How the training pictures of one epoch fall into updates. */
 export interface EpochLayout {
@@ -41,8 +42,17 @@ export type StepPlan = "train" | "trainTail";
 
 export interface TrainingPlans {
   readonly executable: Executable;
-  /** Of the training plans, for finding out where a net broke. */
+  /** For finding out where a net broke. */
   readonly plans: Readonly<Record<string, Plan>>;
+}
+
+/** What the memory of the compiled plans is for. */
+export function memoryUse({ executable, plans }: TrainingPlans): MemoryUse {
+  const all = Object.values(plans);
+  const persistent = new Map(all.flatMap(({ buffers }) => [...buffers]).filter(([, { role }]) => role !== "arena"));
+  const weights = [...persistent.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  const features = Math.max(...all.map(({ arenaBytes }) => arenaBytes));
+  return { weights, features, working: executable.peakBytes - weights - features };
 }
 
 /**

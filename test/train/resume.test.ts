@@ -17,12 +17,11 @@ import { loadCheckpoint } from "../../src/checkpoint/store.node.ts";
 import { InputError, UsageError } from "../../src/errors.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
-import { createDenseNet } from "../../src/train/model.ts";
-import { configuredSpec, type PartialTrainConfig } from "../../src/train/resolveConfig.ts";
+import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
 import type { RunState } from "../../src/train/runState.ts";
 import { resumeRun, savedConfig, startRun } from "../../src/train/trainer.node.ts";
 import { type BatchLoader, Trainer } from "../../src/train/trainer.ts";
-import { collect, loadInline, timeless, tinyConfig, tinyDataset } from "./tiny.ts";
+import { collect, loadInline, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const dataset = tinyDataset();
 const root = await mkdtemp(join(tmpdir(), "densenet-resume-"));
@@ -38,8 +37,7 @@ async function train(
     loadBatches = loadInline,
   }: { from?: Checkpoint; stop?: (event: TrainEvent) => boolean; loadBatches?: BatchLoader } = {},
 ) {
-  const spec = configuredSpec(config, { classes: 10, channels: 3 });
-  const model = from?.trained.model ?? createDenseNet(spec, { seed: config.seed, fan: config.initFan });
+  const model = from?.trained.model ?? tinyModel(config);
   let saved: Checkpoint | undefined;
   const trainer = new Trainer({
     model,
@@ -134,7 +132,7 @@ test("resume · stopped in the middle of a validation", async () => {
 });
 
 async function trainWith(config: TrainConfig, signal: AbortSignal, loadBatches: BatchLoader) {
-  const model = createDenseNet(configuredSpec(config, { classes: 10, channels: 3 }), { seed: config.seed });
+  const model = tinyModel(config);
   let saved: Checkpoint | undefined;
   const save = async (checkpoint: Checkpoint) => {
     saved = checkpoint;

@@ -1,6 +1,7 @@
 // A run small enough to be repeated many times: pictures of 16×16 by formula, a net of four convolutions, and everything that has state
 // switched on — dropout, augmentation, warm-up, a smaller last batch.
 
+import type { Model } from "../../src/checkpoint/stateDict.ts";
 import { makeBatch } from "../../src/data/batch.ts";
 import { bytesSplit, type Dataset, type Split, sharedBytes } from "../../src/data/dataset.ts";
 import { epochOrder } from "../../src/data/loader.node.ts";
@@ -8,7 +9,8 @@ import { normalizationTable } from "../../src/data/normalization.ts";
 import { lowbias32 } from "../../src/ops/random.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
-import { type PartialTrainConfig, resolveConfig } from "../../src/train/resolveConfig.ts";
+import { createDenseNet } from "../../src/train/model.ts";
+import { configuredSpec, type PartialTrainConfig, resolveConfig } from "../../src/train/resolveConfig.ts";
 import type { BatchLoader } from "../../src/train/trainer.ts";
 
 const SIDE = 16;
@@ -57,6 +59,14 @@ export function tinyConfig(changes: PartialTrainConfig = {}): TrainConfig {
     },
     flags: changes,
   }).config;
+}
+
+/** The net of a configuration before training. */
+export function tinyModel(config: TrainConfig): Model {
+  return createDenseNet(configuredSpec(config, { classes: 10, channels: 3 }), {
+    seed: config.seed,
+    fan: config.initFan,
+  });
 }
 
 /** What of an event must be the same in every run: all but speed and time. */

@@ -3,29 +3,21 @@ import { test } from "node:test";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
-import type { Model } from "../../src/checkpoint/stateDict.ts";
 import type { Batch } from "../../src/data/dataset.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import type { EpochEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
-import { createDenseNet } from "../../src/train/model.ts";
-import { configuredSpec } from "../../src/train/resolveConfig.ts";
 import { learningRate } from "../../src/train/schedule.ts";
 import { type BatchLoader, Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
 import { epochLayout } from "../../src/train/trainingPlans.ts";
-import { collect, loadInline, timeless, tinyConfig, tinyDataset } from "./tiny.ts";
+import { collect, loadInline, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const dataset = tinyDataset();
 const wasm = await createWasmBackend({ threads: 1 });
 test.after(() => wasm.dispose());
 
-function newModel(config: TrainConfig): Model {
-  const spec = configuredSpec(config, { classes: dataset.classes.length, channels: 3 });
-  return createDenseNet(spec, { seed: config.seed, fan: config.initFan });
-}
-
 function trainer(config: TrainConfig, changes: Partial<TrainerOptions> = {}): Trainer {
-  return new Trainer({ model: newModel(config), dataset, backend: wasm, config, loadBatches: loadInline, ...changes });
+  return new Trainer({ model: tinyModel(config), dataset, backend: wasm, config, loadBatches: loadInline, ...changes });
 }
 
 const stepsOf = (events: TrainEvent[]) => events.filter((event): event is StepEvent => event.type === "step");
@@ -231,7 +223,7 @@ for (const layer of [
 ]) {
   test(`trainer · the layer that breaks is named: ${layer}`, async () => {
     const config = tinyConfig();
-    const model = newModel(config);
+    const model = tinyModel(config);
     const state = new Map(model.state);
     const weight = state.get(`${layer}.weight`);
     assert.ok(weight);

@@ -8,9 +8,7 @@ import { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "../
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { planInference, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
-import type { EpochEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
-import { createDenseNet } from "../../src/train/model.ts";
-import { configuredSpec } from "../../src/train/resolveConfig.ts";
+import type { EpochEvent, RecoveredEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
 import { Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
 import { kernelBounds } from "../conformance/bounds.ts";
 import { titleOf } from "../conformance/case.ts";
@@ -18,7 +16,7 @@ import { allCases } from "../conformance/cases.ts";
 import { type CaseProgram, compileCases, expectationOf, faultsIn } from "../conformance/runCase.ts";
 import { assertGolden, loadFixture } from "../golden/fixture.ts";
 import { planEngine } from "../golden/planEngine.ts";
-import { collect, loadInline, tinyConfig, tinyDataset } from "../train/tiny.ts";
+import { collect, loadInline, timeless, tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
 import { gpuOrReason } from "./gpu.ts";
 
 const gpu = await gpuOrReason();
@@ -100,13 +98,8 @@ describe("webgpu against PyTorch", { skip }, () => {
 describe("webgpu trains", { skip }, () => {
   const dataset = tinyDataset(160, 60);
   const config = tinyConfig({ epochs: 4 });
-  const model = () =>
-    createDenseNet(configuredSpec(config, { classes: dataset.classes.length, channels: 3 }), {
-      seed: config.seed,
-      fan: config.initFan,
-    });
   const trainer = (backend: Backend, changes: Partial<TrainerOptions> = {}): Trainer =>
-    new Trainer({ model: model(), dataset, backend, config, loadBatches: loadInline, ...changes });
+    new Trainer({ model: tinyModel(config), dataset, backend, config, loadBatches: loadInline, ...changes });
   const losses = (events: readonly TrainEvent[]): number[] =>
     events.filter((event): event is StepEvent => event.type === "step").map(({ loss }) => loss);
   const lastError = (events: readonly TrainEvent[]): number =>
@@ -159,11 +152,16 @@ describe("webgpu trains", { skip }, () => {
         if (event.type !== "step") continue;
         reached.push(event.step);
         found.push(event.loss);
-        if (event.step === until) halt.abort();
+        // The updates that are under way by then are finished too.
+        if (event.step >= until) halt.abort();
       }
     }
-    assert.deepEqual(reached, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    const uninterrupted = losses(await collect(trainer(wasm).run())).slice(0, 9);
+    assert.deepEqual(
+      reached,
+      reached.map((_, index) => index + 1),
+    );
+    assert.ok(reached.length >= 9);
+    const uninterrupted = losses(await collect(trainer(wasm).run())).slice(0, reached.length);
     const apart = found.map((loss, step) => Math.abs(loss - (uninterrupted[step] ?? Number.NaN)));
     assert.ok(
       apart.every((difference) => difference < 1e-4),
@@ -173,7 +171,41 @@ describe("webgpu trains", { skip }, () => {
     await backend.dispose();
   });
 
-  test("a lost device is said in a sentence, by this run and every later one", async () => {
+  /** A backend that keeps at most `depth` updates under way. */
+  const atDepth = (backend: Backend, queueDepth: number): Backend => ({
+    info: backend.info,
+    async compile(plans) {
+      const executable = await backend.compile(plans);
+      return {
+        peakBytes: executable.peakBytes,
+        queueDepth,
+        write: (...args) => executable.write(...args),
+        read: (...args) => executable.read(...args),
+        run: (...args) => executable.run(...args),
+        dispose: () => executable.dispose(),
+      };
+    },
+    dispose: () => backend.dispose(),
+  });
+
+  for (const accumulationSteps of [1, 2]) {
+    test(`losses, metrics, weights and momenta of one update under way and of three are the same bits · ${accumulationSteps} parts`, async () => {
+      const backend = await open();
+      const results = [];
+      for (const depth of [1, 3]) {
+        const parts = tinyConfig({ epochs: 2, accumulationSteps });
+        const saved: Checkpoint[] = [];
+        const save = async (checkpoint: Checkpoint) => `checkpoint ${saved.push(checkpoint)}`;
+        const run = trainer(atDepth(backend, depth), { config: parts, save });
+        const events = (await collect(run.run())).map(timeless);
+        results.push({ events, trained: run.trained, momentum: saved.at(-1)?.training?.momentum });
+      }
+      assert.deepEqual(results[1], results[0]);
+      await backend.dispose();
+    });
+  }
+
+  test("a lost device without another to go on with is said in a sentence, by this run and every later one", async () => {
     const backend = await open();
     const run = trainer(backend).run();
     await assert.rejects(
@@ -183,5 +215,68 @@ describe("webgpu trains", { skip }, () => {
       (error) => error instanceof DeviceError && /lost/.test(error.message),
     );
     await assert.rejects(backend.compile({}), DeviceError);
+    await backend.dispose();
+  });
+
+  /** Trains and destroys the device after some updates; `reopen` gives the next backend. */
+  async function trainThroughLosses(losses: readonly number[], reopen: () => Promise<Backend>) {
+    let backend = await open();
+    const opened: Backend[] = [backend];
+    const saved: Checkpoint[] = [];
+    const run = trainer(backend, {
+      save: async (checkpoint) => `checkpoint ${saved.push(structuredClone(checkpoint))}`,
+      reopen: async () => {
+        const next = await reopen();
+        opened.push(next);
+        return next;
+      },
+    });
+    const events: TrainEvent[] = [];
+    for await (const event of run.run()) {
+      events.push(event);
+      if (event.type !== "step" || !losses.includes(event.step)) continue;
+      backend = run.backend as WebgpuBackend;
+      backend.device.destroy();
+    }
+    for (const one of opened) await one.dispose();
+    return { events, saved, trained: run.trained };
+  }
+  const told = (events: readonly TrainEvent[]): unknown[] =>
+    events.filter(({ type }) => type !== "recovered").map(timeless);
+
+  test("a device lost twice in mid-epoch: the run goes on on the next and ends with the bits of one undisturbed", async () => {
+    const calm = await trainThroughLosses([], open);
+    const stormy = await trainThroughLosses([7, 25], open);
+    const recovered = stormy.events.filter((event): event is RecoveredEvent => event.type === "recovered");
+    assert.deepEqual(
+      recovered.map(({ backend, step, repeatedSteps }) => [backend.name, step >= 7, repeatedSteps === step % 10]),
+      [
+        ["webgpu", true, true],
+        ["webgpu", true, true],
+      ],
+    );
+    for (const { reason } of recovered) assert.match(reason, /lost/);
+    assert.deepEqual(told(stormy.events), told(calm.events));
+    assert.deepEqual(stormy.trained, calm.trained);
+    assert.deepEqual(
+      stormy.saved.map(({ training }) => training?.momentum),
+      calm.saved.map(({ training }) => training?.momentum),
+    );
+  });
+
+  test("a device lost for good: wasm goes on from the same updates", async () => {
+    const { events, trained } = await trainThroughLosses([13], () => createWasmBackend({ threads: 1 }));
+    const recovered = events.find((event): event is RecoveredEvent => event.type === "recovered");
+    assert.equal(recovered?.backend.name, "wasm");
+    const wasm = await createWasmBackend({ threads: 1 });
+    const calm = trainer(wasm);
+    const expected = losses(await collect(calm.run()));
+    const found = losses(events);
+    assert.equal(found.length, expected.length);
+    // As far as rounding has not yet parted two f32 backends, which the test above bounds for ten steps.
+    for (const [step, loss] of found.slice(0, 20).entries())
+      assert.ok(Math.abs(loss - (expected[step] ?? Number.NaN)) < 1e-2, `update ${step + 1}`);
+    assert.equal(trained.model.batchesTracked, calm.trained.model.batchesTracked);
+    await wasm.dispose();
   });
 });

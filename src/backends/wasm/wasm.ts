@@ -64,6 +64,7 @@ export class WasmBackend implements Backend {
     this.info = {
       name: "wasm",
       threads,
+      pieceBytes: 2 ** 32,
       features: { relaxedSimd: target.relaxedSimd, revectorized: target.revectorized, sharedMemory: shared },
       notes,
     };
@@ -91,6 +92,7 @@ export type CallTimes = readonly number[];
 
 export class WasmExecutable implements Executable {
   readonly peakBytes: number;
+  readonly queueDepth = 1;
   readonly functionCount: number;
   readonly #program: Program;
   readonly #plans: Readonly<Record<string, Plan>>;

@@ -22,9 +22,6 @@ export interface WebgpuOptions {
   readonly software?: boolean;
 }
 
-/** Runs that may wait for the device before `run` waits too. */
-const inFlight = 3;
-
 /** Of the adapter's limits, those that decide how large a net fits. The others stay at WebGPU's defaults, which every device has. */
 const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
 
@@ -56,6 +53,8 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   const backend = new WebgpuBackend(device, target, {
     name: "webgpu",
     threads: 1,
+    device: name,
+    pieceBytes: device.limits.maxBufferSize,
     features: { tiled: target.tiled, software, timestamps },
     notes: [
       `The GPU is ${name}.`,
@@ -213,6 +212,8 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
 
 export class WebgpuExecutable implements Executable {
   readonly peakBytes: number;
+  /** One that computes, one behind it, one that the host prepares. */
+  readonly queueDepth = 3;
   readonly shaderCount: number;
   readonly #backend: WebgpuBackend;
   readonly #program: Program;
@@ -343,7 +344,7 @@ export class WebgpuExecutable implements Executable {
     return buffer.dtype === "i32" ? new Int32Array(bytes) : new Float32Array(bytes);
   }
 
-  /** Resolves when the run is submitted, not when it is done; when several are under way, waits for the oldest. */
+  /** Resolves when the run is submitted, not when it is done; when more than `queueDepth` are under way, waits for the oldest. */
   async run(plan: string, scalars: RunScalars = {}): Promise<void> {
     this.#backend.requireAlive();
     const { device } = this.#backend;
@@ -358,7 +359,7 @@ export class WebgpuExecutable implements Executable {
     pass.end();
     device.queue.submit([encoder.finish()]);
     this.#submitted.push(device.queue.onSubmittedWorkDone());
-    if (this.#submitted.length > inFlight) await this.#submitted.shift();
+    if (this.#submitted.length > this.queueDepth) await this.#submitted.shift();
     this.#backend.requireAlive();
   }
 
