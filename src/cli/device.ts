@@ -1,4 +1,5 @@
-// cli: the backend that --device and --threads ask for.
+// cli: the backend that --device and --threads ask for, and the next one when its device is lost.
+import { setTimeout } from "node:timers/promises";
 import type { Backend } from "../backends/backend.ts";
 import { UsageError } from "../errors.ts";
 import type { TrainConfig } from "../train/config.ts";
@@ -20,4 +21,34 @@ export async function openBackend(choice: Pick<TrainConfig, "device" | "threads"
   const backend = await createConfiguredBackend(choice);
   if (choice.device === "auto") say(`device: ${backend.info.name}. ${backend.info.notes[0] ?? ""}`.trim());
   return backend;
+}
+
+/** What a run computes on: one backend, or one after the other. */
+export interface RunDevice {
+  /** The first. */
+  readonly backend: Backend;
+  /** For the trainer: the same choice again. Where that is auto, wasm if the GPU does not come back or is lost a third time in a row. */
+  readonly reopen: (losses: number) => Promise<Backend>;
+  /** Disposes of the one in use. */
+  dispose(): Promise<void>;
+}
+
+/** A driver that starts anew needs a moment, a second time a longer one. */
+const PAUSE_MS = 1000;
+
+/** @throws as openBackend does */
+export async function openRunDevice(choice: Pick<TrainConfig, "device" | "threads">): Promise<RunDevice> {
+  const backend = await openBackend(choice);
+  let current = backend;
+  return {
+    backend,
+    async reopen(losses) {
+      // A lost device may fail once more while it is put away.
+      await Promise.allSettled([current.dispose()]);
+      await setTimeout(PAUSE_MS * losses);
+      current = await openBackend(choice.device === "auto" && losses > 2 ? { ...choice, device: "wasm" } : choice);
+      return current;
+    },
+    dispose: () => current.dispose(),
+  };
 }

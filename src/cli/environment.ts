@@ -10,6 +10,7 @@ export interface Environment {
   readonly platform: string;
   readonly cpu: string;
   readonly cores: number;
+  /** What this process may use: the machine's memory, or a container's share of it. */
   readonly memoryBytes: number;
 }
 
@@ -20,7 +21,7 @@ export function readEnvironment(): Environment {
     platform: `${process.platform} ${process.arch}`,
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     cores: availableParallelism(),
-    memoryBytes: totalmem(),
+    memoryBytes: Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY),
   };
 }
 

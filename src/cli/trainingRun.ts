@@ -1,15 +1,16 @@
 // cli: one training run from a resolved configuration to a run folder, told as it goes. `train` and `demo` share it.
 import { basename, dirname, join, resolve } from "node:path";
-import { formatBytes, formatInteger, formatPercent } from "../analyze/format.ts";
+import { formatInteger, formatPercent } from "../analyze/format.ts";
 import type { Backend } from "../backends/backend.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { DivergedError, UsageError } from "../errors.ts";
-import type { EndEvent, InterruptedEvent, StartEvent, TrainEvent } from "../train/events.ts";
+import type { EndEvent, InterruptedEvent, RecoveredEvent, StartEvent, TrainEvent } from "../train/events.ts";
 import type { ResolvedConfig } from "../train/resolveConfig.ts";
 import { openConfiguredDataset, resumeRun, startRun } from "../train/trainer.node.ts";
 import type { Trainer } from "../train/trainer.ts";
-import { openBackend } from "./device.ts";
+import { openRunDevice, type RunDevice } from "./device.ts";
 import { environmentFacts, readEnvironment } from "./environment.ts";
+import { memoryLine, requireMemory } from "./memory.ts";
 import { Progress } from "./progress.ts";
 import { RunFolder } from "./runFolder.ts";
 import { modelTitle, type ReportContext, writeReport } from "./runReport.ts";
@@ -39,7 +40,6 @@ export interface TrainingOutcome {
 /** What every run needs before its first step. */
 interface Prepared {
   readonly dataset: Dataset;
-  readonly backend: Backend;
   readonly trainer: Trainer;
   readonly folder: RunFolder;
 }
@@ -60,9 +60,9 @@ export async function trainingRun(
     );
   }
   const dataset = await openConfiguredDataset(config);
-  const backend = await openBackend(config);
+  const device = await openRunDevice(config);
   try {
-    const prepared = await prepare(options, dataset, backend);
+    const prepared = await prepare(options, dataset, device);
     const progress = new Progress();
     const stop = listenForStop((cause) => {
       progress.line(
@@ -74,7 +74,8 @@ export async function trainingRun(
     try {
       const end = await follow(options, prepared, progress, stop);
       if (end === undefined) return stop.exitCode() ?? 0;
-      await then({ ...prepared, folder: prepared.folder.path, report: prepared.folder.reportPath, end });
+      const { folder, trainer } = prepared;
+      await then({ dataset, trainer, backend: trainer.backend, folder: folder.path, report: folder.reportPath, end });
       return 0;
     } finally {
       progress.clear();
@@ -82,26 +83,27 @@ export async function trainingRun(
       prepared.folder.close();
     }
   } finally {
-    await backend.dispose();
+    await device.dispose();
   }
 }
 
 /** A trainer and its folder, both checked before anything is written. */
-async function prepare(options: TrainingRunOptions, dataset: Dataset, backend: Backend): Promise<Prepared> {
+async function prepare(options: TrainingRunOptions, dataset: Dataset, device: RunDevice): Promise<Prepared> {
   const { resolved, flags, output } = options;
   const { config } = resolved;
+  const { backend, reopen } = device;
   if (flags.resume === undefined) {
     const path = output ?? join("runs", `${config.model.variant}-${timestamp(new Date())}`);
-    const trainer = startRun({ config, dataset, backend, runDir: path });
-    return { dataset, backend, trainer, folder: await RunFolder.create(path) };
+    const trainer = startRun({ config, dataset, backend, reopen, runDir: path });
+    return { dataset, trainer, folder: await RunFolder.create(path) };
   }
   const path = output ?? runOf(flags.resume);
-  const trainer = await resumeRun(flags.resume, { config, dataset, backend, runDir: path });
+  const trainer = await resumeRun(flags.resume, { config, dataset, backend, reopen, runDir: path });
   const folder =
     output === undefined
       ? await RunFolder.reopen(path)
       : await RunFolder.create(path, await RunFolder.reopen(runOf(flags.resume)));
-  return { dataset, backend, trainer, folder };
+  return { dataset, trainer, folder };
 }
 
 /** The run that a checkpoint's folder lies in: <run>/checkpoints/<checkpoint>. */
@@ -113,7 +115,7 @@ function runOf(path: string): string {
 /** Runs the trainer and records what it tells. @returns undefined when the run was interrupted */
 async function follow(
   options: TrainingRunOptions,
-  { trainer, folder, dataset, backend }: Prepared,
+  { trainer, folder, dataset }: Prepared,
   progress: Progress,
   stop: StopRequest,
 ): Promise<EndEvent | undefined> {
@@ -129,6 +131,7 @@ async function follow(
   let context: ReportContext | undefined;
   try {
     for await (const event of trainer.run(stop.signal)) {
+      if (event.type === "start") requireMemory(event, environment.memoryBytes);
       await folder.record(event);
       options.onEvent?.(event);
       if (event.type === "start") {
@@ -148,10 +151,15 @@ async function follow(
           command,
           startedAt,
         };
-        introduce(event, dataset, folder, progress);
+        introduce(event, memoryLine(event, environment.memoryBytes), dataset, folder, progress);
       }
       progress.show(event);
       if (context === undefined) continue;
+      if (event.type === "recovered") {
+        const note = recoveredSentence(event);
+        progress.line(note);
+        context = { ...context, environment: [...context.environment, { name: "note", value: note }] };
+      }
       if (event.type === "epoch") await writeReport(context, "running");
       if (event.type === "interrupted") {
         await writeReport(context, "interrupted");
@@ -163,7 +171,7 @@ async function follow(
         await writeReport(
           context,
           "finished",
-          await finalResults(trainer.trained, dataset, backend, event.final.epoch),
+          await finalResults(trainer.trained, dataset, trainer.backend, event.final.epoch),
         );
         return event;
       }
@@ -176,16 +184,23 @@ async function follow(
   throw new Error("the training ended without saying so");
 }
 
-function introduce(start: StartEvent, dataset: Dataset, folder: RunFolder, progress: Progress): void {
-  const { backend, params, trainCount, valCount, classes, peakBytes } = start;
+function introduce(start: StartEvent, memory: string, dataset: Dataset, folder: RunFolder, progress: Progress): void {
+  const { backend, params, trainCount, valCount, classes } = start;
   progress.line(
-    `${modelTitle(start)}: ${formatInteger(params)} parameters, ${formatBytes(peakBytes)} on ${backend.name} with ${backend.threads} ${backend.threads === 1 ? "thread" : "threads"}`,
+    `${modelTitle(start)}: ${formatInteger(params)} parameters, on ${backend.device ?? `${backend.name} with ${backend.threads} ${backend.threads === 1 ? "thread" : "threads"}`}`,
   );
+  progress.line(memory);
   progress.line(
     `${dataset.name}: ${formatInteger(trainCount)} pictures of ${classes.length} classes to train on, ${formatInteger(valCount)} to measure with`,
   );
   if (start.resumedAtStep > 0) progress.line(`goes on after step ${start.resumedAtStep} of ${start.totalSteps}`);
   progress.line(`writes to ${folder.path}`);
+}
+
+/** What happened to a device, and where the run goes on. */
+function recoveredSentence({ reason, backend, step, repeatedSteps }: RecoveredEvent): string {
+  const again = repeatedSteps === 0 ? "" : `, the last ${repeatedSteps} of them done again`;
+  return `${reason}; the run goes on with ${backend.device ?? backend.name} after ${step} updates${again}`;
 }
 
 function farewell(event: InterruptedEvent, folder: RunFolder, progress: Progress): void {

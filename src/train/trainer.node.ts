@@ -10,7 +10,7 @@ import type { TrainConfig } from "./config.ts";
 import { createDenseNet } from "./model.ts";
 import { configuredSpec } from "./resolveConfig.ts";
 import { parseRunState } from "./runState.ts";
-import { Trainer } from "./trainer.ts";
+import { Trainer, type TrainerOptions } from "./trainer.ts";
 
 /** The data set of a configuration. @throws UsageError when it names none. */
 export async function openConfiguredDataset({ data, seed }: Pick<TrainConfig, "data" | "seed">): Promise<Dataset> {
@@ -34,13 +34,16 @@ export interface RunOptions {
   readonly backend: Backend;
   /** Where checkpoints go; without it nothing is saved. */
   readonly runDir?: string;
+  /** As the trainer's: another backend when the device is lost. */
+  readonly reopen?: NonNullable<TrainerOptions["reopen"]>;
 }
 
 /** A trainer of a new network. */
-export function startRun({ config, dataset, backend, runDir }: RunOptions): Trainer {
+export function startRun(options: RunOptions): Trainer {
+  const { config, dataset } = options;
   const spec = configuredSpec(config, { classes: dataset.classes.length, channels: dataset.channels });
   const model = createDenseNet(spec, { seed: config.seed, fan: config.initFan });
-  return new Trainer({ model, dataset, backend, config, loadBatches, ...sinkTo(runDir, config) });
+  return new Trainer({ model, ...trainerOptions(options) });
 }
 
 /** The configuration that the run of a checkpoint was started with. @throws InputError when the checkpoint cannot be continued. */
@@ -54,22 +57,17 @@ export async function savedConfig(checkpoint: string): Promise<TrainConfig> {
  * A trainer that goes on where the checkpoint was saved: a run's folder (its last checkpoint) or a checkpoint's.
  * @throws UsageError when `config` or `dataset` would make it another run.
  */
-export async function resumeRun(
-  checkpoint: string,
-  { config, dataset, backend, runDir }: RunOptions,
-): Promise<Trainer> {
+export async function resumeRun(checkpoint: string, options: RunOptions): Promise<Trainer> {
   const { trained, training } = await loadCheckpoint(checkpoint);
   if (training === undefined) throw notResumable(checkpoint);
-  const { model } = trained;
-  return new Trainer({ model, dataset, backend, config, loadBatches, resume: training, ...sinkTo(runDir, config) });
+  return new Trainer({ model: trained.model, resume: training, ...trainerOptions(options) });
 }
 
-function sinkTo(runDir: string | undefined, { keepCheckpoints }: TrainConfig) {
-  if (runDir === undefined) return {};
-  return {
-    save: (checkpoint: Parameters<typeof saveCheckpoint>[1], about: { step: number; best: boolean }) =>
-      saveCheckpoint(runDir, checkpoint, { ...about, keep: keepCheckpoints }),
-  };
+function trainerOptions({ runDir, ...rest }: RunOptions): Omit<TrainerOptions, "model"> {
+  const common = { ...rest, loadBatches };
+  if (runDir === undefined) return common;
+  const { keepCheckpoints: keep } = rest.config;
+  return { ...common, save: (checkpoint, about) => saveCheckpoint(runDir, checkpoint, { ...about, keep }) };
 }
 
 function notResumable(checkpoint: string): InputError {

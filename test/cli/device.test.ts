@@ -1,0 +1,133 @@
+// The command on machines that lack something, and on a GPU that is lost: exit codes 1, 5 and 6, and what is said.
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { gpuOrReason } from "../webgpu/gpu.ts";
+import { densenet, events } from "./command.ts";
+import { makePictures, tinyConfig } from "./pictures.ts";
+
+let folder = "";
+let data = "";
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "densenet-device-"));
+  data = join(folder, "pictures");
+  await makePictures(data, 8);
+  await writeFile(join(folder, "config.json"), JSON.stringify(tinyConfig(data, 4)));
+});
+after(() => rm(folder, { recursive: true }));
+
+/** Runs `script` in the command's process before the command. */
+const prepared = (script: string): Record<string, string> => ({
+  NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(script)}`,
+});
+const train = (output: string, ...args: string[]): string[] => [
+  ...["train", "--config", join(folder, "config.json"), "--output", join(folder, output), "--json"],
+  ...args,
+];
+/** Names no driver. */
+const noDriver = { VK_DRIVER_FILES: join(tmpdir(), "no-such-driver.json") };
+const noPackage = prepared(`import { registerHooks } from "node:module";
+registerHooks({ resolve(name, context, next) {
+  if (name === "webgpu") throw Object.assign(new Error("Cannot find package 'webgpu'"), { code: "ERR_MODULE_NOT_FOUND" });
+  return next(name, context);
+} });`);
+
+for (const [name, env, says] of [
+  ["no driver", noDriver, /^densenet: WebGPU .*(?:no adapter|needs the package)/m],
+  ["no package webgpu", noPackage, /^densenet: WebGPU in Node needs the package webgpu, .*npm install webgpu$/m],
+] as const) {
+  test(`--device webgpu · ${name} · exit 6 and a sentence`, async () => {
+    const { code, stdout, stderr } = await densenet(train(`webgpu ${name}`, "--device", "webgpu"), { env });
+    assert.equal(code, 6);
+    assert.match(stderr, says);
+    assert.equal(JSON.parse(stdout).error.kind, "DeviceError");
+  });
+
+  test(`--device auto · ${name} · goes on with wasm and says why`, async () => {
+    const { code, stdout, stderr } = await densenet(train(`auto ${name}`, "--device", "auto"), { env });
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /^device: wasm\. WebGPU was passed over: WebGPU .*\.$/m);
+    const [start] = events(stdout) as { backend: { name: string; notes: string[] } }[];
+    assert.equal(start?.backend.name, "wasm");
+    assert.match(start?.backend.notes[0] ?? "", /passed over/);
+  });
+}
+
+test("--device cpu is wasm", async () => {
+  const { stdout } = await densenet(["train", "--device", "cpu", "--print-config", "--json"]);
+  assert.equal(JSON.parse(stdout).config.device, "wasm");
+});
+
+test("train · the memory that it needs is said before the first step", async () => {
+  const { stderr } = await densenet(train("memory"));
+  assert.match(
+    stderr,
+    /^memory: \d.* \(weights, .* features .*\); wasm allows 4\.00 GiB in one piece, this machine has /m,
+  );
+});
+
+test("train · a batch that no wasm memory holds · exit 5 and what to change", async () => {
+  const args = ["train", "--model", "BC-100-12", "--batch-size", "2000", "--output", join(folder, "large"), "--json"];
+  const { code, stdout, stderr } = await densenet(args);
+  assert.equal(code, 5, stderr);
+  assert.match(stderr, /^densenet: these plans need \d+\.\d GiB, but .* 4 GiB: lower the batch size or set recompute/m);
+  assert.equal(JSON.parse(stdout).error.kind, "ResourceError");
+});
+
+test("an error that nobody threw on purpose is a bug · exit 1, its stack on stderr", async () => {
+  const env = prepared(`import os from "node:os"; import { syncBuiltinESMExports } from "node:module";
+os.totalmem = () => { throw new TypeError("planted"); }; syncBuiltinESMExports();`);
+  const { code, stdout, stderr } = await densenet(["doctor", "--json"], { env });
+  assert.equal(code, 1);
+  assert.match(stderr, /this is a bug in densenet: planted\n.*TypeError: planted\n +at /s);
+  assert.deepEqual(JSON.parse(stdout), { error: { kind: "Bug", message: "planted", details: {} } });
+});
+
+const gpu = await gpuOrReason();
+
+/** The device is destroyed when update 4 is told, in the second epoch; `then` is what requestAdapter gives afterwards. */
+const losing = (then: string): Record<string, string> =>
+  prepared(`import { globals } from "${import.meta.resolve("webgpu")}";
+const { GPU, GPUAdapter } = globals;
+let device, lost = false;
+const { requestDevice } = GPUAdapter.prototype;
+GPUAdapter.prototype.requestDevice = async function (wanted) { return (device = await requestDevice.call(this, wanted)); };
+const { requestAdapter } = GPU.prototype;
+GPU.prototype.requestAdapter = function (how) { return lost ? ${then} : requestAdapter.call(this, how); };
+const write = process.stdout.write.bind(process.stdout);
+process.stdout.write = (text, ...rest) => {
+  if (!lost && String(text).includes('"type":"step","step":4,')) { lost = true; device.destroy(); }
+  return write(text, ...rest);
+};`);
+
+describe("a GPU that is lost in mid-run", { skip: typeof gpu === "string" ? gpu : false }, () => {
+  const losses = (found: readonly Record<string, unknown>[]): unknown[] =>
+    found.filter(({ type }) => type === "step" || type === "epoch").map(({ loss, valLoss }) => loss ?? valLoss);
+
+  test("comes back: the run goes on, says so, and ends with the losses of one undisturbed", async () => {
+    const calm = await densenet(train("calm", "--device", "webgpu"));
+    const env = losing("requestAdapter.call(this, how)");
+    const { code, stdout, stderr } = await densenet(train("back", "--device", "webgpu"), { env });
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /^the GPU was lost .*; the run goes on with .* after \d+ updates/m);
+    const told = events(stdout);
+    assert.equal(told.filter(({ type }) => type === "recovered").length, 1);
+    assert.equal(await readFile(join(folder, "back", "metrics.jsonl"), "utf8"), stdout);
+    assert.match(await readFile(join(folder, "back", "report.html"), "utf8"), /the GPU was lost/);
+    assert.deepEqual(losses(told), losses(events(calm.stdout)));
+  });
+
+  test("is gone, --device webgpu: exit 6; what was saved goes on on the CPU", async () => {
+    const args = train("gone", "--device", "webgpu", "--checkpoint-every", "1");
+    const { code, stderr } = await densenet(args, {
+      env: losing("Promise.resolve(null)"),
+    });
+    assert.equal(code, 6, stderr);
+    assert.match(stderr, /^densenet: WebGPU found no adapter.* the run gives up$/m);
+    const resumed = await densenet(["train", "--resume", join(folder, "gone"), "--device", "cpu", "--json"]);
+    assert.equal(resumed.code, 0, resumed.stderr);
+    assert.equal(events(resumed.stdout).at(-1)?.type, "end");
+  });
+});
