@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { formatBytes } from "../analyze/format.ts";
 import type { Backend } from "../backends/backend.ts";
 import { createReferenceBackend } from "../backends/reference/backend.ts";
+import { findAdapter, openGpu } from "../backends/webgpu/gpu.ts";
 import { DenseNetError, DeviceError, VerificationError } from "../errors.ts";
 import { buildGraph } from "../graph/build.ts";
 import { differentiate } from "../graph/differentiate.ts";
@@ -29,7 +30,7 @@ export function addDoctor(program: Command): void {
     .command("doctor")
     .summary("check this machine and what the backend found on it")
     .description(
-      "Checks Node, the WebAssembly backend and picture decoding, and trains a tiny network one step on the backend and on the reference to compare them.",
+      "Checks Node, the WebAssembly backend, the GPU if there is one and picture decoding, and trains a tiny network one step on each backend and on the reference to compare them.",
     )
     .addOption(threadsOption())
     .addOption(jsonOption())
@@ -50,15 +51,19 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
       ok: true,
       detail: `${info.threads} ${info.threads === 1 ? "thread" : "threads"}, ${foundFeatures(info.features)}`,
     });
-    const difference = await compareWithReference(backend);
-    const ok = difference <= TOLERANCE;
-    const detail = `gradients and loss of a training step differ from the reference by at most ${difference.toExponential(1)} of the largest`;
-    checks.push({ name: "self-check", ok, detail });
-    if (!ok) failure = new VerificationError(`self-check: ${detail}, expected at most ${TOLERANCE}`, { difference });
+    const compared = await selfCheck("self-check", backend);
+    checks.push(compared);
+    if (!compared.ok) failure = new VerificationError(`${compared.name}: ${compared.detail}`);
   } catch (error) {
     if (!(error instanceof DenseNetError)) throw error;
     failure = error;
     checks.push({ name: "wasm backend", ok: false, detail: error.message });
+  }
+  const gpu = await findGpu();
+  if (!("missing" in gpu)) {
+    const compared = await gpuCheck();
+    checks.push(compared);
+    if (!compared.ok) failure ??= new DeviceError(`${compared.name}: ${compared.detail}`);
   }
   const pictures = await pictureCheck();
   checks.push(pictures);
@@ -69,6 +74,7 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
       ok: failure === undefined,
       environment,
       backend: backend?.info,
+      webgpu: gpu,
       checks,
       ...(failure === undefined
         ? {}
@@ -82,6 +88,7 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
         ["cores", String(cores)],
         ["memory", formatBytes(memoryBytes)],
         ["system", platform],
+        ...gpuRows(gpu),
       ]),
     );
     printLine("");
@@ -96,6 +103,66 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
     if (!options.json) say(`${toned("red", "densenet:")} ${failure.message}`);
     process.exitCode = failure.exitCode;
   }
+}
+
+/** The WebGPU adapter, or why there is none; a machine without one lacks nothing that it needs. */
+type FoundAdapter =
+  | { readonly missing: string }
+  | {
+      readonly name: string;
+      readonly software: boolean;
+      readonly limits: Readonly<Record<(typeof shownLimits)[number], number>>;
+      readonly features: Readonly<Record<(typeof shownFeatures)[number], boolean>>;
+    };
+
+/** Those that decide how large a net fits, in bytes. */
+const shownLimits = ["maxBufferSize", "maxStorageBufferBindingSize", "maxComputeWorkgroupStorageSize"] as const;
+const shownFeatures = ["subgroups", "shader-f16", "timestamp-query"] as const;
+
+async function findGpu(): Promise<FoundAdapter> {
+  try {
+    const { adapter, name, software } = await findAdapter(await openGpu());
+    const limits = Object.fromEntries(shownLimits.map((limit) => [limit, adapter.limits[limit]]));
+    const features = Object.fromEntries(shownFeatures.map((feature) => [feature, adapter.features.has(feature)]));
+    return { name, software, limits, features } as Exclude<FoundAdapter, { missing: string }>;
+  } catch (error) {
+    if (!(error instanceof DeviceError)) throw error;
+    return { missing: error.message };
+  }
+}
+
+function gpuRows(gpu: FoundAdapter): string[][] {
+  if ("missing" in gpu) return [["WebGPU", `none: ${gpu.missing}`]];
+  const { name, software, limits, features } = gpu;
+  return [
+    ["WebGPU", `${name}${software ? " (computes on the processor)" : ""}`],
+    [
+      "",
+      `buffers up to ${formatBytes(limits.maxBufferSize)}, bindings ${formatBytes(limits.maxStorageBufferBindingSize)}, workgroup memory ${formatBytes(limits.maxComputeWorkgroupStorageSize)}`,
+    ],
+    ["", foundFeatures(features)],
+  ];
+}
+
+async function gpuCheck(): Promise<Check> {
+  const name = "webgpu self-check";
+  try {
+    const backend = await openBackend({ device: "webgpu", threads: null });
+    try {
+      return await selfCheck(name, backend);
+    } finally {
+      await backend.dispose();
+    }
+  } catch (error) {
+    if (!(error instanceof DenseNetError)) throw error;
+    return { name, ok: false, detail: error.message };
+  }
+}
+
+async function selfCheck(name: string, backend: Backend): Promise<Check> {
+  const difference = await compareWithReference(backend);
+  const detail = `gradients and loss of a training step differ from the reference by at most ${difference.toExponential(1)} of the largest, expected at most ${TOLERANCE}`;
+  return { name, ok: difference <= TOLERANCE, detail };
 }
 
 function nodeCheck(version: string): Check {

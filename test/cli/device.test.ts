@@ -8,6 +8,7 @@ import { gpuOrReason } from "../webgpu/gpu.ts";
 import { densenet, events } from "./command.ts";
 import { makePictures, tinyConfig } from "./pictures.ts";
 
+const gpu = await gpuOrReason();
 let folder = "";
 let data = "";
 before(async () => {
@@ -76,6 +77,15 @@ test("train · a batch that no wasm memory holds · exit 5 and what to change", 
   assert.equal(JSON.parse(stdout).error.kind, "ResourceError");
 });
 
+test("train · more than this machine has · exit 5 before the first step", async () => {
+  const env = prepared(`import os from "node:os"; import { syncBuiltinESMExports } from "node:module";
+os.totalmem = () => 100_000; syncBuiltinESMExports();`);
+  const { code, stdout, stderr } = await densenet(train("full"), { env });
+  assert.equal(code, 5, stderr);
+  assert.match(stderr, /^densenet: the run needs \d+ KiB on wasm, and this machine has 97\.7 KiB: lower --batch-size/m);
+  assert.equal(events(stdout).length, 1);
+});
+
 test("an error that nobody threw on purpose is a bug · exit 1, its stack on stderr", async () => {
   const env = prepared(`import os from "node:os"; import { syncBuiltinESMExports } from "node:module";
 os.totalmem = () => { throw new TypeError("planted"); }; syncBuiltinESMExports();`);
@@ -84,8 +94,6 @@ os.totalmem = () => { throw new TypeError("planted"); }; syncBuiltinESMExports()
   assert.match(stderr, /this is a bug in densenet: planted\n.*TypeError: planted\n +at /s);
   assert.deepEqual(JSON.parse(stdout), { error: { kind: "Bug", message: "planted", details: {} } });
 });
-
-const gpu = await gpuOrReason();
 
 /** The device is destroyed when update 4 is told, in the second epoch; `then` is what requestAdapter gives afterwards. */
 const losing = (then: string): Record<string, string> =>
@@ -129,5 +137,34 @@ describe("a GPU that is lost in mid-run", { skip: typeof gpu === "string" ? gpu 
     const resumed = await densenet(["train", "--resume", join(folder, "gone"), "--device", "cpu", "--json"]);
     assert.equal(resumed.code, 0, resumed.stderr);
     assert.equal(events(resumed.stdout).at(-1)?.type, "end");
+  });
+
+  test("is gone, --device auto: wasm goes on and the report says so", async () => {
+    // An adapter that the CPU plays is none for auto, unless it bears another name.
+    const script = losing("Promise.resolve(null)").NODE_OPTIONS?.split("data:text/javascript,")[1] ?? "";
+    const named = `${decodeURIComponent(script)}
+const { requestAdapter: request } = GPU.prototype;
+GPU.prototype.requestAdapter = async function (how) {
+  const adapter = await request.call(this, how);
+  return adapter && Object.defineProperty(adapter, "info", { value: { description: "A GPU", vendor: "" } });
+};`;
+    const { code, stdout, stderr } = await densenet(train("auto gone", "--device", "auto"), { env: prepared(named) });
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /^the GPU was lost .*; the run goes on with wasm after \d+ updates/m);
+    const told = events(stdout) as { type: string; backend: { name: string } }[];
+    assert.equal(told.find(({ type }) => type === "start")?.backend.name, "webgpu");
+    assert.equal(told.find(({ type }) => type === "recovered")?.backend.name, "wasm");
+    assert.match(await readFile(join(folder, "auto gone", "report.html"), "utf8"), /goes on with wasm/);
+  });
+
+  test("doctor · its name, limits and features, and a training step compared with the reference", async () => {
+    const { code, stdout, stderr } = await densenet(["doctor", "--json"]);
+    assert.equal(code, 0, stderr);
+    const { webgpu, checks } = JSON.parse(stdout);
+    assert.ok(webgpu.name.length > 0);
+    assert.ok(webgpu.limits.maxBufferSize >= 2 ** 28);
+    assert.equal(typeof webgpu.features["shader-f16"], "boolean");
+    const check = checks.find(({ name }: { name: string }) => name === "webgpu self-check");
+    assert.match(check.detail, /differ from the reference by at most \d\.\de-\d/);
   });
 });

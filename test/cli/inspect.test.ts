@@ -57,8 +57,11 @@ test("inspect of a path that is not there is bad input, not a model's name", asy
 });
 
 test("doctor --json · node, backend, self-check and picture decoding", async () => {
-  const { code, stdout } = await densenet(["doctor", "--threads", "2", "--json"]);
+  // Without a GPU, whatever this machine has.
+  const env = { VK_DRIVER_FILES: "no-such-driver.json" };
+  const { code, stdout } = await densenet(["doctor", "--threads", "2", "--json"], { env });
   const found = JSON.parse(stdout);
+  assert.match(found.webgpu.missing, /^WebGPU .*(?:no adapter|needs the package)/);
   assert.equal(code, 0);
   assert.equal(found.ok, true);
   assert.equal(found.backend.threads, 2);
