@@ -35,7 +35,7 @@ import {
 } from "./kernel.ts";
 import { clear, copyRow, forEachPair, forEachStretch } from "./run.ts";
 import type { Target } from "./target.ts";
-import { laneSum } from "./vector.ts";
+import { everySecond, laneSum } from "./vector.ts";
 
 /** Bytes behind a scratch plane that whole-vector loads and stores may touch. */
 const slack = 64;
@@ -250,7 +250,13 @@ function maximumPlane(module: ModuleBuilder, size: WindowSize): FunctionSignatur
         }
       });
       const to = f.let(i32.add(o.y, i32.mul(outRow.get, outWidth * 4))).get;
-      f.loop(0, outWidth, 1, (column) => {
+      const whole = stride === 2 ? outWidth - (outWidth % 4) : 0;
+      f.loop(0, whole, 4, (column) => {
+        const from = f.let(i32.add(row, i32.shl(column.get, 3))).get;
+        const along = taps.map((tap) => everySecond(from, tap * 4)).reduce(f32x4.max);
+        f.store(i32.add(to, i32.shl(column.get, 2)), along);
+      });
+      f.loop(whole, outWidth, 1, (column) => {
         const from = f.let(i32.add(row, i32.mul(column.get, stride * 4))).get;
         const along = taps.map((tap) => f32.load(from, tap * 4)).reduce(f32.max);
         f.store(i32.add(to, i32.shl(column.get, 2)), along);

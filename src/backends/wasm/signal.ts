@@ -12,7 +12,6 @@ import {
   type FunctionSignature,
   f32,
   i32,
-  lanes32,
   type ModuleBuilder,
   v128,
 } from "./assembler.ts";
@@ -20,6 +19,7 @@ import { coefficientBytes, compositeOf } from "./composite.ts";
 import { namedFunction } from "./kernel.ts";
 import { clear, forEachPair } from "./run.ts";
 import { type Target, tileShape } from "./target.ts";
+import { everySecond } from "./vector.ts";
 
 /** How the input of a convolution becomes signals. Rows and columns are those of the convolution's output. */
 export interface SignalShape {
@@ -262,8 +262,7 @@ function every(f: FunctionBuilder, from: Expression, to: Expression, count: numb
   const whole = stride === 2 ? count - (count % 4) : 0;
   f.loop(0, whole * 4, 16, (offset) => {
     const source = f.let(i32.add(from, i32.shl(offset.get, 1))).get;
-    const even = v128.shuffle(v128.load(source), v128.load(source, 16), lanes32([0, 2, 4, 6]));
-    f.store(i32.add(to, offset.get), even);
+    f.store(i32.add(to, offset.get), everySecond(source));
   });
   f.loop(whole * 4, count * 4, 4, (offset) =>
     f.store(i32.add(to, offset.get), f32.load(i32.add(from, i32.mul(offset.get, stride)))),

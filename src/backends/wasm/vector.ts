@@ -15,3 +15,7 @@ export function laneSum(f: FunctionBuilder, vector: Expression): Expression {
   const pairs = f.let(f32x4.add(swapped, v128.shuffle(swapped, swapped, lanes32([1, 0, 3, 2])))).get;
   return f32.add(f32x4.extractLane(pairs, 0), f32x4.extractLane(pairs, 2));
 }
+
+/** Four floats, every second one from `address` (and `offset` bytes) on. Reads eight. */
+export const everySecond = (address: Expression, offset = 0): Expression =>
+  v128.shuffle(v128.load(address, offset), v128.load(address, offset + 16), lanes32([0, 2, 4, 6]));
