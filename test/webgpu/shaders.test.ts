@@ -126,7 +126,7 @@ const readable: Readonly<Record<string, { readonly label: string; readonly tiled
   "conv-3x3-direct": { label: "conv 3×3", tiled: false },
   "convGradInput-1x1-tiled": { label: "convGradInput 1×1", tiled: true },
   statistics: { label: "statistics", tiled: true },
-  coefficients: { label: "coefficients", tiled: true },
+  "composite-sums": { label: "composite sums", tiled: true },
 };
 
 for (const [file, { label, tiled }] of Object.entries(readable)) {

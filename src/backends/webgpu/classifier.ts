@@ -3,7 +3,9 @@ import { type Dispatch, f32, forEach, loneLanes, totalOf } from "./dispatch.ts";
 import type { Emit } from "./kernel.ts";
 import { emitDeepProduct, emitProduct } from "./product.ts";
 
-const column = `struct Column { at: u32 }
+const places = `struct Depth { k: u32 }
+fn depth_at(k: u32) -> Depth { return Depth(k); }
+struct Column { n: u32 }
 fn column_at(column: u32) -> Column { return Column(column); }`;
 
 export const emitLinear: Emit<"linear"> = ({ x, weight, bias, y, batch, classes }, at, target) => [
@@ -16,9 +18,9 @@ export const emitLinear: Emit<"linear"> = ({ x, weight, bias, y, batch, classes 
       operands: { x: at.view(x), weight: at.buffer(weight), bias: at.buffer(bias), y: at.buffer(y) },
       numbers: { xStride: at.batchStride(x) },
       contiguous: "depth",
-      code: `${column}
-fn a_at(row: u32, k: u32) -> f32 { return load_weight(row * call.depth + k); }
-fn b_at(k: u32, column: Column) -> f32 { return load_x(column.at * call.xStride + k); }
+      code: `${places}
+fn a_at(row: u32, at: Depth) -> f32 { return load_weight(row * call.depth + at.k); }
+fn b_at(at: Depth, column: Column) -> f32 { return load_x(column.n * call.xStride + at.k); }
 fn finish(row: u32, column: u32, value: f32) { store_y(column * call.rows + row, value + load_bias(row)); }`,
     },
     target,
@@ -28,6 +30,23 @@ fn finish(row: u32, column: u32, value: f32) { store_y(column * call.rows + row,
 export const emitLinearGrad: Emit<"linearGrad"> = (args, at, target): readonly Dispatch[] => {
   const { x, dx, batch, classes } = args;
   const [dy, weight] = [at.buffer(args.dy), at.buffer(args.weight)];
+  const toWeight = emitDeepProduct(
+    {
+      label: "linearGrad weight",
+      rows: classes,
+      columns: x.channels,
+      depth: batch,
+      operands: { dy, x: at.view(x) },
+      numbers: { xStride: at.batchStride(x) },
+      contiguous: "column",
+      code: `${places}
+fn a_at(row: u32, at: Depth) -> f32 { return load_dy(at.k * call.rows + row); }
+fn b_at(at: Depth, column: Column) -> f32 { return load_x(at.k * call.xStride + column.n); }`,
+    },
+    at.buffer(args.dWeight),
+    at,
+    target,
+  );
   return [
     emitProduct(
       {
@@ -38,30 +57,15 @@ export const emitLinearGrad: Emit<"linearGrad"> = (args, at, target): readonly D
         operands: { dy, weight, dx: at.view(dx) },
         numbers: { dxStride: at.batchStride(dx) },
         contiguous: "depth",
-        code: `${column}
-fn a_at(row: u32, k: u32) -> f32 { return load_weight(k * call.rows + row); }
-fn b_at(k: u32, column: Column) -> f32 { return load_dy(column.at * call.depth + k); }
+        code: `${places}
+fn a_at(row: u32, at: Depth) -> f32 { return load_weight(at.k * call.rows + row); }
+fn b_at(at: Depth, column: Column) -> f32 { return load_dy(column.n * call.depth + at.k); }
 fn finish(row: u32, column: u32, value: f32) { store_dx(column * call.dxStride + row, value); }`,
       },
       target,
     ),
-    ...emitDeepProduct(
-      {
-        label: "linearGrad weight",
-        rows: classes,
-        columns: x.channels,
-        depth: batch,
-        operands: { dy, x: at.view(x) },
-        numbers: { xStride: at.batchStride(x) },
-        contiguous: "column",
-        code: `${column}
-fn a_at(row: u32, k: u32) -> f32 { return load_dy(k * call.rows + row); }
-fn b_at(k: u32, column: Column) -> f32 { return load_x(k * call.xStride + column.at); }`,
-      },
-      at.buffer(args.dWeight),
-      at,
-      target,
-    ),
+    toWeight.product,
+    ...(toWeight.sum ? [toWeight.sum] : []),
     forEach(classes, {
       label: "linearGrad bias",
       operands: { dy, dBias: at.buffer(args.dBias) },

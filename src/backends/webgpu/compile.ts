@@ -6,7 +6,7 @@ import { ResourceError } from "../../errors.ts";
 import type { BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
 import { callBytes, callWords, type Dispatch, gridWidth, type Operand, type Space, shaderText } from "./dispatch.ts";
 import type { Addresses, Target } from "./kernel.ts";
-import { emitKernel } from "./kernels.ts";
+import { emitNext } from "./kernels.ts";
 
 /** Spaces that shaders write to. */
 export const memorySpaces = ["arena", "persistent", "scratch"] as const satisfies readonly Space[];
@@ -27,7 +27,7 @@ export interface Step {
   /** Byte offset of its numbers among the program's calls. */
   readonly callOffset: number;
   readonly grid: readonly [width: number, height: number];
-  /** Index of the plan's kernel call that it belongs to. */
+  /** Index of the plan's kernel call that it belongs to, of two that run together the first. */
   readonly call: number;
 }
 
@@ -151,7 +151,7 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
       if (buffer) return buffer;
       throw new RangeError(`a kernel call of plan ${plan} names buffer ${name}, which the plan does not have`);
     };
-    for (const [index, call] of calls.entries()) {
+    for (let index = 0; index < calls.length; ) {
       let scratch = 0;
       const at: Addresses = {
         buffer: (name) => address(find(name)),
@@ -179,10 +179,14 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
           return { space: "tables", start, words: words.length };
         },
       };
-      for (const dispatch of emitKernel(call, at, target)) {
+      const [call, next] = calls.slice(index, index + 2);
+      if (!call) break;
+      const emission = emitNext([call, next], at, target);
+      for (const dispatch of emission.dispatches) {
         if (dispatch.groups > 0) emitted.push({ plan, call: index, dispatch });
       }
       scratchWords = Math.max(scratchWords, scratch);
+      index += emission.calls;
     }
   }
   const words = { arena: arenaWords, persistent: persistentWords, scratch: align(scratchWords) };

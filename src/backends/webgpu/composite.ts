@@ -1,75 +1,62 @@
 // backends/webgpu: the composite function on load, and the sums that its backward pass leaves.
+//
+// A kernel finds a channel's four coefficients where it first needs them and keeps them for all elements of the channel that it loads. A dispatch
+// that left them in memory for the kernels behind it would cost each of those a wait.
 import type { Composite, CompositeBackward, Write } from "../../plan/plan.ts";
-import { type Dispatch, f32, forEach, loneLanes, type Operand, totalOf } from "./dispatch.ts";
+import { type Dispatch, f32, loneLanes, type Operand, totalOf } from "./dispatch.ts";
 import type { Addresses } from "./kernel.ts";
 
-/** scale, shift, mean, 1/√(variance + eps) of each channel. */
-export interface Coefficients {
-  readonly operand: Operand;
-  readonly dispatch: Dispatch;
-}
-
-const inverseRoot = `
-/** WGSL allows inverseSqrt an error of 2 ulp; one step of Newton's leaves about one. */
-fn inverseRoot(x: f32) -> f32 {
-  let r = inverseSqrt(x);
-  return r * fma(-0.5 * x * r, r, 1.5);
-}`;
-
-/** A dispatch that computes the coefficients of a composite once per call, for all threads of the kernels after it. */
-export function coefficientsOf(at: Addresses, { mean, variance, gamma, beta, eps }: Composite): Coefficients {
-  const operand = at.scratch(4 * mean.channels);
-  const dispatch = forEach(mean.channels, {
-    label: "coefficients",
-    operands: {
-      mean: at.view(mean),
-      variance: at.view(variance),
-      gamma: at.buffer(gamma),
-      beta: at.buffer(beta),
-      coefficients: operand,
-    },
-    numbers: {},
-    code: `${inverseRoot}
-fn each(c: u32) {
-  let rstd = inverseRoot(load_variance(c) + ${f32(eps)});
-  let scale = load_gamma(c) * rstd;
-  store_coefficients(4u * c, scale);
-  store_coefficients(4u * c + 1u, fma(-load_mean(c), scale, load_beta(c)));
-  store_coefficients(4u * c + 2u, load_mean(c));
-  store_coefficients(4u * c + 3u, rstd);
-}`,
-  });
-  return { operand, dispatch };
-}
-
-/** WGSL `activate(value, c)`: relu of the normalized value; NaN stays NaN. */
-export const activate = `
-fn activate(value: f32, c: u32) -> f32 {
-  let pre = fma(value, load_coefficients(4u * c), load_coefficients(4u * c + 1u));
-  return select(pre, 0.0, pre < 0.0);
-}`;
+const identity = `
+struct Channel { none: u32 }
+fn channel_at(c: u32) -> Channel { return Channel(0u); }
+fn activate(value: f32, channel: Channel) -> f32 { return value; }`;
 
 /**
- * WGSL `goBack(value, c, x, dx)`: takes the gradient `value` of relu(normalize(x)) at x[x] of channel c back to dx[dx] and returns its shares
- * in dBeta and dGamma.
+ * WGSL `channel_at(c)` of a channel and `activate(value, channel)`: relu of the normalized value, NaN stays NaN; without a composite the value itself.
+ * WGSL allows inverseSqrt an error of 2 ulp; one step of Newton's leaves about one.
+ */
+export function loading(composite: Composite | undefined): string {
+  if (!composite) return identity;
+  return `
+struct Channel { scale: f32, shift: f32, mean: f32, rstd: f32 }
+fn channel_at(c: u32) -> Channel {
+  let spread = load_variance(c) + ${f32(composite.eps)};
+  let root = inverseSqrt(spread);
+  let rstd = root * fma(-0.5 * spread * root, root, 1.5);
+  let scale = load_gamma(c) * rstd;
+  return Channel(scale, fma(-load_mean(c), scale, load_beta(c)), load_mean(c), rstd);
+}
+fn activate(value: f32, channel: Channel) -> f32 {
+  let pre = fma(value, channel.scale, channel.shift);
+  return select(pre, 0.0, pre < 0.0);
+}`;
+}
+
+/** What `loading`'s text reads. */
+export function loadingOperands(at: Addresses, composite: Composite | undefined): Dispatch["operands"] {
+  if (!composite) return {};
+  const { mean, variance, gamma, beta } = composite;
+  return { mean: at.view(mean), variance: at.view(variance), gamma: at.buffer(gamma), beta: at.buffer(beta) };
+}
+
+/**
+ * WGSL `goBack(value, channel, x, dx)`: takes the gradient `value` of relu(normalize(x)) at x[x] back to dx[dx] and returns its shares in dBeta and dGamma.
  */
 export function goBack(write: Write): string {
   return `
-fn goBack(value: f32, c: u32, x: u32, dx: u32) -> vec2f {
-  let scale = load_coefficients(4u * c);
+fn goBack(value: f32, channel: Channel, x: u32, dx: u32) -> vec2f {
   let at = load_x(x);
-  let open = fma(at, scale, load_coefficients(4u * c + 1u)) > 0.0;
+  let open = fma(at, channel.scale, channel.shift) > 0.0;
   let g = select(0.0, value, open);
-  store_dx(dx, ${write === "accumulate" ? "fma(scale, g, load_dx(dx))" : "scale * g"});
-  return vec2f(g, g * ((at - load_coefficients(4u * c + 2u)) * load_coefficients(4u * c + 3u)));
+  store_dx(dx, ${write === "accumulate" ? "fma(channel.scale, g, load_dx(dx))" : "channel.scale * g"});
+  return vec2f(g, g * ((at - channel.mean) * channel.rstd));
 }`;
 }
 
 /** Sums the `parts` pairs of each channel, in order, into the four gradients of a composite. sums: [C, parts, 2]. */
 export function finishComposite(
   at: Addresses,
-  { x, grad }: CompositeBackward,
-  coefficients: Operand,
+  { x, normalize, grad }: CompositeBackward,
   sums: Operand,
   parts: number,
 ): Dispatch {
@@ -78,14 +65,14 @@ export function finishComposite(
     label: "composite sums",
     operands: {
       sums,
-      coefficients,
+      ...loadingOperands(at, normalize),
       dGamma: at.buffer(grad.dGamma),
       dBeta: at.buffer(grad.dBeta),
       dMean: at.view(grad.dMean),
       dVariance: at.view(grad.dVariance),
     },
     numbers: { parts },
-    code: `${totalOf("vec2f", loneLanes)}
+    code: `${totalOf("vec2f", loneLanes)}${loading(normalize)}
 fn body(c: u32, lane: u32) {
   var own = vec2f(0.0);
   for (var i = lane; i < call.parts; i += ${loneLanes}u) {
@@ -94,11 +81,11 @@ fn body(c: u32, lane: u32) {
   }
   let sum = total(own, lane);
   if (lane > 0u) { return; }
-  let scale = load_coefficients(4u * c);
+  let channel = channel_at(c);
   store_dBeta(c, sum.x);
   store_dGamma(c, sum.y);
-  store_dMean(c, ${accumulate ? "load_dMean(c)" : "0.0"} - scale * sum.x);
-  store_dVariance(c, ${accumulate ? "load_dVariance(c)" : "0.0"} - 0.5 * scale * load_coefficients(4u * c + 3u) * sum.y);
+  store_dMean(c, ${accumulate ? "load_dMean(c)" : "0.0"} - channel.scale * sum.x);
+  store_dVariance(c, ${accumulate ? "load_dVariance(c)" : "0.0"} - 0.5 * channel.scale * channel.rstd * sum.y);
 }`,
     size: loneLanes,
     groups: x.channels,

@@ -2,37 +2,41 @@
 //
 // Forward: rows = output channels, columns = pixels of all images, depth = input channels × taps. Input gradient: rows = input channels,
 // depth = output channels × taps of the turned kernel. Weight gradient: rows = output channels, columns = input channels × taps, depth = pixels.
-import type { KernelTable, WindowSize } from "../../plan/plan.ts";
-import { activate, type Coefficients, coefficientsOf, finishComposite, goBack } from "./composite.ts";
-import { type Dispatch, f32 } from "./dispatch.ts";
+import type { Composite, KernelTable, View, WindowSize } from "../../plan/plan.ts";
+import { finishComposite, goBack, loading, loadingOperands } from "./composite.ts";
+import { beside, type Dispatch, f32 } from "./dispatch.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
-import { columnTiles, emitDeepProduct, emitProduct, tileFor } from "./product.ts";
+import { columnTiles, emitDeepProduct, emitProduct, type SummedProduct, tileColumns, tileFor } from "./product.ts";
+import { mergeMoments } from "./statistics.ts";
 
 type DyStatistics = NonNullable<KernelTable["convGrad"]["dyStatistics"]>;
 
 const kernelName = ({ kernel, stride }: WindowSize): string => `${kernel}×${kernel}${stride > 1 ? `/${stride}` : ""}`;
 
-/** `x` at channel c, row y, column x of the image at `base`, through the composite if there is one, 0 in the padding. */
-function sample(size: WindowSize, activated: boolean): string {
-  const { height, width, kernel, padding } = size;
-  const value = (index: string): string => (activated ? `activate(load_x(${index}), c)` : `load_x(${index})`);
-  if (kernel === 1 && padding === 0) {
-    return `fn sample(base: u32, c: u32, y: i32, x: i32) -> f32 { return ${value(`base + c * ${height * width}u + u32(y) * ${width}u + u32(x)`)}; }`;
-  }
-  return `fn sample(base: u32, c: u32, y: i32, x: i32) -> f32 {
-  if (y < 0 || y >= ${height} || x < 0 || x >= ${width}) { return 0.0; }
-  return ${value(`base + c * ${height * width}u + u32(y) * ${width}u + u32(x)`)};
+/** WGSL `sample(plane, y, x, channel)`: x at row y, column x of the plane that begins at `plane`, activated; 0 in the padding. */
+function sample({ height, width, kernel, padding }: WindowSize, composite: Composite | undefined): string {
+  const inside = kernel === 1 && padding === 0;
+  return `${loading(composite)}
+fn sample(plane: u32, y: i32, x: i32, channel: Channel) -> f32 {
+${inside ? "" : `  if (y < 0 || y >= ${height} || x < 0 || x >= ${width}) { return 0.0; }\n`}  return activate(load_x(plane + u32(y) * ${width}u + u32(x)), channel);
 }`;
 }
 
-/** dy at channel o, with what reaches it through the statistics of its own channel. */
+/** WGSL `upstream(i, y, through)`: dy[i] with what reaches it through the statistics of its own channel o, `through(o)`. */
 function upstream(size: WindowSize, statistics: DyStatistics | undefined): string {
-  if (!statistics) return "fn upstream(i: u32, y: u32, o: u32) -> f32 { return load_dy(i); }";
+  if (!statistics) {
+    return `
+struct Through { none: u32 }
+fn through(o: u32) -> Through { return Through(0u); }
+fn upstream(i: u32, y: u32, through: Through) -> f32 { return load_dy(i); }`;
+  }
   const share = f32(1 / (size.batch * size.outHeight * size.outWidth));
-  return `fn upstream(i: u32, y: u32, o: u32) -> f32 {
-  let slope = 2.0 * load_yVariance(o) * ${share};
-  return load_dy(i) + fma(load_y(y) - load_yMean(o), slope, load_yLevel(o) * ${share});
-}`;
+  return `
+struct Through { mean: f32, level: f32, slope: f32 }
+fn through(o: u32) -> Through {
+  return Through(load_yMean(o), load_yLevel(o) * ${share}, 2.0 * load_yVariance(o) * ${share});
+}
+fn upstream(i: u32, y: u32, through: Through) -> f32 { return load_dy(i) + fma(load_y(y) - through.mean, through.slope, through.level); }`;
 }
 
 function upstreamOperands(at: Addresses, statistics: DyStatistics | undefined): Dispatch["operands"] {
@@ -44,28 +48,36 @@ function upstreamOperands(at: Addresses, statistics: DyStatistics | undefined): 
 const yStride = (at: Addresses, statistics: DyStatistics | undefined): Dispatch["numbers"] =>
   statistics ? { yStride: at.batchStride(statistics.y) } : {};
 
-export const emitConv: Emit<"conv"> = ({ x, composite, weight, y, size }, at, target) => {
-  const { batch, outHeight, outWidth, kernel, stride, padding } = size;
+function forward(
+  { x, composite, weight, y, size }: Readonly<KernelTable["conv"]>,
+  statistics: Statistics | undefined,
+  at: Addresses,
+  target: Target,
+): readonly Dispatch[] {
+  const { batch, height, width, outHeight, outWidth, kernel, stride, padding } = size;
   const taps = kernel * kernel;
   const outPlane = outHeight * outWidth;
-  const coefficients = composite && coefficientsOf(at, composite);
+  const columns = batch * outPlane;
+  const shape = tileFor(y.channels, target);
+  const moments = statistics && at.scratch(y.channels * columnTiles(columns, shape) * 2);
   const product = emitProduct(
     {
       label: `conv ${kernelName(size)}`,
       rows: y.channels,
-      columns: batch * outPlane,
+      columns,
       depth: x.channels * taps,
-      operands: {
-        x: at.view(x),
-        weight: at.buffer(weight),
-        y: at.view(y),
-        ...(coefficients ? { coefficients: coefficients.operand } : {}),
-      },
+      operands: { x: at.view(x), weight: at.buffer(weight), y: at.view(y), ...loadingOperands(at, composite) },
       numbers: { xStride: at.batchStride(x), yStride: at.batchStride(y) },
+      ...(moments ? { rowEnds: { to: moments, kind: "moments" } } : {}),
       contiguous: "column",
-      code: `${composite ? activate : ""}
-${sample(size, composite !== undefined)}
-struct Column { base: u32, y: i32, x: i32 }
+      code: `${sample(size, composite)}
+struct Depth { k: u32, plane: u32, y: i32, x: i32, channel: Channel }
+fn depth_at(k: u32) -> Depth {
+  let c = k / ${taps}u;
+  let tap = k % ${taps}u;
+  return Depth(k, c * ${height * width}u, i32(tap / ${kernel}u), i32(tap % ${kernel}u), channel_at(c));
+}
+struct Column { image: u32, y: i32, x: i32 }
 fn column_at(column: u32) -> Column {
   let p = column % ${outPlane}u;
   return Column(
@@ -73,27 +85,40 @@ fn column_at(column: u32) -> Column {
     i32(p / ${outWidth}u) * ${stride} - ${padding},
     i32(p % ${outWidth}u) * ${stride} - ${padding});
 }
-fn a_at(row: u32, k: u32) -> f32 { return load_weight(row * call.depth + k); }
-fn b_at(k: u32, column: Column) -> f32 {
-  let tap = k % ${taps}u;
-  return sample(column.base, k / ${taps}u, column.y + i32(tap / ${kernel}u), column.x + i32(tap % ${kernel}u));
+fn a_at(row: u32, at: Depth) -> f32 { return load_weight(row * call.depth + at.k); }
+fn b_at(at: Depth, column: Column) -> f32 {
+  return sample(column.image + at.plane, column.y + at.y, column.x + at.x, at.channel);
 }
-fn finish(row: u32, column: u32, value: f32) {
+fn finish(row: u32, column: u32, value: f32)${moments ? " -> f32" : ""} {
   store_y((column / ${outPlane}u) * call.yStride + row * ${outPlane}u + column % ${outPlane}u, value);
-}`,
+${moments ? "  return value;\n" : ""}}`,
     },
     target,
   );
-  return coefficients ? [coefficients.dispatch, product] : [product];
-};
+  if (!statistics || !moments) return [product];
+  return [product, mergeMoments(moments, statistics, tileColumns(shape), columns, at)];
+}
+
+type Statistics = Readonly<KernelTable["channelStatistics"]>;
+
+export const emitConv: Emit<"conv"> = (args, at, target) => forward(args, undefined, at, target);
+
+/** A convolution and the statistics of what it writes, which its tiles begin while they have it in registers. */
+export function emitConvAndStatistics(
+  conv: Readonly<KernelTable["conv"]>,
+  statistics: Statistics,
+  at: Addresses,
+  target: Target,
+): readonly Dispatch[] {
+  return forward(conv, statistics, at, target);
+}
 
 /** dx of a convolution of stride 1, with the composite's backward pass where one was applied on load. */
 function inputGradient(
   args: Readonly<KernelTable["convGradInput"]> & { readonly dyStatistics?: DyStatistics },
-  coefficients: Coefficients | undefined,
   at: Addresses,
   target: Target,
-): readonly Dispatch[] {
+): SummedProduct {
   const { dy, dyStatistics, weight, dx, write, composite, size } = args;
   const { batch, height, width, outHeight, outWidth, kernel, stride, padding } = size;
   if (stride !== 1) throw new RangeError(`convGradInput: stride ${stride}, this backend knows stride 1 only`);
@@ -113,11 +138,12 @@ function inputGradient(
   let to = image * call.dxStride + row * ${plane}u + p;
   store_dx(to, ${write === "accumulate" ? "load_dx(to) + value" : "value"});
 }`
-      : `${goBack(write)}
-fn finish(row: u32, column: u32, value: f32) -> vec2f {
+      : `${loading(composite.normalize)}${goBack(write)}
+struct Row { plane: u32, channel: Channel }
+fn row_at(row: u32) -> Row { return Row(row * ${plane}u, channel_at(row)); }
+fn finish(row: Row, column: u32, value: f32) -> vec2f {
   ${place}
-  let at = row * ${plane}u + p;
-  return goBack(value, row, image * call.xStride + at, image * call.dxStride + at);
+  return goBack(value, row.channel, image * call.xStride + row.plane + p, image * call.dxStride + row.plane + p);
 }`;
   const product = emitProduct(
     {
@@ -130,7 +156,7 @@ fn finish(row: u32, column: u32, value: f32) -> vec2f {
         weight: at.buffer(weight),
         dx: at.view(dx),
         ...upstreamOperands(at, dyStatistics),
-        ...(composite && coefficients ? { x: at.view(composite.x), coefficients: coefficients.operand } : {}),
+        ...(composite ? { x: at.view(composite.x), ...loadingOperands(at, composite.normalize) } : {}),
       },
       numbers: {
         dyStride: at.batchStride(dy),
@@ -138,9 +164,15 @@ fn finish(row: u32, column: u32, value: f32) -> vec2f {
         ...yStride(at, dyStatistics),
         ...(composite ? { xStride: at.batchStride(composite.x) } : {}),
       },
-      ...(sums ? { sums } : {}),
+      ...(sums ? { rowEnds: { to: sums, kind: "sums" } } : {}),
       contiguous: "column",
       code: `${upstream(size, dyStatistics)}
+struct Depth { o: u32, tap: u32, y: i32, x: i32, through: Through }
+fn depth_at(k: u32) -> Depth {
+  let o = k / ${taps}u;
+  let tap = k % ${taps}u;
+  return Depth(o, tap, i32(tap / ${kernel}u), i32(tap % ${kernel}u), through(o));
+}
 struct Column { dy: u32, y: u32, top: i32, left: i32 }
 fn column_at(column: u32) -> Column {
   ${place}
@@ -150,32 +182,28 @@ fn column_at(column: u32) -> Column {
     i32(p / ${width}u) + ${padding},
     i32(p % ${width}u) + ${padding});
 }
-fn a_at(row: u32, k: u32) -> f32 { return load_weight((k / ${taps}u * call.rows + row) * ${taps}u + k % ${taps}u); }
-fn b_at(k: u32, column: Column) -> f32 {
-  let o = k / ${taps}u;
-  let tap = k % ${taps}u;
-  let y = column.top - i32(tap / ${kernel}u);
-  let x = column.left - i32(tap % ${kernel}u);
+fn a_at(row: u32, at: Depth) -> f32 { return load_weight((at.o * call.rows + row) * ${taps}u + at.tap); }
+fn b_at(at: Depth, column: Column) -> f32 {
+  let y = column.top - at.y;
+  let x = column.left - at.x;
   if (y < 0 || y >= ${outHeight} || x < 0 || x >= ${outWidth}) { return 0.0; }
-  let at = o * ${outPlane}u + u32(y) * ${outWidth}u + u32(x);
-  return upstream(column.dy + at, column.y + at, o);
+  let p = at.o * ${outPlane}u + u32(y) * ${outWidth}u + u32(x);
+  return upstream(column.dy + p, column.y + p, at.through);
 }
 ${finish}`,
     },
     target,
   );
-  if (!composite || !coefficients || !sums) return [product];
-  return [product, finishComposite(at, composite, coefficients.operand, sums, parts)];
+  return { product, sum: composite && sums && finishComposite(at, composite, sums, parts) };
 }
 
 function weightGradient(
   args: Readonly<KernelTable["convGradWeight"]> & { readonly dyStatistics?: DyStatistics },
-  coefficients: Coefficients | undefined,
   at: Addresses,
   target: Target,
-): readonly Dispatch[] {
-  const { x, dy, dyStatistics, dWeight, size } = args;
-  const { batch, outHeight, outWidth, kernel, stride, padding } = size;
+): SummedProduct {
+  const { x, composite, dy, dyStatistics, dWeight, size } = args;
+  const { batch, height, width, outHeight, outWidth, kernel, stride, padding } = size;
   const taps = kernel * kernel;
   const outPlane = outHeight * outWidth;
   return emitDeepProduct(
@@ -188,28 +216,29 @@ function weightGradient(
         x: at.view(x),
         dy: at.view(dy),
         ...upstreamOperands(at, dyStatistics),
-        ...(coefficients ? { coefficients: coefficients.operand } : {}),
+        ...loadingOperands(at, composite),
       },
       numbers: { xStride: at.batchStride(x), dyStride: at.batchStride(dy), ...yStride(at, dyStatistics) },
       contiguous: "depth",
-      code: `${coefficients ? activate : ""}
-${sample(size, coefficients !== undefined)}
+      code: `${sample(size, composite)}
 ${upstream(size, dyStatistics)}
-struct Column { c: u32, y: i32, x: i32 }
-fn column_at(column: u32) -> Column {
-  let tap = column % ${taps}u;
-  return Column(column / ${taps}u, i32(tap / ${kernel}u) - ${padding}, i32(tap % ${kernel}u) - ${padding});
-}
-fn a_at(row: u32, k: u32) -> f32 {
-  let image = k / ${outPlane}u;
-  let at = row * ${outPlane}u + k % ${outPlane}u;
-  return upstream(image * call.dyStride + at, ${dyStatistics ? "image * call.yStride + at" : "0u"}, row);
-}
-fn b_at(k: u32, column: Column) -> f32 {
+struct Depth { image: u32, p: u32, y: i32, x: i32 }
+fn depth_at(k: u32) -> Depth {
   let p = k % ${outPlane}u;
-  let y = i32(p / ${outWidth}u) * ${stride} + column.y;
-  let x = i32(p % ${outWidth}u) * ${stride} + column.x;
-  return sample((k / ${outPlane}u) * call.xStride, column.c, y, x);
+  return Depth(k / ${outPlane}u, p, i32(p / ${outWidth}u) * ${stride}, i32(p % ${outWidth}u) * ${stride});
+}
+struct Column { plane: u32, y: i32, x: i32, channel: Channel }
+fn column_at(column: u32) -> Column {
+  let c = column / ${taps}u;
+  let tap = column % ${taps}u;
+  return Column(c * ${height * width}u, i32(tap / ${kernel}u) - ${padding}, i32(tap % ${kernel}u) - ${padding}, channel_at(c));
+}
+fn a_at(row: u32, at: Depth) -> f32 {
+  let p = row * ${outPlane}u + at.p;
+  return upstream(at.image * call.dyStride + p, ${dyStatistics ? "at.image * call.yStride + p" : "0u"}, through(row));
+}
+fn b_at(at: Depth, column: Column) -> f32 {
+  return sample(at.image * call.xStride + column.plane, at.y + column.y, at.x + column.x, column.channel);
 }`,
     },
     at.buffer(dWeight),
@@ -218,27 +247,32 @@ fn b_at(k: u32, column: Column) -> f32 {
   );
 }
 
-export const emitConvGradInput: Emit<"convGradInput"> = (args, at, target) => {
-  const coefficients = args.composite && coefficientsOf(at, args.composite.normalize);
-  const dispatches = inputGradient(args, coefficients, at, target);
-  return coefficients ? [coefficients.dispatch, ...dispatches] : dispatches;
-};
+/** Sums of different gradients run side by side. */
+function inOrder(...gradients: readonly SummedProduct[]): readonly Dispatch[] {
+  const sums = gradients.flatMap(({ sum }) => sum ?? []);
+  return [...gradients.map(({ product }) => product), ...(sums.length > 0 ? [sums.reduce(beside)] : [])];
+}
 
-export const emitConvGradWeight: Emit<"convGradWeight"> = (args, at, target) => {
-  const coefficients = args.composite && coefficientsOf(at, args.composite);
-  const dispatches = weightGradient(args, coefficients, at, target);
-  return coefficients ? [coefficients.dispatch, ...dispatches] : dispatches;
-};
+export const emitConvGradInput: Emit<"convGradInput"> = (args, at, target) => inOrder(inputGradient(args, at, target));
+
+export const emitConvGradWeight: Emit<"convGradWeight"> = (args, at, target) =>
+  inOrder(weightGradient(args, at, target));
+
+/** Both gradients of one convolution. */
+export function emitConvGradients(
+  weight: Readonly<KernelTable["convGradWeight"]>,
+  input: Readonly<KernelTable["convGradInput"]>,
+  at: Addresses,
+  target: Target,
+): readonly Dispatch[] {
+  return inOrder(weightGradient(weight, at, target), inputGradient(input, at, target));
+}
+
+const overlap = (a: View, b: View): boolean =>
+  a.buffer === b.buffer && a.offset < b.offset + b.channels && b.offset < a.offset + a.channels;
 
 export const emitConvGrad: Emit<"convGrad"> = (args, at, target) => {
   const { composite, dx, dy } = args;
-  if (dx.buffer === dy.buffer && dx.offset < dy.offset + dy.channels && dy.offset < dx.offset + dx.channels) {
-    throw new RangeError("convGrad: dx and dy share channels, which no plan does");
-  }
-  const coefficients = coefficientsOf(at, composite.normalize);
-  return [
-    coefficients.dispatch,
-    ...weightGradient({ ...args, x: composite.x, composite: composite.normalize }, coefficients, at, target),
-    ...inputGradient(args, coefficients, at, target),
-  ];
+  if (overlap(dx, dy)) throw new RangeError("convGrad: dx and dy share channels, which no plan does");
+  return emitConvGradients({ ...args, x: composite.x, composite: composite.normalize }, args, at, target);
 };

@@ -106,6 +106,39 @@ fn body(group: u32, lane: u32) {
   };
 }
 
+/** The same dispatch with a suffix at every name that its code declares. */
+function suffixed({ operands, numbers, code, ...rest }: Dispatch, suffix: string): Dispatch {
+  const named = <T>(record: Readonly<Record<string, T>>): Record<string, T> =>
+    Object.fromEntries(Object.entries(record).map(([name, value]) => [name + suffix, value]));
+  const declared = [...code.matchAll(/\b(?:fn|struct|var<workgroup>) (\w+)/g)].map(([, name]) => name);
+  const accessors = Object.keys(operands).flatMap((name) => [`load_${name}`, `store_${name}`]);
+  const own = new Set([...declared, ...accessors, ...Object.keys(numbers).map((name) => `call.${name}`)]);
+  return {
+    ...rest,
+    operands: named(operands),
+    numbers: named(numbers),
+    code: code.replaceAll(/\b(?:call\.)?\w+\b/g, (word) => (own.has(word) ? word + suffix : word)),
+  };
+}
+
+/** Two dispatches that need nothing of each other as one: its first workgroups are a's. */
+export function beside(a: Dispatch, b: Dispatch): Dispatch {
+  if (a.size !== b.size) throw new RangeError(`${a.label} has workgroups of ${a.size}, ${b.label} of ${b.size}`);
+  const [first, second] = [suffixed(a, "_a"), suffixed(b, "_b")];
+  return {
+    label: `${a.label}, ${b.label}`,
+    operands: { ...first.operands, ...second.operands },
+    numbers: { ...first.numbers, ...second.numbers, groups_a: a.groups },
+    code: `${first.code}
+${second.code}
+fn body(group: u32, lane: u32) {
+  if (group < call.groups_a) { body_a(group, lane); } else { body_b(group - call.groups_a, lane); }
+}`,
+    size: a.size,
+    groups: a.groups + b.groups,
+  };
+}
+
 /**
  * WGSL `total(value, lane)`: the sum of every lane's value, the same in each. Lanes are added in one fixed order, in four chains so that
  * rounding has less of a way, and so the sum does not depend on the device's scheduling.

@@ -1,6 +1,6 @@
 // backends/webgpu: pooling of activated maps and its way back.
 import type { CompositeBackward, PoolSize, View, WindowSize, Write } from "../../plan/plan.ts";
-import { activate, coefficientsOf, finishComposite, goBack } from "./composite.ts";
+import { finishComposite, goBack, loading, loadingOperands } from "./composite.ts";
 import { type Dispatch, f32, forEach, loneLanes, totalOf } from "./dispatch.ts";
 import type { Addresses, Emit } from "./kernel.ts";
 
@@ -14,42 +14,38 @@ const place = (plane: number, width: number): string => `let p = i % ${plane}u;
 export const emitAvgPool: Emit<"avgPool"> = ({ x, composite, y, size }, at) => {
   const { batch, height, width, outHeight, outWidth, windowHeight, windowWidth } = size;
   const outPlane = outHeight * outWidth;
-  const coefficients = composite && coefficientsOf(at, composite);
-  const pool = forEach(batch * x.channels * outPlane, {
-    label: "avgPool",
-    operands: {
-      x: at.view(x),
-      y: at.view(y),
-      ...(coefficients ? { coefficients: coefficients.operand } : {}),
-    },
-    numbers: { channels: x.channels, xStride: at.batchStride(x), yStride: at.batchStride(y) },
-    code: `${composite ? activate : ""}
+  return [
+    forEach(batch * x.channels * outPlane, {
+      label: "avgPool",
+      operands: { x: at.view(x), y: at.view(y), ...loadingOperands(at, composite) },
+      numbers: { channels: x.channels, xStride: at.batchStride(x), yStride: at.batchStride(y) },
+      code: `${loading(composite)}
 fn each(i: u32) {
   ${place(outPlane, outWidth)}
+  let channel = channel_at(c);
   let corner = image * call.xStride + c * ${height * width}u + y * ${windowHeight * width}u + x * ${windowWidth}u;
   // Row by row: a window may be a whole map, and long chains of sums round more.
   var sum = 0.0;
   for (var row = 0u; row < ${windowHeight}u; row++) {
     var rowSum = 0.0;
     for (var column = 0u; column < ${windowWidth}u; column++) {
-      let value = load_x(corner + row * ${width}u + column);
-      rowSum += ${composite ? "activate(value, c)" : "value"};
+      rowSum += activate(load_x(corner + row * ${width}u + column), channel);
     }
     sum += rowSum;
   }
   store_y(image * call.yStride + c * ${outPlane}u + p, sum * ${f32(1 / (windowHeight * windowWidth))});
 }`,
-  });
-  return coefficients ? [coefficients.dispatch, pool] : [pool];
+    }),
+  ];
 };
 
 /**
- * WGSL `winner(base, c, y, x)`: index in its plane of the maximum of output (y, x)'s window over activated x, the first in row order among
+ * WGSL `winner(base, channel, y, x)`: index in its plane of the maximum of output (y, x)'s window over activated x, the first in row order among
  * equals. A NaN wins, and only another one beats it; its bits are asked, because WGSL lets a compiler assume that x == x.
  */
 const winner = ({ height, width, kernel, stride, padding }: WindowSize): string => `
 fn isNan(value: f32) -> bool { return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u; }
-fn winner(base: u32, c: u32, y: u32, x: u32) -> u32 {
+fn winner(base: u32, channel: Channel, y: u32, x: u32) -> u32 {
   let top = i32(y) * ${stride} - ${padding};
   let left = i32(x) * ${stride} - ${padding};
   var best = 0.0;
@@ -57,7 +53,7 @@ fn winner(base: u32, c: u32, y: u32, x: u32) -> u32 {
   for (var row = max(top, 0); row < min(top + ${kernel}, ${height}); row++) {
     for (var column = max(left, 0); column < min(left + ${kernel}, ${width}); column++) {
       let p = u32(row) * ${width}u + u32(column);
-      let value = activate(load_x(base + p), c);
+      let value = activate(load_x(base + p), channel);
       if (found == ${height * width}u || isNan(value) || value > best) {
         best = value;
         found = p;
@@ -70,18 +66,17 @@ fn winner(base: u32, c: u32, y: u32, x: u32) -> u32 {
 export const emitMaxPool: Emit<"maxPool"> = ({ x, composite, y, size }, at) => {
   const { batch, height, width, outHeight, outWidth } = size;
   const outPlane = outHeight * outWidth;
-  const coefficients = coefficientsOf(at, composite);
   return [
-    coefficients.dispatch,
     forEach(batch * x.channels * outPlane, {
       label: "maxPool",
-      operands: { x: at.view(x), y: at.view(y), coefficients: coefficients.operand },
+      operands: { x: at.view(x), y: at.view(y), ...loadingOperands(at, composite) },
       numbers: { channels: x.channels, xStride: at.batchStride(x), yStride: at.batchStride(y) },
-      code: `${activate}${winner(size)}
+      code: `${loading(composite)}${winner(size)}
 fn each(i: u32) {
   ${place(outPlane, outWidth)}
+  let channel = channel_at(c);
   let base = image * call.xStride + c * ${height * width}u;
-  store_y(image * call.yStride + c * ${outPlane}u + p, activate(load_x(base + winner(base, c, y, x)), c));
+  store_y(image * call.yStride + c * ${outPlane}u + p, activate(load_x(base + winner(base, channel, y, x)), channel));
 }`,
     }),
   ];
@@ -90,7 +85,7 @@ fn each(i: u32) {
 /** Images of one channel that a workgroup takes, so that there are enough workgroups. */
 const imagesEach = 8;
 
-/** dx of a pooling whose WGSL `gradient(image, c, y, x)` tells what reaches an input pixel. */
+/** dx of a pooling whose WGSL `gradient(image, c, channel, y, x)` tells what reaches an input pixel. */
 function poolGradient(
   {
     dy,
@@ -113,36 +108,35 @@ function poolGradient(
         label,
         operands,
         numbers,
-        code: `${gradient}
+        code: `${loading(undefined)}${gradient}
 fn each(i: u32) {
   ${place(plane, width)}
   let to = image * call.dxStride + c * ${plane}u + p;
-  store_dx(to, ${write === "accumulate" ? "load_dx(to) + " : ""}gradient(image, c, y, x));
+  store_dx(to, ${write === "accumulate" ? "load_dx(to) + " : ""}gradient(image, c, channel_at(c), y, x));
 }`,
       }),
     ];
   }
-  const coefficients = coefficientsOf(at, composite.normalize);
   const parts = Math.ceil(batch / imagesEach);
   const sums = at.scratch(dx.channels * parts * 2);
   return [
-    coefficients.dispatch,
     {
       label,
-      operands: { ...operands, x: at.view(composite.x), coefficients: coefficients.operand, sums },
+      operands: { ...operands, x: at.view(composite.x), ...loadingOperands(at, composite.normalize), sums },
       numbers: { ...numbers, xStride: at.batchStride(composite.x), parts },
       code: `${totalOf("vec2f", loneLanes)}
-${activate}${goBack(write)}
+${loading(composite.normalize)}${goBack(write)}
 ${gradient}
 fn body(group: u32, lane: u32) {
   let c = group / call.parts;
   let first = group % call.parts * ${imagesEach}u;
+  let channel = channel_at(c);
   var own = vec2f(0.0);
   for (var i = lane; i < ${plane}u * (min(first + ${imagesEach}u, ${batch}u) - first); i += ${loneLanes}u) {
     let image = first + i / ${plane}u;
     let p = i % ${plane}u;
     let at = c * ${plane}u + p;
-    own += goBack(gradient(image, c, p / ${width}u, p % ${width}u), c, image * call.xStride + at, image * call.dxStride + at);
+    own += goBack(gradient(image, c, channel, p / ${width}u, p % ${width}u), channel, image * call.xStride + at, image * call.dxStride + at);
   }
   let sum = total(own, lane);
   if (lane > 0u) { return; }
@@ -152,7 +146,7 @@ fn body(group: u32, lane: u32) {
       size: loneLanes,
       groups: dx.channels * parts,
     },
-    finishComposite(at, composite, coefficients.operand, sums, parts),
+    finishComposite(at, composite, sums, parts),
   ];
 }
 
@@ -162,7 +156,7 @@ export const emitAvgPoolGrad: Emit<"avgPoolGrad"> = (args, at) => {
     args,
     args.size,
     "avgPoolGrad",
-    `fn gradient(image: u32, c: u32, y: u32, x: u32) -> f32 {
+    `fn gradient(image: u32, c: u32, channel: Channel, y: u32, x: u32) -> f32 {
   let row = y / ${windowHeight}u;
   let column = x / ${windowWidth}u;
   if (row >= ${outHeight}u || column >= ${outWidth}u) { return 0.0; }
@@ -184,13 +178,13 @@ fn firstWindow(i: u32) -> u32 {
   let past = i32(i) + ${padding} - ${kernel - 1};
   return u32(max((past + ${stride - 1}) / ${stride}, 0));
 }
-fn gradient(image: u32, c: u32, y: u32, x: u32) -> f32 {
+fn gradient(image: u32, c: u32, channel: Channel, y: u32, x: u32) -> f32 {
   let base = image * call.xStride + c * ${height * width}u;
   let own = y * ${width}u + x;
   var sum = 0.0;
   for (var row = firstWindow(y); row < ${outHeight}u && row * ${stride}u <= y + ${padding}u; row++) {
     for (var column = firstWindow(x); column < ${outWidth}u && column * ${stride}u <= x + ${padding}u; column++) {
-      if (winner(base, c, row, column) == own) {
+      if (winner(base, channel, row, column) == own) {
         sum += load_dy(image * call.dyStride + c * ${outHeight * outWidth}u + row * ${outWidth}u + column);
       }
     }

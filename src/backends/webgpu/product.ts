@@ -1,8 +1,8 @@
 // backends/webgpu: C[row, column] = Σ_k A[row, k]·B[k, column], the form of every convolution, its gradients and the classifier.
 //
 // A workgroup owns a tile of C, a thread 4 rows × 4 columns of it in registers; its columns lie `across` apart, so that neighbouring threads
-// touch neighbouring addresses. Tiled: slabs of A and B go through workgroup memory. Otherwise each thread loads for itself.
-// The depth may be split among workgroups; their partial products are summed in order by a second dispatch.
+// touch neighbouring addresses. Tiled: slabs of A and B go through workgroup memory, from which a thread reads two vec4f for 16 products.
+// Otherwise each thread loads for itself. The depth may be split among workgroups; a second dispatch sums their partial products in order.
 import { type Dispatch, forEach, type Operand } from "./dispatch.ts";
 import type { Addresses, Target } from "./kernel.ts";
 
@@ -14,14 +14,25 @@ export interface Product {
   readonly operands: Dispatch["operands"];
   readonly numbers: Dispatch["numbers"];
   /**
-   * WGSL: `fn a_at(row: u32, k: u32) -> f32`, `struct Column`, `fn column_at(column: u32) -> Column`, `fn b_at(k: u32, column: Column) -> f32`,
-   * and `fn finish(row: u32, column: u32, value: f32)`, which stores an element of C, or with `sums` also returns a vec2f.
+   * WGSL: what belongs to an index of the depth or to a column is found once and used by several elements:
+   * `struct Depth`, `fn depth_at(k: u32) -> Depth`, `struct Column`, `fn column_at(column: u32) -> Column`,
+   * `fn a_at(row: u32, at: Depth) -> f32`, `fn b_at(at: Depth, column: Column) -> f32`,
+   * and `fn finish(row: u32, column: u32, value: f32)`, which stores an element of C.
    */
   readonly code: string;
-  /** What finish returns is summed along each row: [rows, column tiles, 2]. */
-  readonly sums?: Operand;
+  readonly rowEnds?: RowEnds;
   /** Which index of B runs along neighbouring addresses. */
   readonly contiguous: "column" | "depth";
+}
+
+/** Two numbers of each row of each tile, left in `to` [rows, column tiles, 2]. */
+export interface RowEnds {
+  readonly to: Operand;
+  /**
+   * sums: finish takes a `Row` of `fn row_at(row: u32) -> Row` and returns a vec2f, of which these are sums.
+   * moments: finish returns the element as stored; these are mean and sum of squared deviations from it.
+   */
+  readonly kind: "sums" | "moments";
 }
 
 export interface TileShape {
@@ -31,10 +42,8 @@ export interface TileShape {
 }
 
 const side = 4;
-/** Depth of a slab in workgroup memory. */
-const slab = 16;
 
-/** Tiles as tall as the rows need, so that 12 output channels do not pay for 64. Threads are a multiple of the columns they load. */
+/** Tiles as tall as the rows need, so that 12 output channels do not pay for 64. */
 export function tileFor(rows: number, { tiled }: Target): TileShape {
   if (!tiled) return { down: 4, across: 16 };
   const heights = [16, 12, 8, 4] as const;
@@ -43,75 +52,155 @@ export function tileFor(rows: number, { tiled }: Target): TileShape {
   return { down, across: down === 4 ? 32 : 16 };
 }
 
-export const columnTiles = (columns: number, { across }: TileShape): number => Math.ceil(columns / (side * across));
+export const tileColumns = ({ across }: TileShape): number => side * across;
+export const columnTiles = (columns: number, shape: TileShape): number => Math.ceil(columns / tileColumns(shape));
+
+/** Depth of a slab in workgroup memory: at least 16, and such that each thread stages whole columns of it, always the same ones. */
+const slabDepth = ({ down }: TileShape): number => down * Math.ceil(16 / down);
 
 const indices = [0, 1, 2, 3] as const;
 
-const tiledLoop = ({ down, across }: TileShape, contiguous: Product["contiguous"]): string => {
-  const [height, width, threads] = [side * down, side * across, down * across];
-  const loadB =
-    contiguous === "column"
-      ? `let column = column_at(min(firstColumn + lane % ${width}u, call.columns - 1u));
-    for (var k = lane / ${width}u; k < ${slab}u; k += ${threads / width}u) {
-      var value = 0.0;
-      if (first + k < end) { value = b_at(first + k, column); }
-      slabB[k * ${width}u + lane % ${width}u] = value;
-    }`
-      : `for (var e = lane; e < ${slab * width}u; e += ${threads}u) {
-      let k = e % ${slab}u;
-      var value = 0.0;
-      if (first + k < end) { value = b_at(first + k, column_at(min(firstColumn + e / ${slab}u, call.columns - 1u))); }
-      slabB[k * ${width}u + e / ${slab}u] = value;
-    }`;
-  return `
+/** column0 … column3: `first` and what lies `across` apart from it. */
+const fourColumns = (first: string, across: number): string =>
+  indices
+    .map((j) => `  let column${j} = column_at(min(firstColumn + ${first} + ${j * across}u, call.columns - 1u));`)
+    .join("\n");
+
+const fourRows = indices.map((i) => `  let row${i} = min(row + ${i}u, call.rows - 1u);`).join("\n");
+
+const fourOfB = `vec4f(${indices.map((j) => `b_at(at, column${j})`).join(", ")})`;
+
+/**
+ * Slabs in `memory`: A as [slab][down] of four rows, B as [slab][across] of four columns. A row of either has one vec4f to spare, so that threads
+ * that store down a column meet different banks.
+ */
+const tiledLoop = (shape: TileShape, contiguous: Product["contiguous"]): string => {
+  const { down, across } = shape;
+  const slab = slabDepth(shape);
+  const [ofA, ofB, slabB] = [down + 1, across + 1, slab * (down + 1)];
+  const [staged, firstDepth] =
+    contiguous === "column" ? [`lane % ${across}u`, `lane / ${across}u`] : [`lane / ${down}u`, `lane % ${down}u`];
+  return `  let staged = ${staged};
+${fourColumns("staged", across)}
   for (var first = begin; first < end; first += ${slab}u) {
     workgroupBarrier();
-    for (var e = lane; e < ${slab * height}u; e += ${threads}u) {
+    for (var e = lane; e < ${slab * down}u; e += ${down * across}u) {
       let k = e % ${slab}u;
-      var value = 0.0;
-      if (first + k < end) { value = a_at(min(firstRow + e / ${slab}u, call.rows - 1u), first + k); }
-      slabA[k * ${height}u + e / ${slab}u] = value;
+      let row = firstRow + ${side}u * (e / ${slab}u);
+      var value = vec4f(0.0);
+      if (first + k < end) {
+        let at = depth_at(first + k);
+        value = vec4f(${indices.map((i) => `a_at(min(row + ${i}u, call.rows - 1u), at)`).join(", ")});
+      }
+      memory[k * ${ofA}u + e / ${slab}u] = value;
     }
-    ${loadB}
+    for (var k = ${firstDepth}; k < ${slab}u; k += ${down}u) {
+      var value = vec4f(0.0);
+      if (first + k < end) {
+        let at = depth_at(first + k);
+        value = ${fourOfB};
+      }
+      memory[${slabB}u + k * ${ofB}u + staged] = value;
+    }
     workgroupBarrier();
     for (var k = 0u; k < ${slab}u; k++) {
-      let a = k * ${height}u + ${side}u * down;
-      let rows = vec4f(slabA[a], slabA[a + 1u], slabA[a + 2u], slabA[a + 3u]);
-      let b = k * ${width}u + across;
-${indices.map((j) => `      sum${j} = fma(rows, vec4f(slabB[b + ${j * across}u]), sum${j});`).join("\n")}
+      let rows = memory[k * ${ofA}u + down];
+      let columns = memory[${slabB}u + k * ${ofB}u + across];
+${indices.map((j) => `      sum${j} = fma(rows, vec4f(columns[${j}]), sum${j});`).join("\n")}
     }
   }`;
 };
 
-const directLoop = ({ across }: TileShape): string => `
-  let row = firstRow + ${side}u * down;
-${indices.map((i) => `  let row${i} = min(row + ${i}u, call.rows - 1u);`).join("\n")}
-${indices.map((j) => `  let column${j} = column_at(min(firstColumn + across + ${j * across}u, call.columns - 1u));`).join("\n")}
+const directLoop = ({ across }: TileShape): string => `${fourRows}
+${fourColumns("across", across)}
   for (var k = begin; k < end; k++) {
-    let rows = vec4f(a_at(row0, k), a_at(row1, k), a_at(row2, k), a_at(row3, k));
-${indices.map((j) => `    sum${j} = fma(rows, vec4f(b_at(k, column${j})), sum${j});`).join("\n")}
+    let at = depth_at(k);
+    let rows = vec4f(${indices.map((i) => `a_at(row${i}, at)`).join(", ")});
+    let columns = ${fourOfB};
+${indices.map((j) => `    sum${j} = fma(rows, vec4f(columns[${j}]), sum${j});`).join("\n")}
   }`;
+
+/** Stores a thread's elements. With row ends, what belongs to row i of them is left in `own{i}`. */
+function finishElements(across: number, kind: RowEnds["kind"] | undefined, split: boolean): string {
+  const element = (i: number, j: number): string => {
+    const row = kind === "sums" ? `end${i}` : `row + ${i}u`;
+    const call = `finish(${row}, column, sum${j}[${i}]${split ? ", split" : ""})`;
+    const kept = { sums: `own${i} += ${call}`, moments: `kept${i}[${j}] = ${call}` };
+    return `      if (row + ${i}u < call.rows) { ${kind ? kept[kind] : call}; }`;
+  };
+  const before = {
+    sums: indices.map((i) => `  let end${i} = row_at(min(row + ${i}u, call.rows - 1u));\n  var own${i} = vec2f(0.0);`),
+    moments: indices.map((i) => `  var kept${i} = vec4f(0.0);`),
+  };
+  return `${kind ? before[kind].join("\n") : ""}
+${indices
+  .map(
+    (j) => `  {
+    let column = firstColumn + across + ${j * across}u;
+    if (column < call.columns) {
+${indices.map((i) => element(i, j)).join("\n")}
+    }
+  }`,
+  )
+  .join("\n")}
+${kind === "moments" ? indices.map((i) => `  let own${i} = moments(kept${i}, columnsOf(firstColumn + across));`).join("\n") : ""}`;
+}
+
+/** WGSL for moments: of a thread's elements in a row, of which columns `count` exist. */
+const momentsOf = (across: number): string => `
+fn columnsOf(first: u32) -> u32 { return min(${side}u, (max(call.columns, first) - first + ${across - 1}u) / ${across}u); }
+fn moments(values: vec4f, count: u32) -> vec2f {
+  let mean = (values[0] + values[1] + values[2] + values[3]) / f32(max(count, 1u));
+  let away = select(vec4f(0.0), values - mean, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
+  return vec2f(mean, dot(away, away));
+}`;
+
+/** Joins the row ends of the threads that share a row, in order: own0 … own3 → `to`. One thread a row. */
+function joinRowEnds({ down, across }: TileShape, tiled: boolean, kind: RowEnds["kind"]): string {
+  const height = side * down;
+  const joined =
+    kind === "sums"
+      ? `    var all = vec2f(0.0);
+    for (var i = 0u; i < ${across}u; i++) { all += rowEnd(lane, i); }`
+      : `    var mean = 0.0;
+    for (var i = 0u; i < ${across}u; i++) { mean = fma(f32(columnsOf(firstColumn + i)), rowEnd(lane, i).x, mean); }
+    mean /= f32(min(${side * across}u, call.columns - firstColumn));
+    var all = vec2f(mean, 0.0);
+    for (var i = 0u; i < ${across}u; i++) {
+      let end = rowEnd(lane, i);
+      let away = end.x - mean;
+      all.y += fma(f32(columnsOf(firstColumn + i)), away * away, end.y);
+    }`;
+  return `${tiled ? "  workgroupBarrier();\n" : ""}  memory[2u * lane] = vec4f(own0, own1);
+  memory[2u * lane + 1u] = vec4f(own2, own3);
+  workgroupBarrier();
+  if (lane < ${height}u && firstRow + lane < call.rows) {
+${joined}
+    let to = 2u * ((firstRow + lane) * call.columnTiles + tile / call.rowTiles);
+    store_rowEnds(to, all.x);
+    store_rowEnds(to + 1u, all.y);
+  }`;
+}
+
+const rowEndOf = (across: number): string => `
+fn rowEnd(row: u32, across: u32) -> vec2f {
+  let four = memory[2u * (row / ${side}u * ${across}u + across) + row % ${side}u / 2u];
+  return select(four.xy, four.zw, row % 2u == 1u);
+}`;
 
 /** The dispatch of a product. `splits`: parts of the depth; finish then gets `split` as a fourth argument. */
 function productDispatch(product: Product, target: Target, shape: TileShape, splits: number): Dispatch {
-  const { label, rows, columns, depth, sums, contiguous } = product;
+  const { label, rows, columns, depth, rowEnds, contiguous } = product;
+  const { tiled } = target;
   const { down, across } = shape;
   const [height, width, threads] = [side * down, side * across, down * across];
   const rowTiles = Math.ceil(rows / height);
   const tiles = rowTiles * columnTiles(columns, shape);
-  const share = Math.ceil(depth / splits / slab) * slab;
-  const workgroup = [
-    ...(target.tiled
-      ? [`var<workgroup> slabA: array<f32, ${slab * height}>;`, `var<workgroup> slabB: array<f32, ${slab * width}>;`]
-      : []),
-    ...(sums ? [`var<workgroup> rowSums: array<vec2f, ${height * across}>;`] : []),
-  ];
-  const finish = (i: number, j: number): string => {
-    const call = `finish(row + ${i}u, column, sum${j}[${i}]${splits > 1 ? ", split" : ""})`;
-    return `      if (row + ${i}u < call.rows) { ${sums ? `own${i} += ${call}` : call}; }`;
-  };
+  const slab = slabDepth(shape);
+  const memory = Math.max(tiled ? slab * (down + 1 + across + 1) : 0, rowEnds ? 2 * threads : 0);
   const code = `${product.code}
-${workgroup.join("\n")}
+${memory > 0 ? `var<workgroup> memory: array<vec4f, ${memory}>;` : ""}
+${rowEnds ? rowEndOf(across) : ""}${rowEnds?.kind === "moments" ? momentsOf(across) : ""}
 fn body(group: u32, lane: u32) {
   let tile = group % (call.rowTiles * call.columnTiles);
   let split = group / (call.rowTiles * call.columnTiles);
@@ -119,44 +208,23 @@ fn body(group: u32, lane: u32) {
   let firstColumn = (tile / call.rowTiles) * ${width}u;
   let down = lane / ${across}u;
   let across = lane % ${across}u;
+  let row = firstRow + ${side}u * down;
   let begin = split * call.share;
   let end = min(begin + call.share, call.depth);
 ${indices.map((j) => `  var sum${j} = vec4f(0.0);`).join("\n")}
-${target.tiled ? `${tiledLoop(shape, contiguous)}\n  let row = firstRow + ${side}u * down;` : directLoop(shape)}
-${sums ? indices.map((i) => `  var own${i} = vec2f(0.0);`).join("\n") : ""}
-${indices
-  .map(
-    (j) => `  {
-    let column = firstColumn + across + ${j * across}u;
-    if (column < call.columns) {
-${indices.map((i) => finish(i, j)).join("\n")}
-    }
-  }`,
-  )
-  .join("\n")}
-${
-  sums
-    ? `${indices.map((i) => `  rowSums[(${side}u * down + ${i}u) * ${across}u + across] = own${i};`).join("\n")}
-  workgroupBarrier();
-  if (lane < ${height}u && firstRow + lane < call.rows) {
-    var all = rowSums[lane * ${across}u];
-    for (var i = 1u; i < ${across}u; i++) { all += rowSums[lane * ${across}u + i]; }
-    let to = 2u * ((firstRow + lane) * call.columnTiles + tile / call.rowTiles);
-    store_sums(to, all.x);
-    store_sums(to + 1u, all.y);
-  }`
-    : ""
-}
+${tiled ? tiledLoop(shape, contiguous) : directLoop(shape)}
+${finishElements(across, rowEnds?.kind, splits > 1)}
+${rowEnds ? joinRowEnds(shape, tiled, rowEnds.kind) : ""}
 }`;
   return {
     label,
-    operands: { ...product.operands, ...(sums ? { sums } : {}) },
+    operands: { ...product.operands, ...(rowEnds ? { rowEnds: rowEnds.to } : {}) },
     numbers: {
       ...product.numbers,
       rows,
       columns,
       depth,
-      share,
+      share: Math.ceil(depth / splits / slab) * slab,
       rowTiles,
       columnTiles: columnTiles(columns, shape),
     },
@@ -176,15 +244,22 @@ const enoughGroups = 512;
 /** Less depth than this is not worth a partial product. */
 const leastShare = 256;
 
+/** A product, and what must be summed after it. */
+export interface SummedProduct {
+  readonly product: Dispatch;
+  readonly sum: Dispatch | undefined;
+}
+
 /** A product with few elements and a long depth, stored row by row to `c`: its depth is shared out, the parts are summed in order. */
 export function emitDeepProduct(
-  product: Omit<Product, "sums">,
+  product: Omit<Product, "rowEnds">,
   c: Operand,
   at: Addresses,
   target: Target,
-): readonly Dispatch[] {
+): SummedProduct {
   const { rows, columns, depth, label } = product;
   const shape = tileFor(rows, target);
+  const slab = slabDepth(shape);
   const tiles = Math.ceil(rows / (side * shape.down)) * columnTiles(columns, shape);
   const wanted = Math.min(Math.ceil(enoughGroups / tiles), Math.ceil(depth / leastShare));
   const share = Math.ceil(depth / wanted / slab) * slab;
@@ -193,16 +268,17 @@ export function emitDeepProduct(
   if (splits === 1) {
     const code = `${product.code}
 fn finish(row: u32, column: u32, value: f32) { store_c(row * call.columns + column, value); }`;
-    return [productDispatch({ ...product, code, operands: { ...product.operands, c } }, target, shape, 1)];
+    const whole = productDispatch({ ...product, code, operands: { ...product.operands, c } }, target, shape, 1);
+    return { product: whole, sum: undefined };
   }
   const parts = at.scratch(splits * size);
   const code = `${product.code}
 fn finish(row: u32, column: u32, value: f32, split: u32) {
   store_parts((split * call.rows + row) * call.columns + column, value);
 }`;
-  return [
-    productDispatch({ ...product, code, operands: { ...product.operands, parts } }, target, shape, splits),
-    forEach(size, {
+  return {
+    product: productDispatch({ ...product, code, operands: { ...product.operands, parts } }, target, shape, splits),
+    sum: forEach(size, {
       label: `${label} sum`,
       operands: { parts, c },
       numbers: { splits },
@@ -212,5 +288,5 @@ fn finish(row: u32, column: u32, value: f32, split: u32) {
   store_c(i, sum);
 }`,
     }),
-  ];
+  };
 }

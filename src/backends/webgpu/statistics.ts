@@ -1,5 +1,5 @@
 // backends/webgpu: mean and variance of channels, their way back, and the running statistics.
-import type { RunningEntry } from "../../plan/plan.ts";
+import type { KernelTable, RunningEntry } from "../../plan/plan.ts";
 import { type Dispatch, f32, f32Bits, forEach, loneLanes, type Operand, totalOf } from "./dispatch.ts";
 import type { Addresses, Emit } from "./kernel.ts";
 
@@ -7,17 +7,51 @@ import type { Addresses, Emit } from "./kernel.ts";
 const leastPart = 4096;
 
 /**
- * A workgroup finds mean and squared deviations of some images of a channel in two passes, so that nothing cancels when |mean| ≫ σ; a
- * second dispatch merges the parts of a channel in order (Chan, Golub, LeVeque, 1979).
+ * Mean and variance of channels of `count` values from the moments (mean, sum of squared deviations from it) of their parts [C, parts, 2].
+ * A part is of `partCount` values, the last of what is left. Σ(x − mean)² = Σ over parts of squares + values·(own mean − mean)².
  */
+export function mergeMoments(
+  moments: Operand,
+  { mean, variance }: Readonly<Pick<KernelTable["channelStatistics"], "mean" | "variance">>,
+  partCount: number,
+  count: number,
+  at: Addresses,
+): Dispatch {
+  return {
+    label: "statistics merged",
+    operands: { moments, mean: at.view(mean), variance: at.view(variance) },
+    numbers: { parts: Math.ceil(count / partCount), partCount, count },
+    code: `${totalOf("f32", loneLanes)}
+fn values(part: u32) -> f32 { return f32(min(call.partCount, call.count - part * call.partCount)); }
+fn body(c: u32, lane: u32) {
+  let first = c * call.parts;
+  var own = 0.0;
+  for (var i = lane; i < call.parts; i += ${loneLanes}u) { own = fma(load_moments(2u * (first + i)), values(i), own); }
+  let mean = total(own, lane) / f32(call.count);
+  var squares = 0.0;
+  for (var i = lane; i < call.parts; i += ${loneLanes}u) {
+    let away = load_moments(2u * (first + i)) - mean;
+    squares += fma(away * away, values(i), load_moments(2u * (first + i) + 1u));
+  }
+  squares = total(squares, lane);
+  if (lane > 0u) { return; }
+  store_mean(c, mean);
+  store_variance(c, squares / f32(call.count));
+}`,
+    size: loneLanes,
+    groups: mean.channels,
+  };
+}
+
+/** A workgroup finds the moments of some images of a channel in two passes, so that nothing cancels when |mean| ≫ σ. */
 export const emitChannelStatistics: Emit<"channelStatistics"> = ({ x, mean, variance, batch, plane }, at) => {
   const images = Math.min(batch, Math.max(1, Math.ceil(leastPart / plane)));
   const parts = Math.ceil(batch / images);
-  const partial = at.scratch(x.channels * parts * 2);
+  const moments = at.scratch(x.channels * parts * 2);
   return [
     {
       label: "statistics",
-      operands: { x: at.view(x), partial },
+      operands: { x: at.view(x), moments },
       numbers: { xStride: at.batchStride(x), parts },
       code: `${totalOf("f32", loneLanes)}
 fn body(group: u32, lane: u32) {
@@ -30,36 +64,18 @@ fn body(group: u32, lane: u32) {
   let mean = total(own, lane) / f32(count);
   var squares = 0.0;
   for (var i = lane; i < count; i += ${loneLanes}u) {
-    let difference = load_x(base + i / ${plane}u * call.xStride + i % ${plane}u) - mean;
-    squares = fma(difference, difference, squares);
+    let away = load_x(base + i / ${plane}u * call.xStride + i % ${plane}u) - mean;
+    squares = fma(away, away, squares);
   }
   squares = total(squares, lane);
   if (lane > 0u) { return; }
-  store_partial(2u * group, mean);
-  store_partial(2u * group + 1u, squares);
+  store_moments(2u * group, mean);
+  store_moments(2u * group + 1u, squares);
 }`,
       size: loneLanes,
       groups: x.channels * parts,
     },
-    forEach(x.channels, {
-      label: "statistics merged",
-      operands: { partial, mean: at.view(mean), variance: at.view(variance) },
-      numbers: { parts },
-      code: `fn each(c: u32) {
-  var mean = load_partial(2u * c * call.parts);
-  var squares = load_partial(2u * c * call.parts + 1u);
-  for (var part = 1u; part < call.parts; part++) {
-    let before = f32(part * ${images}u);
-    let more = f32(min((part + 1u) * ${images}u, ${batch}u) - part * ${images}u);
-    let difference = load_partial(2u * (c * call.parts + part)) - mean;
-    let share = more / (before + more);
-    mean = fma(difference, share, mean);
-    squares += load_partial(2u * (c * call.parts + part) + 1u) + difference * difference * before * share * ${f32(plane)};
-  }
-  store_mean(c, mean);
-  store_variance(c, squares * ${f32(1 / (batch * plane))});
-}`,
-    }),
+    mergeMoments(moments, { mean, variance }, images * plane, batch * plane, at),
   ];
 };
 

@@ -1,23 +1,41 @@
-struct Call { x: u32, weight: u32, y: u32, coefficients: u32, xStride: u32, yStride: u32, rows: u32, columns: u32, depth: u32, share: u32, rowTiles: u32, columnTiles: u32, groups: u32 }
+struct Call { x: u32, weight: u32, y: u32, mean: u32, variance: u32, gamma: u32, beta: u32, xStride: u32, yStride: u32, rows: u32, columns: u32, depth: u32, share: u32, rowTiles: u32, columnTiles: u32, groups: u32 }
 struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 @group(0) @binding(0) var<uniform> call: Call;
 @group(0) @binding(1) var<uniform> run: Run;
 @group(0) @binding(2) var<storage, read> tables: array<u32>;
 @group(0) @binding(3) var<storage, read_write> window0: array<f32>;
 @group(0) @binding(4) var<storage, read_write> window1: array<f32>;
-@group(0) @binding(5) var<storage, read_write> window2: array<f32>;
 
 fn load_x(i: u32) -> f32 { return window0[call.x + i]; }
 fn load_weight(i: u32) -> f32 { return window1[call.weight + i]; }
 fn store_y(i: u32, value: f32) { window0[call.y + i] = value; }
-fn load_coefficients(i: u32) -> f32 { return window2[call.coefficients + i]; }
+fn load_mean(i: u32) -> f32 { return window0[call.mean + i]; }
+fn load_variance(i: u32) -> f32 { return window0[call.variance + i]; }
+fn load_gamma(i: u32) -> f32 { return window1[call.gamma + i]; }
+fn load_beta(i: u32) -> f32 { return window1[call.beta + i]; }
 
-fn activate(value: f32, c: u32) -> f32 {
-  let pre = fma(value, load_coefficients(4u * c), load_coefficients(4u * c + 1u));
+struct Channel { scale: f32, shift: f32, mean: f32, rstd: f32 }
+fn channel_at(c: u32) -> Channel {
+  let spread = load_variance(c) + 0.000009999999747378752f;
+  let root = inverseSqrt(spread);
+  let rstd = root * fma(-0.5 * spread * root, root, 1.5);
+  let scale = load_gamma(c) * rstd;
+  return Channel(scale, fma(-load_mean(c), scale, load_beta(c)), load_mean(c), rstd);
+}
+fn activate(value: f32, channel: Channel) -> f32 {
+  let pre = fma(value, channel.scale, channel.shift);
   return select(pre, 0.0, pre < 0.0);
 }
-fn sample(base: u32, c: u32, y: i32, x: i32) -> f32 { return activate(load_x(base + c * 1024u + u32(y) * 32u + u32(x)), c); }
-struct Column { base: u32, y: i32, x: i32 }
+fn sample(plane: u32, y: i32, x: i32, channel: Channel) -> f32 {
+  return activate(load_x(plane + u32(y) * 32u + u32(x)), channel);
+}
+struct Depth { k: u32, plane: u32, y: i32, x: i32, channel: Channel }
+fn depth_at(k: u32) -> Depth {
+  let c = k / 1u;
+  let tap = k % 1u;
+  return Depth(k, c * 1024u, i32(tap / 1u), i32(tap % 1u), channel_at(c));
+}
+struct Column { image: u32, y: i32, x: i32 }
 fn column_at(column: u32) -> Column {
   let p = column % 1024u;
   return Column(
@@ -25,16 +43,15 @@ fn column_at(column: u32) -> Column {
     i32(p / 32u) * 1 - 0,
     i32(p % 32u) * 1 - 0);
 }
-fn a_at(row: u32, k: u32) -> f32 { return load_weight(row * call.depth + k); }
-fn b_at(k: u32, column: Column) -> f32 {
-  let tap = k % 1u;
-  return sample(column.base, k / 1u, column.y + i32(tap / 1u), column.x + i32(tap % 1u));
+fn a_at(row: u32, at: Depth) -> f32 { return load_weight(row * call.depth + at.k); }
+fn b_at(at: Depth, column: Column) -> f32 {
+  return sample(column.image + at.plane, column.y + at.y, column.x + at.x, at.channel);
 }
 fn finish(row: u32, column: u32, value: f32) {
   store_y((column / 1024u) * call.yStride + row * 1024u + column % 1024u, value);
 }
-var<workgroup> slabA: array<f32, 768>;
-var<workgroup> slabB: array<f32, 1024>;
+var<workgroup> memory: array<vec4f, 720>;
+
 fn body(group: u32, lane: u32) {
   let tile = group % (call.rowTiles * call.columnTiles);
   let split = group / (call.rowTiles * call.columnTiles);
@@ -42,39 +59,48 @@ fn body(group: u32, lane: u32) {
   let firstColumn = (tile / call.rowTiles) * 64u;
   let down = lane / 16u;
   let across = lane % 16u;
+  let row = firstRow + 4u * down;
   let begin = split * call.share;
   let end = min(begin + call.share, call.depth);
   var sum0 = vec4f(0.0);
   var sum1 = vec4f(0.0);
   var sum2 = vec4f(0.0);
   var sum3 = vec4f(0.0);
-
-  for (var first = begin; first < end; first += 16u) {
+  let staged = lane % 16u;
+  let column0 = column_at(min(firstColumn + staged + 0u, call.columns - 1u));
+  let column1 = column_at(min(firstColumn + staged + 16u, call.columns - 1u));
+  let column2 = column_at(min(firstColumn + staged + 32u, call.columns - 1u));
+  let column3 = column_at(min(firstColumn + staged + 48u, call.columns - 1u));
+  for (var first = begin; first < end; first += 24u) {
     workgroupBarrier();
-    for (var e = lane; e < 768u; e += 192u) {
-      let k = e % 16u;
-      var value = 0.0;
-      if (first + k < end) { value = a_at(min(firstRow + e / 16u, call.rows - 1u), first + k); }
-      slabA[k * 48u + e / 16u] = value;
+    for (var e = lane; e < 288u; e += 192u) {
+      let k = e % 24u;
+      let row = firstRow + 4u * (e / 24u);
+      var value = vec4f(0.0);
+      if (first + k < end) {
+        let at = depth_at(first + k);
+        value = vec4f(a_at(min(row + 0u, call.rows - 1u), at), a_at(min(row + 1u, call.rows - 1u), at), a_at(min(row + 2u, call.rows - 1u), at), a_at(min(row + 3u, call.rows - 1u), at));
+      }
+      memory[k * 13u + e / 24u] = value;
     }
-    let column = column_at(min(firstColumn + lane % 64u, call.columns - 1u));
-    for (var k = lane / 64u; k < 16u; k += 3u) {
-      var value = 0.0;
-      if (first + k < end) { value = b_at(first + k, column); }
-      slabB[k * 64u + lane % 64u] = value;
+    for (var k = lane / 16u; k < 24u; k += 12u) {
+      var value = vec4f(0.0);
+      if (first + k < end) {
+        let at = depth_at(first + k);
+        value = vec4f(b_at(at, column0), b_at(at, column1), b_at(at, column2), b_at(at, column3));
+      }
+      memory[312u + k * 17u + staged] = value;
     }
     workgroupBarrier();
-    for (var k = 0u; k < 16u; k++) {
-      let a = k * 48u + 4u * down;
-      let rows = vec4f(slabA[a], slabA[a + 1u], slabA[a + 2u], slabA[a + 3u]);
-      let b = k * 64u + across;
-      sum0 = fma(rows, vec4f(slabB[b + 0u]), sum0);
-      sum1 = fma(rows, vec4f(slabB[b + 16u]), sum1);
-      sum2 = fma(rows, vec4f(slabB[b + 32u]), sum2);
-      sum3 = fma(rows, vec4f(slabB[b + 48u]), sum3);
+    for (var k = 0u; k < 24u; k++) {
+      let rows = memory[k * 13u + down];
+      let columns = memory[312u + k * 17u + across];
+      sum0 = fma(rows, vec4f(columns[0]), sum0);
+      sum1 = fma(rows, vec4f(columns[1]), sum1);
+      sum2 = fma(rows, vec4f(columns[2]), sum2);
+      sum3 = fma(rows, vec4f(columns[3]), sum3);
     }
   }
-  let row = firstRow + 4u * down;
 
   {
     let column = firstColumn + across + 0u;
@@ -112,6 +138,7 @@ fn body(group: u32, lane: u32) {
       if (row + 3u < call.rows) { finish(row + 3u, column, sum3[3]); }
     }
   }
+
 
 }
 @compute @workgroup_size(192)

@@ -1,4 +1,4 @@
-struct Call { x: u32, partial: u32, xStride: u32, parts: u32, groups: u32 }
+struct Call { x: u32, moments: u32, xStride: u32, parts: u32, groups: u32 }
 struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 @group(0) @binding(0) var<uniform> call: Call;
 @group(0) @binding(1) var<uniform> run: Run;
@@ -7,7 +7,7 @@ struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 @group(0) @binding(4) var<storage, read_write> window1: array<f32>;
 
 fn load_x(i: u32) -> f32 { return window0[call.x + i]; }
-fn store_partial(i: u32, value: f32) { window1[call.partial + i] = value; }
+fn store_moments(i: u32, value: f32) { window1[call.moments + i] = value; }
 var<workgroup> lanes: array<f32, 64>;
 fn total(value: f32, lane: u32) -> f32 {
   lanes[lane] = value;
@@ -32,13 +32,13 @@ fn body(group: u32, lane: u32) {
   let mean = total(own, lane) / f32(count);
   var squares = 0.0;
   for (var i = lane; i < count; i += 64u) {
-    let difference = load_x(base + i / 1024u * call.xStride + i % 1024u) - mean;
-    squares = fma(difference, difference, squares);
+    let away = load_x(base + i / 1024u * call.xStride + i % 1024u) - mean;
+    squares = fma(away, away, squares);
   }
   squares = total(squares, lane);
   if (lane > 0u) { return; }
-  store_partial(2u * group, mean);
-  store_partial(2u * group + 1u, squares);
+  store_moments(2u * group, mean);
+  store_moments(2u * group + 1u, squares);
 }
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32) {
