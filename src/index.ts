@@ -2,7 +2,7 @@
 
 export { summarize } from "./analyze/summary.ts";
 export type { Backend, BackendInfo, Executable, RunScalars } from "./backends/backend.ts";
-export { type BackendName, backendNames, createBackend } from "./backends/create.ts";
+export { type BackendName, type BackendOptions, backendNames, createBackend } from "./backends/create.ts";
 export { createReferenceBackend } from "./backends/reference/backend.ts";
 export { createWasmBackend, type WasmBackend, type WasmOptions } from "./backends/wasm/wasm.ts";
 export { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "./backends/webgpu/webgpu.ts";

@@ -3,10 +3,13 @@ import { DeviceError } from "../errors.ts";
 import type { Backend, BackendInfo } from "./backend.ts";
 import { createReferenceBackend } from "./reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "./wasm/wasm.ts";
-import { createWebgpuBackend } from "./webgpu/webgpu.ts";
+import { createWebgpuBackend, type WebgpuOptions } from "./webgpu/webgpu.ts";
 
 export const backendNames = ["auto", "webgpu", "wasm", "reference"] as const;
 export type BackendName = (typeof backendNames)[number];
+
+/** Each backend heeds its own: threads and what else concerns wasm, storage of webgpu. */
+export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "storage">;
 
 /** The same backend, telling also what was passed over for it. */
 function withNote(backend: Backend, note: string): Backend {
@@ -19,17 +22,17 @@ function withNote(backend: Backend, note: string): Backend {
  * `info.notes` says why. `reference`: plain loops in f32, the oracle, thousands of times slower.
  * @throws DeviceError where the backend cannot run
  */
-export async function createBackend(name: BackendName = "wasm", options: WasmOptions = {}): Promise<Backend> {
+export async function createBackend(name: BackendName = "wasm", options: BackendOptions = {}): Promise<Backend> {
   switch (name) {
     case "wasm":
       return createWasmBackend(options);
     case "webgpu":
-      return createWebgpuBackend();
+      return createWebgpuBackend(options);
     case "reference":
       return createReferenceBackend({ precision: "f32" });
     case "auto":
       try {
-        return await createWebgpuBackend({ software: false });
+        return await createWebgpuBackend({ ...options, software: false });
       } catch (error) {
         if (!(error instanceof DeviceError)) throw error;
         return withNote(await createWasmBackend(options), `WebGPU was passed over: ${error.message}.`);

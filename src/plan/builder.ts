@@ -8,6 +8,7 @@ interface Declared {
   readonly shape: readonly number[];
   readonly dtype: "f32" | "i32";
   readonly role: BufferRole;
+  readonly featureMaps?: true;
   readonly written: boolean;
   readonly kept: boolean;
 }
@@ -28,16 +29,20 @@ export class PlanBuilder {
   readonly #calls: KernelCall[] = [];
   readonly addressed: number[] = [];
 
-  /** `written`: the host fills it before a run; `kept`: the host reads it after one. Declaring a buffer again changes nothing. */
+  /**
+   * `written`: the host fills it before a run; `kept`: the host reads it after one; `forward`: it is part of the forward pass, so that four
+   * dimensions mean feature maps. Declaring a buffer again changes nothing.
+   */
   buffer(
     name: BufferName,
     shape: readonly number[],
     role: BufferRole,
-    options: { dtype?: "i32"; written?: boolean; kept?: boolean } = {},
+    options: { dtype?: "i32"; written?: boolean; kept?: boolean; forward?: boolean } = {},
   ): BufferName {
     if (!this.#buffers.has(name)) {
-      const { dtype = "f32", written = false, kept = false } = options;
-      this.#buffers.set(name, { name, shape, dtype, role, written, kept });
+      const { dtype = "f32", written = false, kept = false, forward = false } = options;
+      const featureMaps = forward && shape.length === 4 ? ({ featureMaps: true } as const) : {};
+      this.#buffers.set(name, { name, shape, dtype, role, ...featureMaps, written, kept });
     }
     return name;
   }

@@ -87,6 +87,7 @@ function viewOf(lowering: Lowering, id: TensorId): View {
   if (kind === "parameter" || kind === "state") return view;
   const host = hostName(lowering, root);
   const buffer = lowering.plan.buffer(host ?? view.buffer, shape, "arena", {
+    forward: true,
     ...(host === "labels" ? { dtype: "i32" } : {}),
     written: host === "images" || host === "labels",
     kept: host === "logits",
@@ -193,7 +194,8 @@ function pooledView(lowering: Lowering, step: PooledConvStep, gradient: boolean)
   const { pool, channels } = pooledConvSizes(lowering, step);
   const name = `${step.pool.path}:pooled`;
   const shape = [pool.batch, channels, pool.outHeight, pool.outWidth];
-  return { buffer: lowering.plan.buffer(gradient ? `d(${name})` : name, shape, "arena"), offset: 0, channels };
+  const buffer = lowering.plan.buffer(gradient ? `d(${name})` : name, shape, "arena", { forward: !gradient });
+  return { buffer, offset: 0, channels };
 }
 
 const compositeIds = (composite: CompositeNodes | undefined): number[] =>
@@ -621,7 +623,8 @@ function findBottlenecks(places: Places, steps: readonly Step[]): ReadonlyMap<Te
 function recomputeBottleneck(lowering: Lowering, step: ConvStep): void {
   const tensor = outputOf(step);
   const { name, shape } = tensorAt(lowering, tensor);
-  const view = { buffer: lowering.plan.buffer(`again(${name})`, shape, "arena"), offset: 0, channels: shape[1] ?? 0 };
+  const buffer = lowering.plan.buffer(`again(${name})`, shape, "arena", { forward: true });
+  const view = { buffer, offset: 0, channels: shape[1] ?? 0 };
   lowerConv(lowering, step, view);
   lowering.recomputed.set(tensor, view);
 }

@@ -14,6 +14,8 @@ export interface PlanBuffer {
   readonly dtype: "f32" | "i32";
   /** Every role but `arena` persists from run to run and is shared by name between plans compiled together. */
   readonly role: BufferRole;
+  /** Feature maps [N, C, H, W] of the forward pass, gradients not: what a backend may store in fewer bits. */
+  readonly featureMaps?: true;
   readonly bytes: number;
   /** Byte offset: in the arena, or among the buffers of the same persistent role (parameters, gradients, gradientSums and momenta run parallel). */
   readonly offset: number;

@@ -68,6 +68,10 @@ export function indicesOf({ offset = 0, channels }: Region, shape: readonly numb
 const guardFloats = 67;
 const isGuard = (name: BufferName): boolean => name.startsWith("guard ");
 
+/** As in plans: the forward pass's maps are feature maps, and cases call no others x or y. */
+const isFeatureMaps = (name: BufferName, shape: readonly number[]): boolean =>
+  shape.length === 4 && (name === "x" || name === "y");
+
 /** One call over its buffers: the arena's lie one after another with a guard before, between and behind them. */
 export function planOf({ kernel, args, buffers }: AnyCase): Plan {
   const tops = new Map<BufferRole, number>();
@@ -75,7 +79,8 @@ export function planOf({ kernel, args, buffers }: AnyCase): Plan {
   const place = (name: BufferName, { shape, role = "arena", dtype }: CaseBuffer): void => {
     const offset = tops.get(role) ?? 0;
     const bytes = sizeOf(shape) * 4;
-    placed.set(name, { name, shape, role, dtype: dtype ?? "f32", bytes, offset, birth: -1, death: 1 });
+    const maps = isFeatureMaps(name, shape) ? ({ featureMaps: true } as const) : {};
+    placed.set(name, { name, shape, role, dtype: dtype ?? "f32", ...maps, bytes, offset, birth: -1, death: 1 });
     tops.set(role, offset + bytes);
   };
   place("guard 0", { shape: [guardFloats] });

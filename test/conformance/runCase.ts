@@ -68,6 +68,28 @@ export async function expectationAfter(plan: Plan, before: Contents, scalars: Ru
   return { plan, before, outputs, undecided, judged };
 }
 
+/** Contents as they lie where feature maps are stored in f16. */
+export const halved = (plan: Plan, contents: Contents): Contents =>
+  new Map(
+    [...contents].map(([name, data]) => {
+      const maps = plan.buffers.get(name)?.featureMaps === true && data instanceof Float32Array;
+      return [name, maps ? Float32Array.from(Float16Array.from(data)) : data];
+    }),
+  );
+
+/**
+ * What is expected where feature maps are stored in f16, operands being given as stored: a store may take either neighbour, because WGSL leaves the
+ * direction open, so it adds 2⁻¹⁰ of the value, or the distance of two subnormals.
+ */
+export function storedInHalves(expectation: Expectation): Expectation {
+  const outputs = [...expectation.outputs].map(([name, output]) => {
+    if (!expectation.plan.buffers.get(name)?.featureMaps) return [name, output] as const;
+    const errors = output.errors.map((error, i) => error + 2 ** -10 * (Math.abs(output.values[i]) + error) + 2 ** -24);
+    return [name, { ...output, errors }] as const;
+  });
+  return { ...expectation, outputs: new Map(outputs) };
+}
+
 const bitsOf = (data: Float32Array | Int32Array): Uint32Array =>
   new Uint32Array(data.buffer, data.byteOffset, data.length);
 

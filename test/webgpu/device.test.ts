@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
+import { hasFloat16 } from "../../src/backends/webgpu/halves.ts";
 import { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "../../src/backends/webgpu/webgpu.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { DeviceError } from "../../src/errors.ts";
@@ -11,9 +12,17 @@ import { planInference, planTraining, type RecomputePolicy } from "../../src/pla
 import type { EpochEvent, RecoveredEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
 import { Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
 import { kernelBounds } from "../conformance/bounds.ts";
-import { titleOf } from "../conformance/case.ts";
+import { contentsOf, planOf, titleOf } from "../conformance/case.ts";
 import { allCases } from "../conformance/cases.ts";
-import { type CaseProgram, compileCases, expectationOf, faultsIn } from "../conformance/runCase.ts";
+import {
+  type CaseProgram,
+  compileCases,
+  expectationAfter,
+  expectationOf,
+  faultsIn,
+  halved,
+  storedInHalves,
+} from "../conformance/runCase.ts";
 import { assertGolden, loadFixture } from "../golden/fixture.ts";
 import { planEngine } from "../golden/planEngine.ts";
 import { collect, loadInline, timeless, tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
@@ -35,6 +44,10 @@ const ways: Readonly<Record<string, { readonly options: WebgpuOptions; readonly 
   "direct, through windows of 1 MiB": { options: { tiled: false, bindingBytes: 2 ** 20 }, cases: some },
 };
 
+/** SwiftShader, among others, has no f16. */
+const adapterHasHalves =
+  typeof gpu !== "string" && (await gpu.requestAdapter())?.features.has("shader-f16") === true && hasFloat16();
+
 for (const [way, { options, cases }] of Object.entries(ways)) {
   describe(`webgpu ${way}`, { skip }, () => {
     let backend: WebgpuBackend;
@@ -55,6 +68,39 @@ for (const [way, { options, cases }] of Object.entries(ways)) {
     }
   });
 }
+
+describe("webgpu with feature maps in f16", { skip: skip || (!adapterHasHalves && "the adapter has no f16") }, () => {
+  for (const tiled of [false, true]) {
+    const cases = tiled ? some : allCases.filter((_, index) => index % 3 === 1);
+    let backend: WebgpuBackend;
+    let program: CaseProgram;
+    before(async () => {
+      backend = await open({ tiled, storage: "f16" });
+      program = await compileCases(backend, cases);
+    });
+    after(async () => {
+      await program.dispose();
+      await backend.dispose();
+    });
+    for (const given of cases) {
+      test(`${tiled ? "tiled" : "direct"} · ${titleOf(given)} · and a store's rounding`, async () => {
+        const plan = planOf(given);
+        const contents = halved(plan, contentsOf(given, plan));
+        const expectation = storedInHalves(await expectationAfter(plan, contents, given.scalars));
+        assert.deepEqual(faultsIn(expectation, await program.run(given, contents)), []);
+      });
+    }
+  }
+});
+
+test("f16 that an adapter lacks is refused with a sentence", {
+  skip: skip || (adapterHasHalves && "this one has it"),
+}, async () => {
+  await assert.rejects(
+    open({ storage: "f16" }),
+    (error) => error instanceof DeviceError && /shader-f16/.test(error.message),
+  );
+});
 
 describe("webgpu against PyTorch", { skip }, () => {
   let backend: WebgpuBackend;
@@ -125,6 +171,30 @@ describe("webgpu trains", { skip }, () => {
     assert.ok(Math.abs(lastError(first) - lastError(cpu)) <= 10);
     await wasm.dispose();
     await backend.dispose();
+  });
+
+  test("with feature maps in f16 to the accuracy of f32", {
+    skip: !adapterHasHalves && "the adapter has no f16",
+  }, async (t) => {
+    const longer = tinyConfig({
+      epochs: 10,
+      dropRate: 0,
+      model: { variant: "BC-40-12", blockConfig: [1, 1], growthRate: 8 },
+      data: { dir: "tiny", augment: "none" },
+    });
+    const trained = async (storage: "f32" | "f16") => {
+      const backend = await open({ storage });
+      const events = await collect(trainer(backend, { config: longer, model: tinyModel(longer) }).run());
+      await backend.dispose();
+      return { error: lastError(events), losses: losses(events) };
+    };
+    const [whole, halved] = [await trained("f32"), await trained("f16")];
+    const apart = halved.losses.slice(0, 10).map((loss, step) => Math.abs(loss - (whole.losses[step] ?? Number.NaN)));
+    t.diagnostic(
+      `validation error: f32 ${whole.error} %, f16 ${halved.error} %; ten losses apart by at most ${Math.max(...apart)}`,
+    );
+    assert.notDeepEqual(halved.losses, whole.losses);
+    assert.ok(whole.error < 20 && Math.abs(halved.error - whole.error) <= 10);
   });
 
   test("a checkpoint goes from webgpu to wasm and back", async () => {

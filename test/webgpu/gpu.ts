@@ -15,11 +15,14 @@ export function dawnMissing(): string | undefined {
   }
 }
 
+/** What shaders may use beside the core of WGSL. */
+const features: GPUFeatureName[] = ["shader-f16"];
+
 /** A device that accepts what is valid and runs nothing. */
 export async function nullDevice(): Promise<GPUDevice> {
   const adapter = await (await openGpu(["backend=null"])).requestAdapter();
   if (!adapter) throw new Error("Dawn's null backend gave no adapter");
-  return adapter.requestDevice();
+  return adapter.requestDevice({ requiredFeatures: features });
 }
 
 /** A GPU with an adapter, or why there is none. With DENSENET_REQUIRE_WEBGPU set there must be one. */

@@ -1,15 +1,27 @@
 // backends/webgpu: plans → shaders, a memory map, and for each plan its dispatches in order. Pure: no device is needed.
 //
-// Persistent buffers of all roles lie in one space, the arena (the largest of the plans') in a second, working memory in a third. A space that one
-// binding can show whole is seen whole; a larger one through windows around what each dispatch touches.
+// Persistent buffers of all roles lie in one space, the arena (the largest of the plans') in a second, working memory in a third. With f16 storage
+// feature maps leave the arena for a space of their own. A space that one binding can show whole is seen whole; a larger one through windows
+// around what each dispatch touches.
 import { ResourceError } from "../../errors.ts";
-import type { BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
-import { callBytes, callWords, type Dispatch, gridWidth, type Operand, type Space, shaderText } from "./dispatch.ts";
-import type { Addresses, Target } from "./kernel.ts";
+import { layOut } from "../../plan/arena.ts";
+import type { BufferName, BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
+import {
+  callBytes,
+  callWords,
+  type Dispatch,
+  gridWidth,
+  movedBytes,
+  type Operand,
+  type Space,
+  shaderText,
+  wordBytes,
+} from "./dispatch.ts";
+import type { Addresses, Storage, Target } from "./kernel.ts";
 import { emitNext } from "./kernels.ts";
 
 /** Spaces that shaders write to. */
-export const memorySpaces = ["arena", "persistent", "scratch"] as const satisfies readonly Space[];
+export const memorySpaces = ["arena", "maps", "persistent", "scratch"] as const satisfies readonly Space[];
 export type MemorySpace = (typeof memorySpaces)[number];
 
 /** What one binding shows. */
@@ -29,6 +41,8 @@ export interface Step {
   readonly grid: readonly [width: number, height: number];
   /** Index of the plan's kernel call that it belongs to, of two that run together the first. */
   readonly call: number;
+  /** Bytes that it must move at least. */
+  readonly movedBytes: number;
 }
 
 export interface Shader {
@@ -44,11 +58,14 @@ export interface Program {
   readonly calls: Uint32Array<ArrayBuffer>;
   readonly tables: Uint32Array<ArrayBuffer>;
   readonly words: Readonly<Record<MemorySpace, number>>;
-  address(buffer: PlanBuffer): Operand & { readonly space: MemorySpace };
+  /** `plan` is needed for arena buffers. */
+  address(buffer: PlanBuffer, plan?: string): Address;
 }
 
-/** Words that a window's start and a space's length are multiples of: the largest offset alignment that WebGPU lets a device ask for. */
-const grain = 64;
+type Address = Operand & { readonly space: MemorySpace };
+
+/** Words that a window's start and a space's length are multiples of: in f16, the largest offset alignment that WebGPU lets a device ask for. */
+const grain = 128;
 const align = (words: number): number => Math.ceil(words / grain) * grain;
 
 const persistentRoles = ["parameter", "gradient", "gradientSum", "momentum", "state"] as const satisfies BufferRole[];
@@ -56,11 +73,38 @@ const persistentRoles = ["parameter", "gradient", "gradientSum", "momentum", "st
 interface Layout {
   readonly base: ReadonlyMap<BufferRole, number>;
   readonly roleWords: ReadonlyMap<BufferRole, number>;
-  readonly persistentWords: number;
-  readonly arenaWords: number;
+  /** By plan: where its arena buffers lie. */
+  readonly arenas: ReadonlyMap<string, Arena>;
+  readonly words: Readonly<Record<Exclude<MemorySpace, "scratch">, number>>;
 }
 
-function layOut(plans: Readonly<Record<string, Plan>>): Layout {
+interface Arena {
+  readonly starts: ReadonlyMap<BufferName, Pick<Address, "space" | "start">>;
+  readonly words: Readonly<Record<"arena" | "maps", number>>;
+}
+
+/** As the plan says; in f16, feature maps in memory of their own and the rest closer together. */
+function layOutArena({ buffers, arenaBytes }: Plan, storage: Storage): Arena {
+  const own = [...buffers.values()].filter(({ role }) => role === "arena");
+  if (storage === "f32") {
+    const starts = own.map(({ name, offset }) => [name, { space: "arena", start: offset / 4 }] as const);
+    return { starts: new Map(starts), words: { arena: arenaBytes / 4, maps: 0 } };
+  }
+  const starts = new Map<BufferName, Pick<Address, "space" | "start">>();
+  const pack = (space: "arena" | "maps"): number => {
+    const size = wordBytes(space);
+    const packed = layOut(
+      own
+        .filter(({ featureMaps = false }) => featureMaps === (space === "maps"))
+        .map(({ name, bytes, birth, death }) => ({ name, bytes: (bytes / 4) * size, birth, death })),
+    );
+    for (const [name, offset] of packed.offsets) starts.set(name, { space, start: offset / size });
+    return packed.bytes / size;
+  };
+  return { starts, words: { arena: pack("arena"), maps: pack("maps") } };
+}
+
+function layOutSpaces(plans: Readonly<Record<string, Plan>>, storage: Storage): Layout {
   const known = new Map<string, PlanBuffer>();
   const roleWords = new Map<BufferRole, number>();
   for (const plan of Object.values(plans)) {
@@ -76,18 +120,21 @@ function layOut(plans: Readonly<Record<string, Plan>>): Layout {
       roleWords.set(buffer.role, Math.max(roleWords.get(buffer.role) ?? 0, (buffer.offset + buffer.bytes) / 4));
     }
   }
-  const base = new Map<BufferRole, number>([["arena", 0]]);
-  let top = 0;
+  const base = new Map<BufferRole, number>();
+  let persistent = 0;
   for (const role of persistentRoles) {
-    base.set(role, top);
-    top += align(roleWords.get(role) ?? 0);
+    base.set(role, persistent);
+    persistent += align(roleWords.get(role) ?? 0);
   }
-  const arenaBytes = Math.max(0, ...Object.values(plans).map((plan) => plan.arenaBytes));
-  return { base, roleWords, persistentWords: top, arenaWords: align(arenaBytes / 4) };
+  const arenas = new Map(Object.entries(plans).map(([name, plan]) => [name, layOutArena(plan, storage)]));
+  const largest = (space: "arena" | "maps"): number =>
+    align(Math.max(0, ...[...arenas.values()].map(({ words }) => words[space])));
+  return { base, roleWords, arenas, words: { persistent, arena: largest("arena"), maps: largest("maps") } };
 }
 
-/** Runs of a space that hold the operands, as few as possible, none longer than `limit` words. */
-function cover(operands: readonly Operand[], limit: number, label: string): { start: number; words: number }[] {
+/** Runs of a space that hold the operands, as few as possible, none longer than a binding. */
+function cover(operands: readonly Operand[], space: Space, bindingBytes: number, label: string) {
+  const limit = bindingBytes / wordBytes(space);
   const windows: { start: number; end: number }[] = [];
   for (const { start, words } of operands.toSorted((a, b) => a.start - b.start)) {
     const from = Math.floor(start / grain) * grain;
@@ -100,9 +147,11 @@ function cover(operands: readonly Operand[], limit: number, label: string): { st
   }
   for (const { start, end } of windows) {
     if (end - start <= limit) continue;
+    const bytes = (end - start) * wordBytes(space);
+    const mebibytes = (size: number): string => (size / 2 ** 20).toFixed(0);
     throw new ResourceError(
-      `${label} touches ${((end - start) / 2 ** 18).toFixed(0)} MiB that belong together, but this GPU shows a shader at most ${(limit / 2 ** 18).toFixed(0)} MiB at once: lower the batch size`,
-      { bytes: (end - start) * 4, limit: limit * 4 },
+      `${label} touches ${mebibytes(bytes)} MiB that belong together, but this GPU shows a shader at most ${mebibytes(bindingBytes)} MiB at once: lower the batch size`,
+      { bytes, limit: bindingBytes },
     );
   }
   return windows.map(({ start, end }) => ({ start, words: end - start }));
@@ -119,12 +168,13 @@ function windowsOf(
   for (const space of memorySpaces) {
     const own = Object.entries(operands).filter(([, operand]) => operand.space === space);
     if (own.length === 0) continue;
-    const whole = words[space] * 4 <= bindingBytes;
+    const whole = words[space] * wordBytes(space) <= bindingBytes;
     const covered = whole
       ? [{ start: 0, words: words[space] }]
       : cover(
           own.map(([, operand]) => operand),
-          bindingBytes / 4,
+          space,
+          bindingBytes,
           label,
         );
     for (const [name, { start }] of own) {
@@ -136,10 +186,9 @@ function windowsOf(
 }
 
 export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Target): Program {
-  const { base, roleWords, persistentWords, arenaWords } = layOut(plans);
-  const address: Program["address"] = ({ role, offset, bytes }) => ({
-    space: role === "arena" ? "arena" : "persistent",
-    start: (base.get(role) ?? 0) + offset / 4,
+  const { base, roleWords, arenas, words: fixed } = layOutSpaces(plans, target.storage);
+  const address: Program["address"] = ({ name, role, offset, bytes }, plan) => ({
+    ...(arenas.get(plan ?? "")?.starts.get(name) ?? { space: "persistent", start: (base.get(role) ?? 0) + offset / 4 }),
     words: bytes / 4,
   });
   const tables: number[] = [0];
@@ -151,10 +200,11 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
       if (buffer) return buffer;
       throw new RangeError(`a kernel call of plan ${plan} names buffer ${name}, which the plan does not have`);
     };
-    for (let index = 0; index < calls.length; ) {
+    let index = 0;
+    while (index < calls.length) {
       let scratch = 0;
       const at: Addresses = {
-        buffer: (name) => address(find(name)),
+        buffer: (name) => address(find(name), plan),
         role: (role) => ({ space: "persistent", start: base.get(role) ?? 0, words: roleWords.get(role) ?? 0 }),
         batchStride: ({ buffer }) =>
           find(buffer)
@@ -162,11 +212,12 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
             .reduce((product, side) => product * side, 1),
         view({ buffer, offset, channels }) {
           const { shape } = find(buffer);
-          const { space, start } = address(find(buffer));
+          const { space, start } = address(find(buffer), plan);
           const [images, all, ...sides] = shape.length === 1 ? [1, ...shape] : shape;
           const plane = sides.reduce((product, side) => product * side, 1);
-          const words = ((images ?? 1) - 1) * (all ?? 1) * plane + channels * plane;
-          return { space, start: start + offset * plane, words };
+          const others = ((images ?? 1) - 1) * plane;
+          const words = others * (all ?? 1) + channels * plane;
+          return { space, start: start + offset * plane, words, skipped: others * ((all ?? 1) - channels) };
         },
         scratch(words) {
           const start = scratch;
@@ -179,9 +230,7 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
           return { space: "tables", start, words: words.length };
         },
       };
-      const [call, next] = calls.slice(index, index + 2);
-      if (!call) break;
-      const emission = emitNext([call, next], at, target);
+      const emission = emitNext(calls.slice(index, index + 3), at, target);
       for (const dispatch of emission.dispatches) {
         if (dispatch.groups > 0) emitted.push({ plan, call: index, dispatch });
       }
@@ -189,7 +238,7 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
       index += emission.calls;
     }
   }
-  const words = { arena: arenaWords, persistent: persistentWords, scratch: align(scratchWords) };
+  const words = { ...fixed, scratch: align(scratchWords) };
   const shaders = new Map<string, Shader & { readonly index: number }>();
   const steps = new Map<string, Step[]>(Object.keys(plans).map((name) => [name, []]));
   const calls = new Uint32Array((emitted.length * callBytes) / 4);
@@ -208,7 +257,10 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
     });
     const width = Math.min(dispatch.groups, gridWidth);
     const grid = [width, Math.ceil(dispatch.groups / width)] as const;
-    steps.get(plan)?.push({ label: dispatch.label, shader: shader.index, windows, callOffset, grid, call });
+    const moved = movedBytes(dispatch);
+    steps
+      .get(plan)
+      ?.push({ label: dispatch.label, shader: shader.index, windows, callOffset, grid, call, movedBytes: moved });
   });
   return { shaders: [...shaders.values()], steps, calls, tables: Uint32Array.from(tables), words, address };
 }

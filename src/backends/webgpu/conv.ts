@@ -5,6 +5,7 @@
 import type { Composite, KernelTable, View, WindowSize } from "../../plan/plan.ts";
 import { finishComposite, goBack, loading, loadingOperands } from "./composite.ts";
 import { beside, type Dispatch, f32 } from "./dispatch.ts";
+import { dropOut } from "./elementwise.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
 import { columnTiles, emitDeepProduct, emitProduct, type SummedProduct, tileColumns, tileFor } from "./product.ts";
 import { mergeMoments } from "./statistics.ts";
@@ -48,9 +49,15 @@ function upstreamOperands(at: Addresses, statistics: DyStatistics | undefined): 
 const yStride = (at: Addresses, statistics: DyStatistics | undefined): Dispatch["numbers"] =>
   statistics ? { yStride: at.batchStride(statistics.y) } : {};
 
-function forward(
+/** What follows a convolution in place or over the same channels, and is done while a tile of its output is in registers. */
+export interface Following {
+  readonly dropout?: Readonly<KernelTable["dropout"]> | undefined;
+  readonly statistics?: Readonly<KernelTable["channelStatistics"]> | undefined;
+}
+
+export function emitConvWith(
   { x, composite, weight, y, size }: Readonly<KernelTable["conv"]>,
-  statistics: Statistics | undefined,
+  { dropout, statistics }: Following,
   at: Addresses,
   target: Target,
 ): readonly Dispatch[] {
@@ -67,7 +74,11 @@ function forward(
       columns,
       depth: x.channels * taps,
       operands: { x: at.view(x), weight: at.buffer(weight), y: at.view(y), ...loadingOperands(at, composite) },
-      numbers: { xStride: at.batchStride(x), yStride: at.batchStride(y) },
+      numbers: {
+        xStride: at.batchStride(x),
+        yStride: at.batchStride(y),
+        ...(dropout ? { stream: dropout.stream } : {}),
+      },
       ...(moments ? { rowEnds: { to: moments, kind: "moments" } } : {}),
       contiguous: "column",
       code: `${sample(size, composite)}
@@ -89,9 +100,13 @@ fn a_at(row: u32, at: Depth) -> f32 { return load_weight(row * call.depth + at.k
 fn b_at(at: Depth, column: Column) -> f32 {
   return sample(column.image + at.plane, column.y + at.y, column.x + at.x, at.channel);
 }
+${dropout ? dropOut(dropout.rate) : ""}
 fn finish(row: u32, column: u32, value: f32)${moments ? " -> f32" : ""} {
-  store_y((column / ${outPlane}u) * call.yStride + row * ${outPlane}u + column % ${outPlane}u, value);
-${moments ? "  return value;\n" : ""}}`,
+  let image = column / ${outPlane}u;
+  let p = row * ${outPlane}u + column % ${outPlane}u;
+  let kept = ${dropout ? `dropOut(value, image * call.rows * ${outPlane}u + p)` : "value"};
+  store_y(image * call.yStride + p, kept);
+${moments ? "  return stored_y(kept);\n" : ""}}`,
     },
     target,
   );
@@ -99,19 +114,7 @@ ${moments ? "  return value;\n" : ""}}`,
   return [product, mergeMoments(moments, statistics, tileColumns(shape), columns, at)];
 }
 
-type Statistics = Readonly<KernelTable["channelStatistics"]>;
-
-export const emitConv: Emit<"conv"> = (args, at, target) => forward(args, undefined, at, target);
-
-/** A convolution and the statistics of what it writes, which its tiles begin while they have it in registers. */
-export function emitConvAndStatistics(
-  conv: Readonly<KernelTable["conv"]>,
-  statistics: Statistics,
-  at: Addresses,
-  target: Target,
-): readonly Dispatch[] {
-  return forward(conv, statistics, at, target);
-}
+export const emitConv: Emit<"conv"> = (args, at, target) => emitConvWith(args, {}, at, target);
 
 /** dx of a convolution of stride 1, with the composite's backward pass where one was applied on load. */
 function inputGradient(

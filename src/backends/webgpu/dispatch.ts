@@ -1,22 +1,32 @@
 // backends/webgpu: one dispatch as data, and the WGSL text around its body.
 //
 // All memory of a program lies in a few large buffers ("spaces"). A shader sees them through windows, arrays of f32 that every operand indexes
-// from its own offset; offsets and channel counts are numbers of the call, so layers of one geometry share one pipeline.
+// from its own offset; offsets and channel counts are numbers of the call, so layers of one geometry share one pipeline. Feature maps may lie in
+// a space of f16, which only the accessors know: a body loads and stores f32.
 
-/** Which large buffer an operand lies in. `tables`: constants of the plan, u32. */
-export type Space = "persistent" | "arena" | "scratch" | "tables";
+/** Which large buffer an operand lies in. `maps`: feature maps in f16. `tables`: constants of the plan, u32. */
+export type Space = "persistent" | "arena" | "maps" | "scratch" | "tables";
 
-/** A run of 4-byte words of a space. */
+/** What a space is an array of. */
+const typeOf = (space: Space): "f32" | "f16" | "u32" => (space === "maps" ? "f16" : space === "tables" ? "u32" : "f32");
+export const wordBytes = (space: Space): 2 | 4 => (typeOf(space) === "f16" ? 2 : 4);
+
+/** A run of a space's words. */
 export interface Operand {
   readonly space: Space;
   readonly start: number;
   readonly words: number;
+  /** Words between its first and last that are not its own: the other channels of a view of several images. */
+  readonly skipped?: number;
 }
 
 export interface Dispatch {
   /** Kernel and part, e.g. "conv 1×1". */
   readonly label: string;
-  /** The body reads with `load_name(i)` and writes with `store_name(i, value)`; i counts words from the operand's start. */
+  /**
+   * The body reads with `load_name(i)` and writes with `store_name(i, value)`; i counts words from the operand's start. `stored_name(value)` is
+   * what will be read of a value that was written.
+   */
   readonly operands: Readonly<Record<string, Operand>>;
   /** u32 numbers of the call: `call.name` in the body. */
   readonly numbers: Readonly<Record<string, number>>;
@@ -45,20 +55,36 @@ export function callWords({ operands, numbers }: Dispatch): string[] {
   return names;
 }
 
+/** The accessors of an operand that the code uses, by what they do. */
+function accessors(name: string, space: Space, from: string, code: string) {
+  const word = `${from}[call.${name} + i]`;
+  const [value, narrow] = { f32: [word, "value"], f16: [`f32(${word})`, "f16(value)"], u32: [word, ""] }[typeOf(space)];
+  const all = {
+    load: `fn load_${name}(i: u32) -> ${typeOf(space) === "u32" ? "u32" : "f32"} { return ${value}; }`,
+    store: `fn store_${name}(i: u32, value: f32) { ${word} = ${narrow}; }`,
+    stored: `fn stored_${name}(value: f32) -> f32 { return f32(${narrow}); }`,
+  };
+  return Object.entries(all).flatMap(([verb, text]) => (code.includes(`${verb}_${name}(`) ? [{ verb, text }] : []));
+}
+
+/** Bytes that a dispatch must move at least: each of its operands' words once for reading and once for writing. */
+export function movedBytes({ operands, code }: Dispatch): number {
+  return Object.entries(operands).reduce((sum, [name, { space, words, skipped = 0 }]) => {
+    const ways = accessors(name, space, "", code).filter(({ verb }) => verb !== "stored").length;
+    return sum + ways * (words - skipped) * wordBytes(space);
+  }, 0);
+}
+
 /** The whole shader. `windowOf` tells which window an operand is seen through. Equal texts share a pipeline. */
 export function shaderText(dispatch: Dispatch, windowOf: (operand: string) => number): string {
   const { operands, code, size } = dispatch;
-  const accessors = Object.entries(operands).map(([name, { space }]) => {
+  const windows = new Map<number, Space>();
+  const texts = Object.entries(operands).flatMap(([name, { space }]) => {
+    if (space !== "tables") windows.set(windowOf(name), space);
     const from = space === "tables" ? "tables" : `window${windowOf(name)}`;
-    const type = space === "tables" ? "u32" : "f32";
-    const load = `fn load_${name}(i: u32) -> ${type} { return ${from}[call.${name} + i]; }`;
-    const store = `fn store_${name}(i: u32, value: f32) { ${from}[call.${name} + i] = value; }`;
-    return [code.includes(`load_${name}(`) ? [load] : [], code.includes(`store_${name}(`) ? [store] : []].flat();
+    return accessors(name, space, from, code).map(({ text }) => text);
   });
-  const windows = new Set(
-    Object.entries(operands).flatMap(([name, { space }]) => (space === "tables" ? [] : [windowOf(name)])),
-  );
-  return `struct Call { ${callWords(dispatch)
+  return `${[...windows.values()].includes("maps") ? "enable f16;\n" : ""}struct Call { ${callWords(dispatch)
     .map((name) => `${name}: u32`)
     .join(", ")} }
 struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
@@ -66,10 +92,13 @@ struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 @group(0) @binding(${slots.run}) var<uniform> run: Run;
 @group(0) @binding(${slots.tables}) var<storage, read> tables: array<u32>;
 ${[...windows]
-  .sort((a, b) => a - b)
-  .map((i) => `@group(0) @binding(${slots.windows + i}) var<storage, read_write> window${i}: array<f32>;\n`)
+  .sort(([a], [b]) => a - b)
+  .map(
+    ([i, space]) =>
+      `@group(0) @binding(${slots.windows + i}) var<storage, read_write> window${i}: array<${typeOf(space)}>;\n`,
+  )
   .join("")}
-${accessors.flat().join("\n")}
+${texts.join("\n")}
 ${code}
 @compute @workgroup_size(${size})
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -111,7 +140,7 @@ function suffixed({ operands, numbers, code, ...rest }: Dispatch, suffix: string
   const named = <T>(record: Readonly<Record<string, T>>): Record<string, T> =>
     Object.fromEntries(Object.entries(record).map(([name, value]) => [name + suffix, value]));
   const declared = [...code.matchAll(/\b(?:fn|struct|var<workgroup>) (\w+)/g)].map(([, name]) => name);
-  const accessors = Object.keys(operands).flatMap((name) => [`load_${name}`, `store_${name}`]);
+  const accessors = Object.keys(operands).flatMap((name) => [`load_${name}`, `store_${name}`, `stored_${name}`]);
   const own = new Set([...declared, ...accessors, ...Object.keys(numbers).map((name) => `call.${name}`)]);
   return {
     ...rest,

@@ -3,8 +3,8 @@ import { dropThreshold } from "../../ops/random.ts";
 import { type Dispatch, f32, f32Bits, forEach, type Operand } from "./dispatch.ts";
 import type { Emit } from "./kernel.ts";
 
-/** The hash of ops/random.ts. */
-const mix = `
+/** WGSL `dropOut(value, i)`, i being the logical index; reads call.stream. The hash is that of ops/random.ts. */
+export const dropOut = (rate: number): string => `
 fn mix32(word: u32) -> u32 {
   var x = word;
   x ^= x >> 16u;
@@ -13,6 +13,11 @@ fn mix32(word: u32) -> u32 {
   x *= 0x846ca68bu;
   x ^= x >> 16u;
   return x;
+}
+fn dropOut(value: f32, i: u32) -> f32 {
+  let key = mix32(run.seed ^ mix32(run.step ^ mix32(call.stream + 0x9e3779b9u)));
+  let kept = (mix32(i ^ key) >> 8u) >= ${dropThreshold(rate)}u;
+  return select(0.0, value * ${f32(1 / (1 - rate))}, kept);
 }`;
 
 /** The mask is a function of (seed, step, stream, index) only, so the way back calls the same kernel. */
@@ -23,12 +28,10 @@ export const emitDropout: Emit<"dropout"> = ({ x, rate, stream, batch, plane }, 
       label: "dropout",
       operands: { x: at.view(x) },
       numbers: { xStride: at.batchStride(x), image, stream },
-      code: `${mix}
+      code: `${dropOut(rate)}
 fn each(i: u32) {
-  let key = mix32(run.seed ^ mix32(run.step ^ mix32(call.stream + 0x9e3779b9u)));
   let at = i / call.image * call.xStride + i % call.image;
-  let kept = (mix32(i ^ key) >> 8u) >= ${dropThreshold(rate)}u;
-  store_x(at, select(0.0, load_x(at) * ${f32(1 / (1 - rate))}, kept));
+  store_x(at, dropOut(load_x(at), i));
 }`,
     }),
   ];

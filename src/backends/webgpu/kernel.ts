@@ -2,6 +2,9 @@
 import type { BufferName, BufferRole, KernelName, KernelTable, View } from "../../plan/plan.ts";
 import type { Dispatch, Operand } from "./dispatch.ts";
 
+export const storages = ["f32", "f16"] as const;
+export type Storage = (typeof storages)[number];
+
 /** What the emitters are allowed to use on this device. */
 export interface Target {
   /**
@@ -11,6 +14,8 @@ export interface Target {
   readonly tiled: boolean;
   /** Bytes that one binding may show. */
   readonly bindingBytes: number;
+  /** How feature maps of the forward pass lie in memory; everything else is f32, and so is all arithmetic. */
+  readonly storage: Storage;
 }
 
 /** Where the buffers of one call lie. */

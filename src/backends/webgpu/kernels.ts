@@ -3,11 +3,11 @@ import type { KernelCall, KernelName, View } from "../../plan/plan.ts";
 import { emitLinear, emitLinearGrad, emitSoftmaxCrossEntropy } from "./classifier.ts";
 import {
   emitConv,
-  emitConvAndStatistics,
   emitConvGrad,
   emitConvGradInput,
   emitConvGradients,
   emitConvGradWeight,
+  emitConvWith,
 } from "./conv.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { emitAccumulateGradients, emitDropout, emitSgd } from "./elementwise.ts";
@@ -38,14 +38,23 @@ const emitters: { readonly [K in KernelName]: Emit<K> } = {
 const sameView = (a: View, b: View): boolean =>
   a.buffer === b.buffer && a.offset === b.offset && a.channels === b.channels;
 
-/** The dispatches, in order, of a plan's first call, or of its first two where they cost less together. */
-export function emitNext(
-  [call, next]: readonly [KernelCall, KernelCall?],
-  at: Addresses,
-  target: Target,
-): { readonly calls: 1 | 2; readonly dispatches: readonly Dispatch[] } {
-  if (call.kernel === "conv" && next?.kernel === "channelStatistics" && sameView(call.args.y, next.args.x)) {
-    return { calls: 2, dispatches: emitConvAndStatistics(call.args, next.args, at, target) };
+/** How many of a plan's calls were taken, and their dispatches in order. */
+export interface Emission {
+  readonly calls: number;
+  readonly dispatches: readonly Dispatch[];
+}
+
+/** The first of these calls, with those behind it that cost less beside it. */
+export function emitNext([call, next, afterNext]: readonly KernelCall[], at: Addresses, target: Target): Emission {
+  if (!call) return { calls: 0, dispatches: [] };
+  if (call.kernel === "conv") {
+    const { y } = call.args;
+    const dropout = next?.kernel === "dropout" && sameView(next.args.x, y) ? next.args : undefined;
+    const last = dropout ? afterNext : next;
+    const statistics = last?.kernel === "channelStatistics" && sameView(last.args.x, y) ? last.args : undefined;
+    const following = { dropout, statistics };
+    const calls = 1 + Object.values(following).filter((args) => args !== undefined).length;
+    return { calls, dispatches: emitConvWith(call.args, following, at, target) };
   }
   if (call.kernel === "convGradWeight" && next?.kernel === "convGradInput" && sameView(call.args.dy, next.args.dy)) {
     return { calls: 2, dispatches: emitConvGradients(call.args, next.args, at, target) };

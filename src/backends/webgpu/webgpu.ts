@@ -6,14 +6,20 @@ import { DeviceError, ResourceError } from "../../errors.ts";
 import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
 import { compileProgram, type MemorySpace, memorySpaces, type Program, type Window } from "./compile.ts";
-import { callBytes, runWords, slots } from "./dispatch.ts";
+import { callBytes, runWords, slots, wordBytes } from "./dispatch.ts";
 import { findAdapter, openGpu } from "./gpu.ts";
-import type { Target } from "./kernel.ts";
+import { fromHalves, hasFloat16, toHalves } from "./halves.ts";
+import type { Storage, Target } from "./kernel.ts";
 import { findWrongProduct } from "./selfCheck.ts";
 
 export interface WebgpuOptions {
   /** Default: navigator.gpu, or in Node the package `webgpu`. */
   readonly gpu?: GPU;
+  /**
+   * How feature maps lie in memory. f16 halves the memory and the traffic that grow with the batch and rounds each feature once, to 2⁻¹¹ of itself;
+   * arithmetic, parameters, statistics and gradients stay f32. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
+   */
+  readonly storage?: Storage;
   /** Stage products in workgroup memory. Default: on a GPU, not on an adapter that computes on the CPU. */
   readonly tiled?: boolean;
   /** Bytes that one binding may show, at most the adapter's limit; for tests. */
@@ -22,25 +28,34 @@ export interface WebgpuOptions {
   readonly software?: boolean;
 }
 
-/** Of the adapter's limits, those that decide how large a net fits. The others stay at WebGPU's defaults, which every device has. */
-const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
+/** Of the adapter's limits, those that decide how large a net fits: large buffers, or many windows on them. The others stay at WebGPU's defaults, which every device has. */
+const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage"] as const;
+
+/** Dawn hides shader-f16 on NVIDIA's Vulkan driver without these. */
+const f16Flags = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"];
 
 /**
  * A backend on the system's preferred GPU.
- * @throws DeviceError where there is no WebGPU, no adapter, or one whose answers are wrong
+ * @throws DeviceError where there is no WebGPU, no adapter, one that lacks what is asked for, or one whose answers are wrong
  */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
-  const { adapter, name, software } = await findAdapter(options.gpu ?? (await openGpu()));
+  const { storage = "f32" } = options;
+  const gpu = options.gpu ?? (await openGpu(storage === "f16" ? f16Flags : []));
+  const { adapter, name, software } = await findAdapter(gpu);
   if (software && options.software === false) {
     throw new DeviceError(`the only WebGPU adapter is ${name}, which computes on the CPU, slower than wasm`, { name });
   }
+  if (storage === "f16") requireHalves(adapter, name);
   const requiredLimits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
   const timestamps = adapter.features.has("timestamp-query");
   let device: GPUDevice;
   try {
     device = await adapter.requestDevice({
       requiredLimits,
-      requiredFeatures: timestamps ? ["timestamp-query"] : [],
+      requiredFeatures: [
+        ...(timestamps ? (["timestamp-query"] as const) : []),
+        ...(storage === "f16" ? (["shader-f16"] as const) : []),
+      ],
     });
   } catch (error) {
     throw new DeviceError(`${name} gave no device: ${(error as Error).message}`, { name }, { cause: error });
@@ -49,24 +64,32 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
     options.bindingBytes ?? Number.POSITIVE_INFINITY,
     device.limits.maxStorageBufferBindingSize,
   );
-  const target = { tiled: options.tiled ?? !software, bindingBytes };
+  const target: Target = { tiled: options.tiled ?? !software, bindingBytes, storage };
   const backend = new WebgpuBackend(device, target, {
     name: "webgpu",
     threads: 1,
     device: name,
     pieceBytes: device.limits.maxBufferSize,
-    features: { tiled: target.tiled, software, timestamps },
+    features: { tiled: target.tiled, software, timestamps, halves: storage === "f16" },
     notes: [
       `The GPU is ${name}.`,
       ...(software ? ["This adapter computes on the CPU: right, but slower than wasm."] : []),
     ],
   });
-  const wrong = await findWrongProduct(backend);
+  const wrong = await findWrongProduct(backend, storage);
   if (wrong !== undefined) {
     await backend.dispose();
     throw new DeviceError(`${name} computes a ${wrong} wrongly`, { name });
   }
   return backend;
+}
+
+/** @throws DeviceError where feature maps cannot be stored in f16 */
+function requireHalves(adapter: GPUAdapter, name: string): void {
+  const missing = adapter.features.has("shader-f16") ? undefined : `${name} has no feature shader-f16`;
+  const lacks =
+    missing ?? (hasFloat16() ? undefined : "this JavaScript engine has no Float16Array (Node has it from 24 on)");
+  if (lacks) throw new DeviceError(`feature maps cannot be stored in f16, ask for storage "f32": ${lacks}`, { name });
 }
 
 export class WebgpuBackend implements Backend {
@@ -164,10 +187,9 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
   const uniform = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
   const sizes = {
-    ...(Object.fromEntries(memorySpaces.map((space) => [space, Math.max(words[space], 64) * 4])) as Record<
-      MemorySpace,
-      number
-    >),
+    ...(Object.fromEntries(
+      memorySpaces.map((space) => [space, Math.max(words[space], 64) * wordBytes(space)]),
+    ) as Record<MemorySpace, number>),
     tables: tables.byteLength,
     calls: Math.max(calls.byteLength, callBytes),
     run: runWords.count * 4,
@@ -191,6 +213,7 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
     });
   const buffers = {
     arena: make("arena"),
+    maps: make("maps"),
     persistent: make("persistent"),
     scratch: make("scratch"),
     tables: make("tables"),
@@ -238,7 +261,7 @@ export class WebgpuExecutable implements Executable {
     this.#buffers = buffers;
     this.#onDispose = onDispose;
     this.shaderCount = program.shaders.length;
-    this.peakBytes = memorySpaces.reduce((sum, space) => sum + program.words[space] * 4, 0);
+    this.peakBytes = memorySpaces.reduce((sum, space) => sum + program.words[space] * wordBytes(space), 0);
   }
 
   static async create(
@@ -263,7 +286,7 @@ export class WebgpuExecutable implements Executable {
           { binding: slots.tables, resource: { buffer: buffers.tables } },
           ...windows.map(({ space, start, words }, i) => ({
             binding: slots.windows + i,
-            resource: { buffer: buffers[space], offset: start * 4, size: words * 4 },
+            resource: { buffer: buffers[space], offset: start * wordBytes(space), size: words * wordBytes(space) },
           })),
         ],
       });
@@ -315,22 +338,26 @@ export class WebgpuExecutable implements Executable {
     if (data.byteLength !== buffer.bytes) {
       throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
     }
-    const { space, start } = this.#program.address(buffer);
-    const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-    this.#backend.device.queue.writeBuffer(this.#buffers[space], start * 4, bytes);
+    const { space, start } = this.#program.address(buffer, plan);
+    const bytes =
+      space === "maps" && data instanceof Float32Array
+        ? toHalves(data)
+        : new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    this.#backend.device.queue.writeBuffer(this.#buffers[space], start * wordBytes(space), bytes);
   }
 
   async read(name: BufferName, plan?: string): Promise<Float32Array | Int32Array> {
     this.#backend.requireAlive();
     const { device } = this.#backend;
     const buffer = this.#find(name, plan);
-    const { space, start } = this.#program.address(buffer);
+    const { space, start, words } = this.#program.address(buffer, plan);
+    const size = Math.ceil((words * wordBytes(space)) / 4) * 4;
     const staging = device.createBuffer({
-      size: buffer.bytes,
+      size,
       usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
     });
     const encoder = device.createCommandEncoder();
-    encoder.copyBufferToBuffer(this.#buffers[space], start * 4, staging, 0, buffer.bytes);
+    encoder.copyBufferToBuffer(this.#buffers[space], start * wordBytes(space), staging, 0, size);
     device.queue.submit([encoder.finish()]);
     try {
       await staging.mapAsync(GPUMapMode.READ);
@@ -341,6 +368,7 @@ export class WebgpuExecutable implements Executable {
     const bytes = staging.getMappedRange().slice(0);
     staging.destroy();
     this.#backend.requireAlive();
+    if (space === "maps") return fromHalves(bytes, words);
     return buffer.dtype === "i32" ? new Int32Array(bytes) : new Float32Array(bytes);
   }
 

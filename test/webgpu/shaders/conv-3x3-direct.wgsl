@@ -10,6 +10,7 @@ struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 fn load_x(i: u32) -> f32 { return window0[call.x + i]; }
 fn load_weight(i: u32) -> f32 { return window1[call.weight + i]; }
 fn store_y(i: u32, value: f32) { window0[call.y + i] = value; }
+fn stored_y(value: f32) -> f32 { return f32(value); }
 fn store_rowEnds(i: u32, value: f32) { window2[call.rowEnds + i] = value; }
 
 struct Channel { none: u32 }
@@ -37,9 +38,13 @@ fn a_at(row: u32, at: Depth) -> f32 { return load_weight(row * call.depth + at.k
 fn b_at(at: Depth, column: Column) -> f32 {
   return sample(column.image + at.plane, column.y + at.y, column.x + at.x, at.channel);
 }
+
 fn finish(row: u32, column: u32, value: f32) -> f32 {
-  store_y((column / 1024u) * call.yStride + row * 1024u + column % 1024u, value);
-  return value;
+  let image = column / 1024u;
+  let p = row * 1024u + column % 1024u;
+  let kept = value;
+  store_y(image * call.yStride + p, kept);
+  return stored_y(kept);
 }
 var<workgroup> memory: array<vec4f, 128>;
 

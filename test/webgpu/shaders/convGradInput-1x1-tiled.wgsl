@@ -1,4 +1,4 @@
-struct Call { dy: u32, weight: u32, dx: u32, x: u32, mean: u32, variance: u32, gamma: u32, beta: u32, rowEnds: u32, dyStride: u32, dxStride: u32, xStride: u32, rows: u32, columns: u32, depth: u32, share: u32, rowTiles: u32, columnTiles: u32, groups: u32 }
+struct Call { dy: u32, weight: u32, dx: u32, y: u32, yMean: u32, yLevel: u32, yVariance: u32, x: u32, mean: u32, variance: u32, gamma: u32, beta: u32, rowEnds: u32, dyStride: u32, dxStride: u32, yStride: u32, xStride: u32, rows: u32, columns: u32, depth: u32, share: u32, rowTiles: u32, columnTiles: u32, groups: u32 }
 struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 @group(0) @binding(0) var<uniform> call: Call;
 @group(0) @binding(1) var<uniform> run: Run;
@@ -11,6 +11,10 @@ fn load_dy(i: u32) -> f32 { return window0[call.dy + i]; }
 fn load_weight(i: u32) -> f32 { return window1[call.weight + i]; }
 fn load_dx(i: u32) -> f32 { return window0[call.dx + i]; }
 fn store_dx(i: u32, value: f32) { window0[call.dx + i] = value; }
+fn load_y(i: u32) -> f32 { return window0[call.y + i]; }
+fn load_yMean(i: u32) -> f32 { return window0[call.yMean + i]; }
+fn load_yLevel(i: u32) -> f32 { return window0[call.yLevel + i]; }
+fn load_yVariance(i: u32) -> f32 { return window0[call.yVariance + i]; }
 fn load_x(i: u32) -> f32 { return window0[call.x + i]; }
 fn load_mean(i: u32) -> f32 { return window0[call.mean + i]; }
 fn load_variance(i: u32) -> f32 { return window0[call.variance + i]; }
@@ -18,9 +22,11 @@ fn load_gamma(i: u32) -> f32 { return window1[call.gamma + i]; }
 fn load_beta(i: u32) -> f32 { return window1[call.beta + i]; }
 fn store_rowEnds(i: u32, value: f32) { window2[call.rowEnds + i] = value; }
 
-struct Through { none: u32 }
-fn through(o: u32) -> Through { return Through(0u); }
-fn upstream(i: u32, y: u32, through: Through) -> f32 { return load_dy(i); }
+struct Through { mean: f32, level: f32, slope: f32 }
+fn through(o: u32) -> Through {
+  return Through(load_yMean(o), load_yLevel(o) * 0.000244140625f, 2.0 * load_yVariance(o) * 0.000244140625f);
+}
+fn upstream(i: u32, y: u32, through: Through) -> f32 { return load_dy(i) + fma(load_y(y) - through.mean, through.slope, through.level); }
 struct Depth { o: u32, tap: u32, y: i32, x: i32, through: Through }
 fn depth_at(k: u32) -> Depth {
   let o = k / 1u;
@@ -33,7 +39,7 @@ fn column_at(column: u32) -> Column {
   let image = column / 64u;
   return Column(
     image * call.dyStride,
-    0u,
+    image * call.yStride,
     i32(p / 8u) + 0,
     i32(p % 8u) + 0);
 }

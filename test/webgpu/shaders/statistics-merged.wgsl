@@ -1,4 +1,4 @@
-struct Call { x: u32, moments: u32, xStride: u32, parts: u32, groups: u32 }
+struct Call { moments: u32, mean: u32, variance: u32, parts: u32, partCount: u32, count: u32, groups: u32 }
 struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 @group(0) @binding(0) var<uniform> call: Call;
 @group(0) @binding(1) var<uniform> run: Run;
@@ -6,8 +6,9 @@ struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 @group(0) @binding(3) var<storage, read_write> window0: array<f32>;
 @group(0) @binding(4) var<storage, read_write> window1: array<f32>;
 
-fn load_x(i: u32) -> f32 { return window0[call.x + i]; }
-fn store_moments(i: u32, value: f32) { window1[call.moments + i] = value; }
+fn load_moments(i: u32) -> f32 { return window1[call.moments + i]; }
+fn store_mean(i: u32, value: f32) { window0[call.mean + i] = value; }
+fn store_variance(i: u32, value: f32) { window0[call.variance + i] = value; }
 var<workgroup> lanes: array<f32, 64>;
 fn total(value: f32, lane: u32) -> f32 {
   lanes[lane] = value;
@@ -22,23 +23,21 @@ fn total(value: f32, lane: u32) -> f32 {
   workgroupBarrier();
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
-fn body(group: u32, lane: u32) {
-  let c = group / call.parts;
-  let first = group % call.parts * 4u;
-  let count = 1024u * (min(first + 4u, 64u) - first);
-  let base = first * call.xStride + c * 1024u;
+fn values(part: u32) -> f32 { return f32(min(call.partCount, call.count - part * call.partCount)); }
+fn body(c: u32, lane: u32) {
+  let first = c * call.parts;
   var own = 0.0;
-  for (var i = lane; i < count; i += 64u) { own += load_x(base + i / 1024u * call.xStride + i % 1024u); }
-  let mean = total(own, lane) / f32(count);
+  for (var i = lane; i < call.parts; i += 64u) { own = fma(load_moments(2u * (first + i)), values(i), own); }
+  let mean = total(own, lane) / f32(call.count);
   var squares = 0.0;
-  for (var i = lane; i < count; i += 64u) {
-    let away = load_x(base + i / 1024u * call.xStride + i % 1024u) - mean;
-    squares = fma(away, away, squares);
+  for (var i = lane; i < call.parts; i += 64u) {
+    let away = load_moments(2u * (first + i)) - mean;
+    squares += fma(away * away, values(i), load_moments(2u * (first + i) + 1u));
   }
   squares = total(squares, lane);
   if (lane > 0u) { return; }
-  store_moments(2u * group, mean);
-  store_moments(2u * group + 1u, squares);
+  store_mean(c, mean);
+  store_variance(c, squares / f32(call.count));
 }
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32) {
