@@ -39,7 +39,7 @@ export interface Step {
   /** Byte offset of its numbers among the program's calls. */
   readonly callOffset: number;
   readonly grid: readonly [width: number, height: number];
-  /** Index of the plan's kernel call that it belongs to, of two that run together the first. */
+  /** Index of the plan's kernel call that it belongs to, of several that run together the first. */
   readonly call: number;
   /** Bytes that it must move at least. */
   readonly movedBytes: number;

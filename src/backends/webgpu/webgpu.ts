@@ -28,7 +28,10 @@ export interface WebgpuOptions {
   readonly software?: boolean;
 }
 
-/** Of the adapter's limits, those that decide how large a net fits: large buffers, or many windows on them. The others stay at WebGPU's defaults, which every device has. */
+/**
+ * Of the adapter's limits, those that decide how large a net fits: large buffers, or many windows on them. The others stay at WebGPU's defaults,
+ * which every device has.
+ */
 const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage"] as const;
 
 /** Dawn hides shader-f16 on NVIDIA's Vulkan driver without these. */
