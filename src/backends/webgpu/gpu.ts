@@ -30,8 +30,11 @@ async function loadDawn(flags: readonly string[]): Promise<GPU> {
   }
 }
 
+/** Dawn hides shader-f16 on NVIDIA's Vulkan driver without these. */
+const usualFlags = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"];
+
 /** @throws DeviceError where there is no WebGPU. `dawnFlags` reach Dawn in Node only. */
-export async function openGpu(dawnFlags: readonly string[] = []): Promise<GPU> {
+export async function openGpu(dawnFlags: readonly string[] = usualFlags): Promise<GPU> {
   const { navigator, process } = globalThis;
   if (process?.versions?.node !== undefined) return loadDawn(dawnFlags);
   if (navigator?.gpu) return navigator.gpu;

@@ -34,17 +34,13 @@ export interface WebgpuOptions {
  */
 const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage"] as const;
 
-/** Dawn hides shader-f16 on NVIDIA's Vulkan driver without these. */
-const f16Flags = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"];
-
 /**
  * A backend on the system's preferred GPU.
  * @throws DeviceError where there is no WebGPU, no adapter, one that lacks what is asked for, or one whose answers are wrong
  */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
   const { storage = "f32" } = options;
-  const gpu = options.gpu ?? (await openGpu(storage === "f16" ? f16Flags : []));
-  const { adapter, name, software } = await findAdapter(gpu);
+  const { adapter, name, software } = await findAdapter(options.gpu ?? (await openGpu()));
   if (software && options.software === false) {
     throw new DeviceError(`the only WebGPU adapter is ${name}, which computes on the CPU, slower than wasm`, { name });
   }
