@@ -16,7 +16,7 @@ export interface WebgpuOptions {
   /** Default: navigator.gpu, or in Node the package `webgpu`. */
   readonly gpu?: GPU;
   /**
-   * How feature maps lie in memory. f16 halves the memory and the traffic that grow with the batch and rounds each feature once, to 2⁻¹¹ of itself;
+   * How feature maps lie in memory. f16 halves the memory and the traffic that grow with the batch and rounds each feature once, by at most 2⁻¹⁰ of itself;
    * arithmetic, parameters, statistics and gradients stay f32. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
    */
   readonly storage?: Storage;
