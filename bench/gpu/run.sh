@@ -2,7 +2,7 @@
 # On a machine with a GPU and a Vulkan driver: unpacks the archive of pack.sh beside this file, and proves and measures the WebGPU backend.
 # Nothing else is needed; where python3 has PyTorch with CUDA, it runs on the same card in turns with ours, and is named as skipped elsewhere.
 #
-# run.sh conformance                       the whole device test: every kernel, PyTorch's fixtures, training
+# run.sh conformance                       every kernel, alone and together, PyTorch's fixtures, training
 # run.sh roofline [nets and options]       where a step's time goes (npm run bench's options)
 # run.sh train [nets and options]          beside PyTorch (npm run bench:peers' options): BC-100-12 and 121, batches 64 and 256
 # run.sh infer [nets and options]          the same for inference
@@ -47,7 +47,7 @@ measure() {
 }
 
 conformance() {
-  node --test --test-reporter=spec test/webgpu/device.test.ts >"$out/conformance.txt" 2>&1 || {
+  node --test --test-reporter=spec test/webgpu/device.test.ts test/webgpu/together.test.ts >"$out/conformance.txt" 2>&1 || {
     grep -E '✖|^ℹ' "$out/conformance.txt"
     return 7
   }
