@@ -2,11 +2,11 @@
 //
 // A program is compiled once; compute threads share its memory and run plans in step (worker.ts). The calling thread only copies
 // data in and out and is never blocked. Without SharedArrayBuffer one thread computes and owns the memory.
-import { DeviceError } from "../../errors.ts";
+import { DeviceError, ResourceError } from "../../errors.ts";
 import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
 import { controlWords } from "./barrier.ts";
-import { compileProgram, type Program } from "./compile.ts";
+import { compileProgram, type Program, pageBytes } from "./compile.ts";
 import { scalarOffsets } from "./elementwise.ts";
 import { chooseTarget, type TargetOptions } from "./features.ts";
 import type { Target } from "./target.ts";
@@ -84,6 +84,21 @@ export class WasmBackend implements Backend {
   }
 }
 
+/** @throws ResourceError where the system has not the memory */
+function sharedMemory(pages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const bytes = pages * pageBytes;
+    throw new ResourceError(
+      `this system does not give the ${(bytes / 2 ** 20).toFixed(0)} MiB that these plans need: lower the batch size or set recompute to "bottleneck"`,
+      { bytes },
+      { cause: error },
+    );
+  }
+}
+
 /** The name under which compute threads know what a plan runs first. */
 const preparationOf = (plan: string): string => `prepare ${plan}`;
 
@@ -115,7 +130,7 @@ export class WasmExecutable implements Executable {
     this.#memory = memory;
     this.#onDispose = onDispose;
     this.functionCount = program.functionCount;
-    this.peakBytes = program.pages * 65536;
+    this.peakBytes = program.pages * pageBytes;
   }
 
   static async start(
@@ -129,7 +144,7 @@ export class WasmExecutable implements Executable {
     const { pages, shared: sharedAt, scratch, scratchBytes } = program;
     const code = new Map(program.code);
     for (const [plan, phases] of program.preparation) code.set(preparationOf(plan), phases);
-    const memory = shared ? new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) : undefined;
+    const memory = shared ? sharedMemory(pages) : undefined;
     const words = controlWords.count * 4;
     const control = new Int32Array(shared ? new SharedArrayBuffer(words) : new ArrayBuffer(words));
     const threads = Array.from({ length: threadCount }, startThread);
