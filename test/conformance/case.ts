@@ -72,6 +72,20 @@ const isGuard = (name: BufferName): boolean => name.startsWith("guard ");
 const isFeatureMaps = (name: BufferName, shape: readonly number[]): boolean =>
   shape.length === 4 && (name === "x" || name === "y");
 
+/** A kernel call of no plan: what it counts and computes is of no interest. */
+export function callOf<K extends KernelName>(kernel: K, args: Readonly<KernelTable[K]>): KernelCall {
+  // A call's type ties args to kernel; TypeScript cannot follow that through the type parameter.
+  return {
+    kernel,
+    args,
+    path: kernel,
+    computes: [],
+    recompute: false,
+    macs: 0,
+    trafficBytes: 0,
+  } as unknown as KernelCall;
+}
+
 /** One call over its buffers: the arena's lie one after another with a guard before, between and behind them. */
 export function planOf({ kernel, args, buffers }: AnyCase): Plan {
   const tops = new Map<BufferRole, number>();
@@ -90,19 +104,9 @@ export function planOf({ kernel, args, buffers }: AnyCase): Plan {
   });
   const arenaBytes = tops.get("arena") ?? 0;
   const persistentBytes = [...tops].reduce((sum, [role, top]) => (role === "arena" ? sum : sum + top), 0);
-  // The case's type ties args to kernel; TypeScript cannot follow that through the union.
-  const call = {
-    kernel,
-    args,
-    path: kernel,
-    computes: [],
-    recompute: false,
-    macs: 0,
-    trafficBytes: 0,
-  } as unknown as KernelCall;
   return {
     buffers: placed,
-    calls: [call],
+    calls: [callOf(kernel, args)],
     addressed: [],
     arenaBytes,
     persistentBytes,

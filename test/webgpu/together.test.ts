@@ -5,8 +5,8 @@ import { after, before, describe, test } from "node:test";
 import { compileProgram } from "../../src/backends/webgpu/compile.ts";
 import type { Target } from "../../src/backends/webgpu/kernel.ts";
 import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import type { KernelCall, KernelName, KernelTable, Plan } from "../../src/plan/plan.ts";
-import { type AnyCase, type Case, type Contents, contentsOf, planOf } from "../conformance/case.ts";
+import type { KernelCall, Plan } from "../../src/plan/plan.ts";
+import { type AnyCase, type Case, type Contents, callOf, contentsOf, planOf } from "../conformance/case.ts";
 import { allCases } from "../conformance/cases.ts";
 import { expectationAfter, faultsIn } from "../conformance/runCase.ts";
 import { gpuOrReason } from "./gpu.ts";
@@ -18,19 +18,6 @@ interface Sequence {
 }
 
 const scalars = { seed: 5, step: 3 };
-
-function callOf<K extends KernelName>(kernel: K, args: KernelTable[K]): KernelCall {
-  // A call's type ties args to kernel; TypeScript cannot follow that through the type parameter.
-  return {
-    kernel,
-    args,
-    path: kernel,
-    computes: [],
-    recompute: false,
-    macs: 0,
-    trafficBytes: 0,
-  } as unknown as KernelCall;
-}
 
 function sequence(given: AnyCase, more: readonly KernelCall[]): Sequence {
   const plan = planOf(given);
