@@ -2,6 +2,7 @@
 // driver, if only one that computes on the CPU (VK_DRIVER_FILES names it).
 import { createRequire } from "node:module";
 import { openGpu } from "../../src/backends/webgpu/gpu.ts";
+import { matrixFeatures } from "../../src/backends/webgpu/matrix.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -16,11 +17,11 @@ export function dawnMissing(): string | undefined {
 }
 
 /** What shaders may use beside the core of WGSL. */
-const features: GPUFeatureName[] = ["shader-f16"];
+const features = matrixFeatures as readonly string[] as GPUFeatureName[];
 
 /** A device that accepts what is valid and runs nothing. */
 export async function nullDevice(): Promise<GPUDevice> {
-  const adapter = await (await openGpu(["backend=null"])).requestAdapter();
+  const adapter = await (await openGpu(["backend=null", "enable-dawn-features=allow_unsafe_apis"])).requestAdapter();
   if (!adapter) throw new Error("Dawn's null backend gave no adapter");
   return adapter.requestDevice({ requiredFeatures: features });
 }

@@ -34,11 +34,14 @@ const plans: Readonly<Record<string, Plan>> = {
 };
 const cases = Object.fromEntries(allCases.map((given) => [titleOf(given), planOf(given)]));
 const target: Target = { tiled: true, bindingBytes: 2 ** 30, storage: "f32" };
-const ways: Readonly<Record<string, Target>> = {
+const ways = {
   direct: { ...target, tiled: false },
   tiled: target,
   "tiled, f16 storage": { ...target, storage: "f16" },
-};
+  "matrices of 16×16×16": { ...target, storage: "f16", matrices: { m: 16, n: 16, k: 16, lanes: 32 } },
+  "matrices of 8×8×8": { ...target, storage: "f16", matrices: { m: 8, n: 8, k: 8, lanes: 32 } },
+  "matrices of 8×16×16 in subgroups of 16": { ...target, storage: "f16", matrices: { m: 8, n: 16, k: 16, lanes: 16 } },
+} as const satisfies Readonly<Record<string, Target>>;
 const skip = dawnMissing() ?? false;
 
 describe("shaders", { skip }, () => {
@@ -135,18 +138,19 @@ describe("shaders", { skip }, () => {
 });
 
 /** Kernels whose shaders stand in shaders/, as emitted; DENSENET_UPDATE_SHADERS=1 writes them anew. */
-const readable: Readonly<Record<string, { readonly label: string; readonly tiled: boolean }>> = {
-  "conv-1x1-tiled": { label: "conv 1×1", tiled: true },
-  "conv-3x3-direct": { label: "conv 3×3", tiled: false },
-  "convGradInput-1x1-tiled": { label: "convGradInput 1×1", tiled: true },
-  "statistics-merged": { label: "statistics merged", tiled: true },
-  "composite-sums": { label: "composite sums", tiled: true },
+const readable: Readonly<Record<string, { readonly label: string; readonly way: keyof typeof ways }>> = {
+  "conv-1x1-tiled": { label: "conv 1×1", way: "tiled" },
+  "conv-1x1-matrices": { label: "conv 1×1", way: "matrices of 16×16×16" },
+  "conv-3x3-direct": { label: "conv 3×3", way: "direct" },
+  "convGradInput-1x1-tiled": { label: "convGradInput 1×1", way: "tiled" },
+  "statistics-merged": { label: "statistics merged", way: "tiled" },
+  "composite-sums": { label: "composite sums", way: "tiled" },
 };
 
-for (const [file, { label, tiled }] of Object.entries(readable)) {
+for (const [file, { label, way }] of Object.entries(readable)) {
   test(`shaders/${file}.wgsl is what BC-100-12 emits for ${label}`, () => {
     const plan = plans["BC-100-12, training, batch 64"] as Plan;
-    const text = compileProgram({ plan }, { ...target, tiled }).shaders.find((shader) => shader.label === label)?.text;
+    const text = compileProgram({ plan }, ways[way]).shaders.find((shader) => shader.label === label)?.text;
     assert.ok(text !== undefined);
     const path = new URL(`shaders/${file}.wgsl`, import.meta.url);
     if (process.env.DENSENET_UPDATE_SHADERS) writeFileSync(path, text);

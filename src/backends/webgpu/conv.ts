@@ -81,6 +81,7 @@ export function emitConvWith(
       },
       ...(moments ? { rowEnds: { to: moments, kind: "moments" } } : {}),
       contiguous: "column",
+      halves: true,
       code: `${sample(size, composite)}
 struct Depth { k: u32, plane: u32, y: i32, x: i32, channel: Channel }
 fn depth_at(k: u32) -> Depth {

@@ -34,6 +34,8 @@ export interface Dispatch {
   readonly code: string;
   readonly size: number;
   readonly groups: number;
+  /** Lanes of a subgroup, where the code uses subgroup matrices; body then takes as a third argument which of the workgroup's subgroups it runs in. */
+  readonly lanes?: number | undefined;
 }
 
 /** Workgroups along one dimension of a dispatch, WebGPU's guaranteed limit; more are folded into the second. */
@@ -77,14 +79,18 @@ export function movedBytes({ operands, code }: Dispatch): number {
 
 /** The whole shader. `windowOf` tells which window an operand is seen through. Equal texts share a pipeline. */
 export function shaderText(dispatch: Dispatch, windowOf: (operand: string) => number): string {
-  const { operands, code, size } = dispatch;
+  const { operands, code, size, lanes } = dispatch;
   const windows = new Map<number, Space>();
   const texts = Object.entries(operands).flatMap(([name, { space }]) => {
     if (space !== "tables") windows.set(windowOf(name), space);
     const from = space === "tables" ? "tables" : `window${windowOf(name)}`;
     return accessors(name, space, from, code).map(({ text }) => text);
   });
-  return `${[...windows.values()].includes("maps") ? "enable f16;\n" : ""}struct Call { ${callWords(dispatch)
+  const enabled = [
+    ...(lanes || [...windows.values()].includes("maps") ? ["f16"] : []),
+    ...(lanes ? ["subgroups", "subgroup_size_control", "chromium_experimental_subgroup_matrix"] : []),
+  ];
+  return `${enabled.map((extension) => `enable ${extension};\n`).join("")}struct Call { ${callWords(dispatch)
     .map((name) => `${name}: u32`)
     .join(", ")} }
 struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
@@ -100,10 +106,10 @@ ${[...windows]
   .join("")}
 ${texts.join("\n")}
 ${code}
-@compute @workgroup_size(${size})
-fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${size})${lanes ? ` @subgroup_size(${lanes})` : ""}
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32${lanes ? ", @builtin(subgroup_id) subgroup: u32" : ""}) {
   let group = id.y * ${gridWidth}u + id.x;
-  if (group < call.groups) { body(group, lane); }
+  if (group < call.groups) { body(group, lane${lanes ? ", subgroup" : ""}); }
 }
 `;
 }

@@ -16,6 +16,16 @@ export interface Target {
   readonly bindingBytes: number;
   /** How feature maps of the forward pass lie in memory; everything else is f32, and so is all arithmetic. */
   readonly storage: Storage;
+  /** Products whose operands may be rounded to f16 are multiplied by these. */
+  readonly matrices?: Matrices;
+}
+
+/** Subgroup matrices A [m, k] · B [k, n] of f16, summed in f32, and the lanes of the subgroups that own them. */
+export interface Matrices {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly lanes: number;
 }
 
 /** Where the buffers of one call lie. */

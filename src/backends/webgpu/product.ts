@@ -2,9 +2,10 @@
 //
 // A workgroup owns a tile of C, a thread 4 rows × 4 columns of it in registers; its columns lie `across` apart, so that neighbouring threads
 // touch neighbouring addresses. Tiled: slabs of A and B go through workgroup memory, from which a thread reads two vec4f for 16 products.
-// Otherwise each thread loads for itself. The depth may be split among workgroups; a second dispatch sums their partial products in order.
+// By subgroup matrices: the same with slabs of f16 (matrix.ts). Otherwise each thread loads for itself. The depth may be split among workgroups; a second dispatch sums their partial products in order.
 import { type Dispatch, forEach, type Operand } from "./dispatch.ts";
 import type { Addresses, Target } from "./kernel.ts";
+import { matrixTile } from "./matrix.ts";
 
 export interface Product {
   readonly label: string;
@@ -23,6 +24,8 @@ export interface Product {
   readonly rowEnds?: RowEnds;
   /** Which index of B runs along neighbouring addresses. */
   readonly contiguous: "column" | "depth";
+  /** A and B may be rounded to f16 where that lets the device multiply matrices: neither has values that f16 has no range for. */
+  readonly halves?: boolean;
 }
 
 /** Two numbers of each row of each tile, left in `to` [rows, column tiles, 2]. */
@@ -41,10 +44,11 @@ export interface TileShape {
   readonly across: number;
 }
 
-const side = 4;
+/** Rows and columns that a thread has of a tile. */
+export const side = 4;
 
 /** Tiles as tall as the rows need, so that 12 output channels do not pay for 64. */
-export function tileFor(rows: number, { tiled }: Target): TileShape {
+export function tileFor(rows: number, { tiled }: Pick<Target, "tiled">): TileShape {
   if (!tiled) return { down: 4, across: 16 };
   const heights = [16, 12, 8, 4] as const;
   const waste = (down: number): number => Math.ceil(rows / (side * down)) * side * down;
@@ -70,14 +74,19 @@ const fourRows = indices.map((i) => `  let row${i} = min(row + ${i}u, call.rows 
 
 const fourOfB = `vec4f(${indices.map((j) => `b_at(at, column${j})`).join(", ")})`;
 
-/**
- * Slabs in `memory`: A as [slab][down] of four rows, B as [slab][across] of four columns. A row of either has one vec4f to spare, so that threads
- * that store down a column meet different banks.
- */
-const tiledLoop = (shape: TileShape, contiguous: Product["contiguous"]): string => {
-  const { down, across } = shape;
-  const slab = slabDepth(shape);
-  const [ofA, ofB, slabB] = [down + 1, across + 1, slab * (down + 1)];
+/** WGSL that a way of multiplying puts into the loop over slabs: stores of four rows of A and of four columns of B at depth `k`, and its own. */
+interface Slabs {
+  readonly slab: number;
+  readonly storeA: string;
+  readonly storeB: string;
+  readonly multiply: string;
+}
+
+const slabLoop = (
+  { down, across }: TileShape,
+  contiguous: Product["contiguous"],
+  { slab, storeA, storeB, multiply }: Slabs,
+): string => {
   const [staged, firstDepth] =
     contiguous === "column" ? [`lane % ${across}u`, `lane / ${across}u`] : [`lane / ${down}u`, `lane % ${down}u`];
   return `  let staged = ${staged};
@@ -86,13 +95,14 @@ ${fourColumns("staged", across)}
     workgroupBarrier();
     for (var e = lane; e < ${slab * down}u; e += ${down * across}u) {
       let k = e % ${slab}u;
-      let row = firstRow + ${side}u * (e / ${slab}u);
+      let four = e / ${slab}u;
+      let row = firstRow + ${side}u * four;
       var value = vec4f(0.0);
       if (first + k < end) {
         let at = depth_at(first + k);
         value = vec4f(${indices.map((i) => `a_at(min(row + ${i}u, call.rows - 1u), at)`).join(", ")});
       }
-      memory[k * ${ofA}u + e / ${slab}u] = value;
+${storeA}
     }
     for (var k = ${firstDepth}; k < ${slab}u; k += ${down}u) {
       var value = vec4f(0.0);
@@ -100,15 +110,31 @@ ${fourColumns("staged", across)}
         let at = depth_at(first + k);
         value = ${fourOfB};
       }
-      memory[${slabB}u + k * ${ofB}u + staged] = value;
+${storeB}
     }
     workgroupBarrier();
-    for (var k = 0u; k < ${slab}u; k++) {
+${multiply}
+  }`;
+};
+
+/**
+ * Slabs in `memory`: A as [slab][down] of four rows, B as [slab][across] of four columns. A row of either has one vec4f to spare, so that threads
+ * that store down a column meet different banks.
+ */
+const vectorSlabs = (shape: TileShape): Slabs => {
+  const { down, across } = shape;
+  const slab = slabDepth(shape);
+  const [ofA, ofB, slabB] = [down + 1, across + 1, slab * (down + 1)];
+  return {
+    slab,
+    storeA: `      memory[k * ${ofA}u + four] = value;`,
+    storeB: `      memory[${slabB}u + k * ${ofB}u + staged] = value;`,
+    multiply: `    for (var k = 0u; k < ${slab}u; k++) {
       let rows = memory[k * ${ofA}u + down];
       let columns = memory[${slabB}u + k * ${ofB}u + across];
 ${indices.map((j) => `      sum${j} = fma(rows, vec4f(columns[${j}]), sum${j});`).join("\n")}
-    }
-  }`;
+    }`,
+  };
 };
 
 const directLoop = ({ across }: TileShape): string => `${fourRows}
@@ -156,7 +182,7 @@ fn moments(values: vec4f, count: u32) -> vec2f {
 }`;
 
 /** Joins the row ends of the threads that share a row, in order: own0 … own3 → `to`. One thread a row. */
-function joinRowEnds({ down, across }: TileShape, tiled: boolean, kind: RowEnds["kind"]): string {
+function joinRowEnds({ down, across }: TileShape, kind: RowEnds["kind"], keep: string): string {
   const height = side * down;
   const joined =
     kind === "sums"
@@ -171,8 +197,7 @@ function joinRowEnds({ down, across }: TileShape, tiled: boolean, kind: RowEnds[
       let away = end.x - mean;
       all.y += fma(f32(columnsOf(firstColumn + i)), away * away, end.y);
     }`;
-  return `${tiled ? "  workgroupBarrier();\n" : ""}  memory[2u * lane] = vec4f(own0, own1);
-  memory[2u * lane + 1u] = vec4f(own2, own3);
+  return `${keep}
   workgroupBarrier();
   if (lane < ${height}u && firstRow + lane < call.rows) {
 ${joined}
@@ -182,26 +207,39 @@ ${joined}
   }`;
 }
 
-const rowEndOf = (across: number): string => `
+/** How threads leave own0 … own3 in workgroup memory, and WGSL `rowEnd(row, across)`, which finds one there. */
+const inVectors = (across: number) => ({
+  keep: `  memory[2u * lane] = vec4f(own0, own1);
+  memory[2u * lane + 1u] = vec4f(own2, own3);`,
+  rowEnd: `
 fn rowEnd(row: u32, across: u32) -> vec2f {
   let four = memory[2u * (row / ${side}u * ${across}u + across) + row % ${side}u / 2u];
   return select(four.xy, four.zw, row % 2u == 1u);
-}`;
+}`,
+});
+const inProducts = (across: number) => ({
+  keep: indices
+    .flatMap((i) => ["x", "y"].map((part, j) => `  products[8u * lane + ${2 * i + j}u] = own${i}.${part};`))
+    .join("\n"),
+  rowEnd: `
+fn rowEnd(row: u32, across: u32) -> vec2f {
+  let i = 8u * (row / ${side}u * ${across}u + across) + 2u * (row % ${side}u);
+  return vec2f(products[i], products[i + 1u]);
+}`,
+});
 
 /** The dispatch of a product. `splits`: parts of the depth; finish then gets `split` as a fourth argument. */
 function productDispatch(product: Product, target: Target, shape: TileShape, splits: number): Dispatch {
-  const { label, rows, columns, depth, rowEnds, contiguous } = product;
-  const { tiled } = target;
+  const { label, rows, columns, depth, rowEnds } = product;
   const { down, across } = shape;
-  const [height, width, threads] = [side * down, side * across, down * across];
+  const [height, width, threads] = [side * down, tileColumns(shape), down * across];
   const rowTiles = Math.ceil(rows / height);
   const tiles = rowTiles * columnTiles(columns, shape);
-  const slab = slabDepth(shape);
-  const memory = Math.max(tiled ? slab * (down + 1 + across + 1) : 0, rowEnds ? 2 * threads : 0);
+  const { slab, declarations, loop, ends, lanes } = wayOf(product, target, shape);
   const code = `${product.code}
-${memory > 0 ? `var<workgroup> memory: array<vec4f, ${memory}>;` : ""}
-${rowEnds ? rowEndOf(across) : ""}${rowEnds?.kind === "moments" ? momentsOf(across) : ""}
-fn body(group: u32, lane: u32) {
+${declarations}
+${rowEnds ? ends.rowEnd : ""}${rowEnds?.kind === "moments" ? momentsOf(across) : ""}
+fn body(group: u32, lane: u32${lanes ? ", subgroup: u32" : ""}) {
   let tile = group % (call.rowTiles * call.columnTiles);
   let split = group / (call.rowTiles * call.columnTiles);
   let firstRow = (tile % call.rowTiles) * ${height}u;
@@ -212,9 +250,9 @@ fn body(group: u32, lane: u32) {
   let begin = split * call.share;
   let end = min(begin + call.share, call.depth);
 ${indices.map((j) => `  var sum${j} = vec4f(0.0);`).join("\n")}
-${tiled ? tiledLoop(shape, contiguous) : directLoop(shape)}
+${loop}
 ${finishElements(across, rowEnds?.kind, splits > 1)}
-${rowEnds ? joinRowEnds(shape, tiled, rowEnds.kind) : ""}
+${rowEnds ? joinRowEnds(shape, rowEnds.kind, ends.keep) : ""}
 }`;
   return {
     label,
@@ -231,6 +269,35 @@ ${rowEnds ? joinRowEnds(shape, tiled, rowEnds.kind) : ""}
     code,
     size: threads,
     groups: tiles * splits,
+    lanes,
+  };
+}
+
+/** How a tile's elements come into sum0 … sum3. */
+function wayOf({ rowEnds, contiguous, halves }: Product, { tiled, matrices }: Target, shape: TileShape) {
+  const { down, across } = shape;
+  const threads = down * across;
+  const ends = inVectors(across);
+  const memory = (words: number): string => (words > 0 ? `var<workgroup> memory: array<vec4f, ${words}>;` : "");
+  const endWords = rowEnds ? 2 * threads : 0;
+  if (!tiled) {
+    return { slab: slabDepth(shape), declarations: memory(endWords), loop: directLoop(shape), ends, lanes: undefined };
+  }
+  // Row ends go where the slabs were, once nobody reads those any more.
+  const after = ({ keep, rowEnd }: typeof ends) => ({ keep: `  workgroupBarrier();\n${keep}`, rowEnd });
+  if (halves && matrices) {
+    const tile = matrixTile(shape, matrices, 4 * endWords);
+    const loop = `${tile.begin}\n${slabLoop(shape, contiguous, tile)}\n${tile.finish}`;
+    return { ...tile, loop, ends: after(inProducts(across)), lanes: matrices.lanes };
+  }
+  const slabs = vectorSlabs(shape);
+  const declarations = memory(Math.max(slabs.slab * (down + 1 + across + 1), endWords));
+  return {
+    slab: slabs.slab,
+    declarations,
+    loop: slabLoop(shape, contiguous, slabs),
+    ends: after(ends),
+    lanes: undefined,
   };
 }
 

@@ -10,6 +10,7 @@ import { callBytes, runWords, slots, wordBytes } from "./dispatch.ts";
 import { findAdapter, openGpu } from "./gpu.ts";
 import { fromHalves, hasFloat16, toHalves } from "./halves.ts";
 import type { Storage, Target } from "./kernel.ts";
+import { findMatrices, matrixFeatures } from "./matrix.ts";
 import { findWrongProduct } from "./selfCheck.ts";
 
 export interface WebgpuOptions {
@@ -17,7 +18,8 @@ export interface WebgpuOptions {
   readonly gpu?: GPU;
   /**
    * How feature maps lie in memory. f16 halves the memory and the traffic that grow with the batch and rounds each feature once, by at most 2⁻¹⁰ of itself;
-   * arithmetic, parameters, statistics and gradients stay f32. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
+   * parameters, statistics, gradients and all sums stay f32. Where the device offers subgroup matrices (tensor cores) and multiplies right with them,
+   * convolutions of the forward pass round their operands to f16 as well. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
    */
   readonly storage?: Storage;
   /** Stage products in workgroup memory. Default: on a GPU, not on an adapter that computes on the CPU. */
@@ -47,13 +49,19 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   if (storage === "f16") requireHalves(adapter, name);
   const requiredLimits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
   const timestamps = adapter.features.has("timestamp-query");
+  const tiled = options.tiled ?? !software;
+  const matrices = storage === "f16" && tiled ? findMatrices(adapter) : undefined;
   let device: GPUDevice;
   try {
     device = await adapter.requestDevice({
       requiredLimits,
       requiredFeatures: [
         ...(timestamps ? (["timestamp-query"] as const) : []),
-        ...(storage === "f16" ? (["shader-f16"] as const) : []),
+        ...(matrices
+          ? (matrixFeatures as readonly string[] as GPUFeatureName[])
+          : storage === "f16"
+            ? (["shader-f16"] as const)
+            : []),
       ],
     });
   } catch (error) {
@@ -63,24 +71,31 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
     options.bindingBytes ?? Number.POSITIVE_INFINITY,
     device.limits.maxStorageBufferBindingSize,
   );
-  const target: Target = { tiled: options.tiled ?? !software, bindingBytes, storage };
-  const backend = new WebgpuBackend(device, target, {
-    name: "webgpu",
-    threads: 1,
-    device: name,
-    pieceBytes: device.limits.maxBufferSize,
-    features: { tiled: target.tiled, software, timestamps, halves: storage === "f16" },
-    notes: [
-      `The GPU is ${name}.`,
-      ...(software ? ["This adapter computes on the CPU: right, but slower than wasm."] : []),
-    ],
-  });
-  const wrong = await findWrongProduct(backend, storage);
-  if (wrong !== undefined) {
-    await backend.dispose();
-    throw new DeviceError(`${name} computes a ${wrong} wrongly`, { name });
+  const plain: Target = { tiled, bindingBytes, storage };
+  const notes = [
+    `The GPU is ${name}.`,
+    ...(software ? ["This adapter computes on the CPU: right, but slower than wasm."] : []),
+  ];
+  const make = (target: Target): WebgpuBackend =>
+    new WebgpuBackend(device, target, {
+      name: "webgpu",
+      threads: 1,
+      device: name,
+      pieceBytes: device.limits.maxBufferSize,
+      features: { tiled, software, timestamps, halves: storage === "f16", matrices: target.matrices !== undefined },
+      notes,
+    });
+  if (matrices) {
+    const backend = make({ ...plain, matrices });
+    const wrong = await findWrongProduct(backend).catch(({ message }: Error) => message);
+    if (wrong === undefined) return backend;
+    notes.push(`Its subgroup matrices are not used: ${wrong}.`);
   }
-  return backend;
+  const backend = make(plain);
+  const wrong = await findWrongProduct(backend);
+  if (wrong === undefined) return backend;
+  await backend.dispose();
+  throw new DeviceError(`${name} is of no use: ${wrong}`, { name });
 }
 
 /** @throws DeviceError where feature maps cannot be stored in f16 */

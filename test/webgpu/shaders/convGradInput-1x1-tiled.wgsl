@@ -107,13 +107,14 @@ fn body(group: u32, lane: u32) {
     workgroupBarrier();
     for (var e = lane; e < 288u; e += 192u) {
       let k = e % 24u;
-      let row = firstRow + 4u * (e / 24u);
+      let four = e / 24u;
+      let row = firstRow + 4u * four;
       var value = vec4f(0.0);
       if (first + k < end) {
         let at = depth_at(first + k);
         value = vec4f(a_at(min(row + 0u, call.rows - 1u), at), a_at(min(row + 1u, call.rows - 1u), at), a_at(min(row + 2u, call.rows - 1u), at), a_at(min(row + 3u, call.rows - 1u), at));
       }
-      memory[k * 13u + e / 24u] = value;
+      memory[k * 13u + four] = value;
     }
     for (var k = lane / 16u; k < 24u; k += 12u) {
       var value = vec4f(0.0);

@@ -1,0 +1,98 @@
+// Convolutions by subgroup matrices: an adapter's own where it has them, and the shapes that makers offer, played on any adapter with f16.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { hasFloat16 } from "../../src/backends/webgpu/halves.ts";
+import { findMatrices } from "../../src/backends/webgpu/matrix.ts";
+import { tileFor } from "../../src/backends/webgpu/product.ts";
+import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
+import { kernelBounds } from "../conformance/bounds.ts";
+import { contentsOf, planOf, titleOf } from "../conformance/case.ts";
+import { allCases } from "../conformance/cases.ts";
+import {
+  type CaseProgram,
+  compileCases,
+  expectationAfter,
+  faultsIn,
+  halved,
+  storedInHalves,
+  withRoundedOperands,
+} from "../conformance/runCase.ts";
+import { gpuOrReason } from "./gpu.ts";
+import { type PlayedMatrices, withPlayedMatrices } from "./playedMatrices.ts";
+
+const found = await gpuOrReason();
+const adapter = typeof found === "string" ? null : await found.requestAdapter();
+const skip =
+  typeof found === "string"
+    ? found
+    : !(adapter?.features.has("shader-f16") && hasFloat16()) && "the adapter has no f16";
+const gpu = found as GPU;
+const ownMatrices = adapter ? findMatrices(adapter) : undefined;
+
+/** NVIDIA's and AMD's, NVIDIA's smaller ones, Apple's. */
+const shapes: readonly PlayedMatrices[] = [
+  { M: 16, N: 16, K: 16 },
+  { M: 16, N: 8, K: 8 },
+  { M: 8, N: 8, K: 8 },
+];
+const ways: Readonly<Record<string, { readonly gpu: GPU; readonly skip: string | false; readonly most: number }>> = {
+  "the adapter's own": {
+    gpu,
+    skip: skip || (!ownMatrices && "the adapter has no subgroup matrices"),
+    most: Number.POSITIVE_INFINITY,
+  },
+  ...Object.fromEntries(
+    shapes.map((shape, index) => [
+      `${shape.M}×${shape.N}×${shape.K}, played`,
+      { gpu: skip === false ? withPlayedMatrices(gpu, shape) : gpu, skip, most: index === 0 ? 3 : 1 },
+    ]),
+  ),
+};
+/** By the height of their tile, on which the matrices' places depend. */
+const convolutions = Map.groupBy(
+  allCases.filter((given) => given.kernel === "conv"),
+  ({ args }) => tileFor(args.y.channels, { tiled: true }).down,
+);
+
+for (const [way, { gpu, skip, most }] of Object.entries(ways)) {
+  describe(`webgpu with subgroup matrices, ${way}`, { skip }, () => {
+    const cases = [...convolutions.values()].flatMap((of) => of.slice(-most));
+    let backend: WebgpuBackend;
+    let program: CaseProgram;
+    before(async () => {
+      backend = await createWebgpuBackend({ gpu, storage: "f16", tiled: true });
+      program = await compileCases(backend, cases);
+    });
+    after(async () => {
+      await program.dispose();
+      await backend.dispose();
+    });
+    test("they are used, for tiles of every height", () => {
+      assert.deepEqual(new Set(convolutions.keys()), new Set([4, 8, 12, 16]));
+      assert.equal(backend.info.features.matrices, true);
+      assert.ok(backend.target.matrices);
+    });
+    for (const given of cases) {
+      test(`${titleOf(given)} · ${kernelBounds.conv.claim} and the rounding of what is loaded and stored`, async () => {
+        const plan = planOf(given);
+        const maps = halved(plan, contentsOf(given, plan));
+        const weights = Float32Array.from(Float16Array.from(maps.get("weight") ?? []));
+        const contents = new Map(maps).set("weight", weights);
+        const expectation = withRoundedOperands(await expectationAfter(plan, contents, given.scalars));
+        assert.deepEqual(faultsIn(storedInHalves(expectation), await program.run(given, contents)), []);
+      });
+    }
+  });
+}
+
+test("subgroup matrices that multiply wrongly are passed over, with a sentence", { skip }, async () => {
+  const broken = withPlayedMatrices(gpu, { M: 16, N: 16, K: 16 }, "turned");
+  const backend = await createWebgpuBackend({ gpu: broken, storage: "f16", tiled: true });
+  assert.equal(backend.target.matrices, undefined);
+  assert.equal(backend.info.features.matrices, false);
+  assert.match(
+    backend.info.notes.at(-1) ?? "",
+    /^Its subgroup matrices are not used: it computes a convolution wrongly/,
+  );
+  await backend.dispose();
+});

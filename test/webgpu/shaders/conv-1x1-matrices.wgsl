@@ -1,0 +1,228 @@
+enable f16;
+enable subgroups;
+enable subgroup_size_control;
+enable chromium_experimental_subgroup_matrix;
+struct Call { x: u32, weight: u32, y: u32, mean: u32, variance: u32, gamma: u32, beta: u32, rowEnds: u32, xStride: u32, yStride: u32, rows: u32, columns: u32, depth: u32, share: u32, rowTiles: u32, columnTiles: u32, groups: u32 }
+struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
+@group(0) @binding(0) var<uniform> call: Call;
+@group(0) @binding(1) var<uniform> run: Run;
+@group(0) @binding(2) var<storage, read> tables: array<u32>;
+@group(0) @binding(3) var<storage, read_write> window0: array<f32>;
+@group(0) @binding(4) var<storage, read_write> window1: array<f16>;
+@group(0) @binding(5) var<storage, read_write> window2: array<f32>;
+@group(0) @binding(6) var<storage, read_write> window3: array<f32>;
+
+fn load_x(i: u32) -> f32 { return f32(window1[call.x + i]); }
+fn load_weight(i: u32) -> f32 { return window2[call.weight + i]; }
+fn store_y(i: u32, value: f32) { window1[call.y + i] = f16(value); }
+fn stored_y(value: f32) -> f32 { return f32(f16(value)); }
+fn load_mean(i: u32) -> f32 { return window0[call.mean + i]; }
+fn load_variance(i: u32) -> f32 { return window0[call.variance + i]; }
+fn load_gamma(i: u32) -> f32 { return window2[call.gamma + i]; }
+fn load_beta(i: u32) -> f32 { return window2[call.beta + i]; }
+fn store_rowEnds(i: u32, value: f32) { window3[call.rowEnds + i] = value; }
+
+struct Channel { scale: f32, shift: f32, mean: f32, rstd: f32 }
+fn channel_at(c: u32) -> Channel {
+  let spread = load_variance(c) + 0.000009999999747378752f;
+  let root = inverseSqrt(spread);
+  let rstd = root * fma(-0.5 * spread * root, root, 1.5);
+  let scale = load_gamma(c) * rstd;
+  return Channel(scale, fma(-load_mean(c), scale, load_beta(c)), load_mean(c), rstd);
+}
+fn activate(value: f32, channel: Channel) -> f32 {
+  let pre = fma(value, channel.scale, channel.shift);
+  return select(pre, 0.0, pre < 0.0);
+}
+fn sample(plane: u32, y: i32, x: i32, channel: Channel) -> f32 {
+  return activate(load_x(plane + u32(y) * 32u + u32(x)), channel);
+}
+struct Depth { k: u32, plane: u32, y: i32, x: i32, channel: Channel }
+fn depth_at(k: u32) -> Depth {
+  let c = k / 1u;
+  let tap = k % 1u;
+  return Depth(k, c * 1024u, i32(tap / 1u), i32(tap % 1u), channel_at(c));
+}
+struct Column { image: u32, y: i32, x: i32 }
+fn column_at(column: u32) -> Column {
+  let p = column % 1024u;
+  return Column(
+    (column / 1024u) * call.xStride,
+    i32(p / 32u) * 1 - 0,
+    i32(p % 32u) * 1 - 0);
+}
+fn a_at(row: u32, at: Depth) -> f32 { return load_weight(row * call.depth + at.k); }
+fn b_at(at: Depth, column: Column) -> f32 {
+  return sample(column.image + at.plane, column.y + at.y, column.x + at.x, at.channel);
+}
+
+fn finish(row: u32, column: u32, value: f32) -> f32 {
+  let image = column / 1024u;
+  let p = row * 1024u + column % 1024u;
+  let kept = value;
+  store_y(image * call.yStride + p, kept);
+  return stored_y(kept);
+}
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Result = subgroup_matrix_result<f32, 16, 16>;
+var<workgroup> slabOfA: array<f16, 1920>;
+var<workgroup> slabOfB: array<f16, 2304>;
+var<workgroup> products: array<f32, 1728>;
+fn left(at: u32) -> Left { return subgroupMatrixLoad<Left, row_major>(&slabOfA, at, 40u); }
+fn right(at: u32) -> Right { return subgroupMatrixLoad<Right, row_major>(&slabOfB, at, 72u); }
+fn multiplied(a: Left, b: Right, c: Result) -> Result { return subgroupMatrixMultiplyAccumulate(a, b, c); }
+fn keep(at: u32, c: Result) { subgroupMatrixStore<row_major>(&products, at, c, 36u); }
+
+fn rowEnd(row: u32, across: u32) -> vec2f {
+  let i = 8u * (row / 4u * 16u + across) + 2u * (row % 4u);
+  return vec2f(products[i], products[i + 1u]);
+}
+fn columnsOf(first: u32) -> u32 { return min(4u, (max(call.columns, first) - first + 15u) / 16u); }
+fn moments(values: vec4f, count: u32) -> vec2f {
+  let mean = (values[0] + values[1] + values[2] + values[3]) / f32(max(count, 1u));
+  let away = select(vec4f(0.0), values - mean, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
+  return vec2f(mean, dot(away, away));
+}
+fn body(group: u32, lane: u32, subgroup: u32) {
+  let tile = group % (call.rowTiles * call.columnTiles);
+  let split = group / (call.rowTiles * call.columnTiles);
+  let firstRow = (tile % call.rowTiles) * 48u;
+  let firstColumn = (tile / call.rowTiles) * 64u;
+  let down = lane / 16u;
+  let across = lane % 16u;
+  let row = firstRow + 4u * down;
+  let begin = split * call.share;
+  let end = min(begin + call.share, call.depth);
+  var sum0 = vec4f(0.0);
+  var sum1 = vec4f(0.0);
+  var sum2 = vec4f(0.0);
+  var sum3 = vec4f(0.0);
+  let place0 = 1u * subgroup + 0u;
+  let down0 = place0 % 3u * 16u;
+  let along0 = place0 / 3u * 16u;
+  var result00 = Result();
+  var result10 = Result();
+  let staged = lane % 16u;
+  let column0 = column_at(min(firstColumn + staged + 0u, call.columns - 1u));
+  let column1 = column_at(min(firstColumn + staged + 16u, call.columns - 1u));
+  let column2 = column_at(min(firstColumn + staged + 32u, call.columns - 1u));
+  let column3 = column_at(min(firstColumn + staged + 48u, call.columns - 1u));
+  for (var first = begin; first < end; first += 32u) {
+    workgroupBarrier();
+    for (var e = lane; e < 384u; e += 192u) {
+      let k = e % 32u;
+      let four = e / 32u;
+      let row = firstRow + 4u * four;
+      var value = vec4f(0.0);
+      if (first + k < end) {
+        let at = depth_at(first + k);
+        value = vec4f(a_at(min(row + 0u, call.rows - 1u), at), a_at(min(row + 1u, call.rows - 1u), at), a_at(min(row + 2u, call.rows - 1u), at), a_at(min(row + 3u, call.rows - 1u), at));
+      }
+      slabOfA[(4u * four + 0u) * 40u + k] = f16(value[0]);
+      slabOfA[(4u * four + 1u) * 40u + k] = f16(value[1]);
+      slabOfA[(4u * four + 2u) * 40u + k] = f16(value[2]);
+      slabOfA[(4u * four + 3u) * 40u + k] = f16(value[3]);
+    }
+    for (var k = lane / 16u; k < 32u; k += 12u) {
+      var value = vec4f(0.0);
+      if (first + k < end) {
+        let at = depth_at(first + k);
+        value = vec4f(b_at(at, column0), b_at(at, column1), b_at(at, column2), b_at(at, column3));
+      }
+      slabOfB[k * 72u + staged + 0u] = f16(value[0]);
+      slabOfB[k * 72u + staged + 16u] = f16(value[1]);
+      slabOfB[k * 72u + staged + 32u] = f16(value[2]);
+      slabOfB[k * 72u + staged + 48u] = f16(value[3]);
+    }
+    workgroupBarrier();
+    for (var k = 0u; k < 32u; k += 16u) {
+      let left0 = left(down0 * 40u + k);
+      result00 = multiplied(left0, right(k * 72u + 0u + along0), result00);
+      result10 = multiplied(left0, right(k * 72u + 32u + along0), result10);
+    }
+  }
+  workgroupBarrier();
+  keep(down0 * 36u + along0, result00);
+  workgroupBarrier();
+  sum0 = vec4f(products[(4u * down + 0u) * 36u + across + 0u], products[(4u * down + 1u) * 36u + across + 0u], products[(4u * down + 2u) * 36u + across + 0u], products[(4u * down + 3u) * 36u + across + 0u]);
+  sum1 = vec4f(products[(4u * down + 0u) * 36u + across + 16u], products[(4u * down + 1u) * 36u + across + 16u], products[(4u * down + 2u) * 36u + across + 16u], products[(4u * down + 3u) * 36u + across + 16u]);
+  workgroupBarrier();
+  keep(down0 * 36u + along0, result10);
+  workgroupBarrier();
+  sum2 = vec4f(products[(4u * down + 0u) * 36u + across + 0u], products[(4u * down + 1u) * 36u + across + 0u], products[(4u * down + 2u) * 36u + across + 0u], products[(4u * down + 3u) * 36u + across + 0u]);
+  sum3 = vec4f(products[(4u * down + 0u) * 36u + across + 16u], products[(4u * down + 1u) * 36u + across + 16u], products[(4u * down + 2u) * 36u + across + 16u], products[(4u * down + 3u) * 36u + across + 16u]);
+  var kept0 = vec4f(0.0);
+  var kept1 = vec4f(0.0);
+  var kept2 = vec4f(0.0);
+  var kept3 = vec4f(0.0);
+  {
+    let column = firstColumn + across + 0u;
+    if (column < call.columns) {
+      if (row + 0u < call.rows) { kept0[0] = finish(row + 0u, column, sum0[0]); }
+      if (row + 1u < call.rows) { kept1[0] = finish(row + 1u, column, sum0[1]); }
+      if (row + 2u < call.rows) { kept2[0] = finish(row + 2u, column, sum0[2]); }
+      if (row + 3u < call.rows) { kept3[0] = finish(row + 3u, column, sum0[3]); }
+    }
+  }
+  {
+    let column = firstColumn + across + 16u;
+    if (column < call.columns) {
+      if (row + 0u < call.rows) { kept0[1] = finish(row + 0u, column, sum1[0]); }
+      if (row + 1u < call.rows) { kept1[1] = finish(row + 1u, column, sum1[1]); }
+      if (row + 2u < call.rows) { kept2[1] = finish(row + 2u, column, sum1[2]); }
+      if (row + 3u < call.rows) { kept3[1] = finish(row + 3u, column, sum1[3]); }
+    }
+  }
+  {
+    let column = firstColumn + across + 32u;
+    if (column < call.columns) {
+      if (row + 0u < call.rows) { kept0[2] = finish(row + 0u, column, sum2[0]); }
+      if (row + 1u < call.rows) { kept1[2] = finish(row + 1u, column, sum2[1]); }
+      if (row + 2u < call.rows) { kept2[2] = finish(row + 2u, column, sum2[2]); }
+      if (row + 3u < call.rows) { kept3[2] = finish(row + 3u, column, sum2[3]); }
+    }
+  }
+  {
+    let column = firstColumn + across + 48u;
+    if (column < call.columns) {
+      if (row + 0u < call.rows) { kept0[3] = finish(row + 0u, column, sum3[0]); }
+      if (row + 1u < call.rows) { kept1[3] = finish(row + 1u, column, sum3[1]); }
+      if (row + 2u < call.rows) { kept2[3] = finish(row + 2u, column, sum3[2]); }
+      if (row + 3u < call.rows) { kept3[3] = finish(row + 3u, column, sum3[3]); }
+    }
+  }
+  let own0 = moments(kept0, columnsOf(firstColumn + across));
+  let own1 = moments(kept1, columnsOf(firstColumn + across));
+  let own2 = moments(kept2, columnsOf(firstColumn + across));
+  let own3 = moments(kept3, columnsOf(firstColumn + across));
+  workgroupBarrier();
+  products[8u * lane + 0u] = own0.x;
+  products[8u * lane + 1u] = own0.y;
+  products[8u * lane + 2u] = own1.x;
+  products[8u * lane + 3u] = own1.y;
+  products[8u * lane + 4u] = own2.x;
+  products[8u * lane + 5u] = own2.y;
+  products[8u * lane + 6u] = own3.x;
+  products[8u * lane + 7u] = own3.y;
+  workgroupBarrier();
+  if (lane < 48u && firstRow + lane < call.rows) {
+    var mean = 0.0;
+    for (var i = 0u; i < 16u; i++) { mean = fma(f32(columnsOf(firstColumn + i)), rowEnd(lane, i).x, mean); }
+    mean /= f32(min(64u, call.columns - firstColumn));
+    var all = vec2f(mean, 0.0);
+    for (var i = 0u; i < 16u; i++) {
+      let end = rowEnd(lane, i);
+      let away = end.x - mean;
+      all.y += fma(f32(columnsOf(firstColumn + i)), away * away, end.y);
+    }
+    let to = 2u * ((firstRow + lane) * call.columnTiles + tile / call.rowTiles);
+    store_rowEnds(to, all.x);
+    store_rowEnds(to + 1u, all.y);
+  }
+}
+@compute @workgroup_size(192) @subgroup_size(32)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(subgroup_id) subgroup: u32) {
+  let group = id.y * 65535u + id.x;
+  if (group < call.groups) { body(group, lane, subgroup); }
+}
