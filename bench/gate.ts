@@ -195,7 +195,7 @@ export async function requireConformance(backend: Backend, plan: Plan, proven: S
       }
       const relative = relativeBound(single);
       for (const name of contents.keys()) {
-        const [actual, expected] = [await tested.read(name, planName), await reference.read(name, planName)];
+        const [[actual], [expected]] = [await tested.read([name], planName), await reference.read([name], planName)];
         const difference = findDifference(name, actual, expected, relative);
         if (difference === undefined) continue;
         throw new VerificationError(

@@ -122,7 +122,7 @@ function stepOf(executable: WasmExecutable | WebgpuExecutable, { net, mode, batc
     if (mode === "train") await executable.write("labels", labels, "step");
     // A small rate: the same few pictures again and again would otherwise soon blow up or be learnt by heart.
     const callMs = await executable[run]("step", { learningRate: 0.01, seed: 1, step: step++ });
-    const answer = await executable.read(mode === "train" ? "sampleLoss" : "logits", "step");
+    const [answer] = await executable.read([mode === "train" ? "sampleLoss" : "logits"], "step");
     if (!answer.every(Number.isFinite)) {
       throw new VerificationError(`${net}, ${mode}: step ${step} gave a number that is not finite, so it is not timed`);
     }

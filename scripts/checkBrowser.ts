@@ -35,16 +35,16 @@ const training = `
     await executable.write("labels", Int32Array.from({ length: batch }, (_, i) => i % 10), "train");
     const began = performance.now();
     await executable.run("train", { learningRate: 0.005, seed: 1, step });
-    const sampleLoss = await executable.read("sampleLoss", "train");
+    const [sampleLoss] = await executable.read(["sampleLoss"], "train");
     times.push(performance.now() - began);
     losses.push(sampleLoss.reduce((sum, loss) => sum + loss, 0) / batch);
   }
   await executable.write("images", noise(0), "classify");
   await executable.run("classify");
-  const logits = [...(await executable.read("logits", "classify"))];
+  const [logits] = await executable.read(["logits"], "classify");
   const { info } = backend;
   await backend.dispose();
-  return { losses, logits, info, stepMs: Math.min(...times) };
+  return { losses, logits: [...logits], info, stepMs: Math.min(...times) };
 `;
 interface Result {
   losses: number[];

@@ -47,8 +47,11 @@ export interface Executable {
    * RangeError is thrown. `plan` is needed for arena buffers.
    */
   write(buffer: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void>;
-  /** Copies a buffer out as the runs begun so far leave it, also when that is awaited after further runs were begun. Integer buffers come as Int32Array. */
-  read(buffer: BufferName, plan?: string): Promise<Float32Array | Int32Array>;
+  /**
+   * Copies buffers out as the runs begun so far leave them, also when that is awaited after further runs were begun. All in one transfer, so what is
+   * wanted together is asked for together. Integer buffers come as Int32Array. `plan` is needed if one is an arena buffer.
+   */
+  read(buffers: readonly BufferName[], plan?: string): Promise<(Float32Array | Int32Array)[]>;
   /** Runs every call of a plan in order. Never blocks the calling thread's event loop on wasm and webgpu. */
   run(plan: string, scalars?: RunScalars): Promise<void>;
   dispose(): Promise<void>;

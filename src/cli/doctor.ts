@@ -209,9 +209,7 @@ async function compareWithReference(backend: Backend): Promise<number> {
     await executable.write(name(graph.images), images, "step");
     await executable.write(name(graph.labels), Int32Array.of(4, 0, 6), "step");
     await executable.run("step", { seed: 1, step: 1 });
-    const outputs = [await executable.read("sampleLoss", "step")];
-    for (const buffer of gradients) outputs.push(await executable.read(buffer.name));
-    results.push(outputs);
+    results.push(await executable.read(["sampleLoss", ...gradients.map((buffer) => buffer.name)], "step"));
     await executable.dispose();
   }
   const [found = [], expected = []] = results;

@@ -57,7 +57,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       await executable.write("labels", batch.labels, "evaluate");
       await executable.run("evaluate");
       totals = addSamples(totals, await readSamples(executable, "evaluate", batch.count));
-      const logits = await executable.read("logits", "evaluate");
+      const [logits] = await executable.read(["logits"], "evaluate");
       for (let n = 0; n < batch.count; n++) {
         const own = Float32Array.from(logits.subarray(n * classes.length, (n + 1) * classes.length));
         const index = own.reduce((best, value, c) => (value > own[best] ? c : best), 0);

@@ -105,7 +105,7 @@ export class Predictor {
     }
     await this.#executable.write("images", images, plan);
     await this.#executable.run(plan);
-    const all = await this.#executable.read("logits", plan);
+    const [all] = await this.#executable.read(["logits"], plan);
     const { length } = this.classes;
     return pictures.map((_, n) => Float32Array.from(all.subarray(n * length, (n + 1) * length)));
   }

@@ -30,11 +30,8 @@ function inNetworkOrder({ buffers }: Plan, entries: readonly RunningEntry[]): Ru
 }
 
 async function firstNotFinite(executable: Executable, names: readonly string[]): Promise<number> {
-  const found: number[] = [];
-  for (const name of names) {
-    const values = await executable.read(name);
-    const channel = values.findIndex((value) => !Number.isFinite(value));
-    if (channel !== -1) found.push(channel);
-  }
+  const found = (await executable.read(names))
+    .map((values) => values.findIndex((value) => !Number.isFinite(value)))
+    .filter((channel) => channel !== -1);
   return found.length === 0 ? -1 : Math.min(...found);
 }

@@ -31,7 +31,7 @@ export interface Samples {
 
 /** What the last run of `plan` found; the buffers are copied as they stand now, whatever is run before this resolves. */
 export async function readSamples(executable: Executable, plan: string, count: number): Promise<Samples> {
-  const [loss, rank] = await Promise.all([executable.read("sampleLoss", plan), executable.read("sampleRank", plan)]);
+  const [loss, rank] = await executable.read(["sampleLoss", "sampleRank"], plan);
   return { loss, rank, count };
 }
 

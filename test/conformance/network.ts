@@ -65,7 +65,7 @@ export async function valuesOf(
   const found = new Map<BufferName, Float32Array | Float64Array>();
   for (const { name, role } of plan.buffers.values()) {
     if (!roles.includes(role) && name !== "sampleLoss" && name !== "logits") continue;
-    const data = memory ? memory(planName).tensor(name).data.slice() : await executable.read(name, planName);
+    const data = memory ? memory(planName).tensor(name).data.slice() : (await executable.read([name], planName))[0];
     if (!(data instanceof Int32Array)) found.set(name, data);
   }
   return found;

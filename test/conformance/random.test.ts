@@ -117,13 +117,13 @@ async function judgeEachCall(backend: Backend, given: NetworkCase): Promise<void
     await writeAll(executable, initial, cut);
     await writeAll(executable, picturesOf(given, 1), cut);
     await executable.run(cut, scalarsOf(1));
-    const state = new Map<string, Float32Array | Int32Array>();
-    for (const { name, role, birth, death } of plan.buffers.values()) {
-      // What the last call touched, and what this one will.
-      const alive = role !== "arena" || (birth <= calls && calls - 1 <= death);
-      if (alive) state.set(name, await executable.read(name, cut));
-    }
-    return state;
+    // What the last call touched, and what this one will.
+    const alive = [...plan.buffers.values()].filter(
+      ({ role, birth, death }) => role !== "arena" || (birth <= calls && calls - 1 <= death),
+    );
+    const names = alive.map(({ name }) => name);
+    const read = await executable.read(names, cut);
+    return new Map(names.map((name, index) => [name, read[index]]));
   };
   try {
     let state = await stateAfter(0);

@@ -166,12 +166,13 @@ export async function compileCases(backend: Backend, cases: readonly AnyCase[]):
       await executable.run(name, given.scalars);
       await write(before);
       await executable.run(name, given.scalars);
-      const after = new Map<BufferName, Float32Array | Int32Array>();
-      for (const { name: buffer, dtype } of plan.buffers.values()) {
-        const direct = dtype === "f32" ? memory?.(name).tensor(buffer).data : undefined;
-        after.set(buffer, direct instanceof Float32Array ? direct.slice() : await executable.read(buffer, name));
-      }
-      return after;
+      const read = await executable.read([...plan.buffers.keys()], name);
+      return new Map(
+        [...plan.buffers.values()].map(({ name: buffer, dtype }, index) => {
+          const direct = dtype === "f32" ? memory?.(name).tensor(buffer).data : undefined;
+          return [buffer, direct instanceof Float32Array ? direct.slice() : read[index]];
+        }),
+      );
     },
     dispose: () => executable.dispose(),
   };

@@ -37,7 +37,7 @@ export function planEngine({ backend, planInference, planStep, ...about }: PlanE
   /** With all digits where the backend gives them. */
   async function read(executable: Executable, buffer: string, plan: string): Promise<Data> {
     const { memory } = executable as Partial<ReferenceExecutable>;
-    return memory ? memory(plan).tensor(buffer).data.slice() : executable.read(buffer, plan);
+    return memory ? memory(plan).tensor(buffer).data.slice() : (await executable.read([buffer], plan))[0];
   }
 
   async function writeState(executable: Executable, plans: readonly Plan[], lift: number): Promise<void> {

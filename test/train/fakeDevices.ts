@@ -61,9 +61,9 @@ export function lateDevice(backend: Backend, depth: number, stalls: string[] = [
         finish((read) => read.plan === plan && read.run + depth - 1 <= run);
         watch(calls, 0);
       },
-      async read(buffer, plan) {
+      async read(buffers, plan) {
         calls++;
-        const values = executable.read(buffer, plan);
+        const values = executable.read(buffers, plan);
         if (plan === undefined) return values;
         const run = submitted.get(plan) ?? 0;
         await new Promise<void>((done) => {

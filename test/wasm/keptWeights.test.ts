@@ -27,7 +27,8 @@ async function logitsOnTheWay(keepWeights: boolean): Promise<Float32Array[]> {
     const look = async (): Promise<void> => {
       await executable.write("images", picturesOf(given, 0).get("images") as Float32Array, "classify");
       await executable.run("classify");
-      found.push((await executable.read("logits", "classify")) as Float32Array);
+      const [logits] = await executable.read(["logits"], "classify");
+      found.push(logits as Float32Array);
     };
     await writeAll(executable, initial, "train");
     await look();
@@ -37,9 +38,10 @@ async function logitsOnTheWay(keepWeights: boolean): Promise<Float32Array[]> {
       await look();
     }
     const name = "features.denseblock1.denselayer1.conv2.weight";
+    const [weights] = await executable.read([name]);
     await executable.write(
       name,
-      ((await executable.read(name)) as Float32Array).map((weight) => 2 * weight),
+      weights.map((weight) => 2 * weight),
     );
     await look();
     return found;

@@ -197,6 +197,61 @@ describe("webgpu trains", { skip }, () => {
     assert.ok(whole.error < 20 && Math.abs(halved.error - whole.error) <= 10);
   });
 
+  /** What the device is asked for from now on. */
+  function countTransfers({ device }: WebgpuBackend) {
+    const counts = { submissions: 0, mappings: 0 };
+    const { queue } = device;
+    const submit = queue.submit.bind(queue);
+    queue.submit = (commands) => {
+      counts.submissions++;
+      return submit(commands);
+    };
+    const createBuffer = device.createBuffer.bind(device);
+    device.createBuffer = (wanted) => {
+      const buffer = createBuffer(wanted);
+      const mapAsync = buffer.mapAsync.bind(buffer);
+      buffer.mapAsync = (...args) => {
+        counts.mappings++;
+        return mapAsync(...args);
+      };
+      return buffer;
+    };
+    return counts;
+  }
+
+  test("an update and a batch of validation are two submissions and one mapping each, a copy of the whole state one of each", async () => {
+    const backend = await open();
+    const counts = countTransfers(backend);
+    const events = await collect(trainer(backend, { config: tinyConfig({ epochs: 1 }) }).run());
+    // 160 pictures to train on and 60 to validate with, 16 at once; the state is copied at the end of the epoch.
+    assert.equal(losses(events).length, 10);
+    assert.deepEqual(counts, { submissions: 2 * (10 + 4) + 1, mappings: 10 + 4 + 1 });
+    await backend.dispose();
+  });
+
+  for (const storage of ["f32", "f16"] as const) {
+    test(`buffers read together are the bits of those read alone · ${storage}`, {
+      skip: storage === "f16" && !adapterHasHalves && "the adapter has no f16",
+    }, async () => {
+      const backend = await open({ storage });
+      // Features of odd sizes, and labels.
+      for (const kernel of ["conv", "softmaxCrossEntropy"]) {
+        const given = allCases.find((one) => one.kernel === kernel);
+        assert.ok(given);
+        const plan = planOf(given);
+        const executable = await backend.compile({ plan });
+        for (const [name, data] of contentsOf(given, plan)) await executable.write(name, data, "plan");
+        await executable.run("plan", given.scalars);
+        const names = [...plan.buffers.keys()];
+        const together = await executable.read(names, "plan");
+        for (const [index, name] of names.entries()) {
+          assert.deepEqual([together[index]], await executable.read([name], "plan"), name);
+        }
+      }
+      await backend.dispose();
+    });
+  }
+
   test("a checkpoint goes from webgpu to wasm and back", async () => {
     const wasm = await createWasmBackend({ threads: 1 });
     const backend = await open();

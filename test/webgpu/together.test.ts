@@ -110,11 +110,9 @@ for (const tiled of [false, true]) {
         const executable = await backend.compile({ plan });
         for (const [name, data] of contents) await executable.write(name, data, "plan");
         await executable.run("plan", scalars);
-        const found: Contents = new Map(
-          await Promise.all(
-            [...contents.keys()].map(async (name) => [name, await executable.read(name, "plan")] as const),
-          ),
-        );
+        const names = [...contents.keys()];
+        const read = await executable.read(names, "plan");
+        const found: Contents = new Map(names.map((name, index) => [name, read[index]]));
         await executable.dispose();
         assert.deepEqual(await wrongIn(plan, contents, found), []);
       });

@@ -119,9 +119,11 @@ function compileReference(plans: Readonly<Record<string, Plan>>, precision: Prec
       }
       target.set(data);
     },
-    async read(buffer, plan) {
-      const source = find(buffer, plan);
-      return source instanceof Int32Array ? source.slice() : Float32Array.from(source);
+    async read(buffers, plan) {
+      return buffers.map((buffer) => {
+        const source = find(buffer, plan);
+        return source instanceof Int32Array ? source.slice() : Float32Array.from(source);
+      });
     },
     async run(name, scalars = {}) {
       const { plan, memory } = planNamed(name);

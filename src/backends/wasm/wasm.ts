@@ -192,16 +192,21 @@ export class WasmExecutable implements Executable {
     else await this.#threads[0]?.ask({ kind: "write", address, data });
   }
 
-  async read(name: BufferName, plan?: string): Promise<Float32Array | Int32Array> {
-    const buffer = this.#find(name, plan);
-    const address = this.#program.address(buffer);
-    let bytes: Uint8Array;
-    if (this.#memory) bytes = new Uint8Array(this.#memory.buffer, address, buffer.bytes).slice();
-    else
-      bytes = (await this.#threads[0]?.ask({ kind: "read", address, bytes: buffer.bytes }))?.data ?? new Uint8Array(0);
-    return buffer.dtype === "i32"
-      ? new Int32Array(bytes.buffer, bytes.byteOffset, buffer.bytes / 4)
-      : new Float32Array(bytes.buffer, bytes.byteOffset, buffer.bytes / 4);
+  async read(names: readonly BufferName[], plan?: string): Promise<(Float32Array | Int32Array)[]> {
+    return Promise.all(
+      names.map(async (name) => {
+        const buffer = this.#find(name, plan);
+        const address = this.#program.address(buffer);
+        let bytes: Uint8Array;
+        if (this.#memory) bytes = new Uint8Array(this.#memory.buffer, address, buffer.bytes).slice();
+        else
+          bytes =
+            (await this.#threads[0]?.ask({ kind: "read", address, bytes: buffer.bytes }))?.data ?? new Uint8Array(0);
+        return buffer.dtype === "i32"
+          ? new Int32Array(bytes.buffer, bytes.byteOffset, buffer.bytes / 4)
+          : new Float32Array(bytes.buffer, bytes.byteOffset, buffer.bytes / 4);
+      }),
+    );
   }
 
   async run(plan: string, scalars: RunScalars = {}): Promise<void> {

@@ -64,7 +64,7 @@ export async function findWrongProduct(backend: WebgpuBackend): Promise<string |
   try {
     for (const { name, data } of operands) await executable.write(name, data, "probe");
     await executable.run("probe");
-    const found = await executable.read("y", "probe");
+    const [found] = await executable.read(["y"], "probe");
     const attrs = { stride: 1, padding: 1 };
     const [expected] = applyOp(conv2d, operands, attrs, "f64");
     const [terms] = magnitude(conv2d, operands, attrs);

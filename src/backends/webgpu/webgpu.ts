@@ -360,30 +360,41 @@ export class WebgpuExecutable implements Executable {
     this.#backend.device.queue.writeBuffer(this.#buffers[space], start * wordBytes(space), bytes);
   }
 
-  async read(name: BufferName, plan?: string): Promise<Float32Array | Int32Array> {
+  /** One staging buffer, in which they lie one after the other, one submission, one mapping. */
+  async read(names: readonly BufferName[], plan?: string): Promise<(Float32Array | Int32Array)[]> {
     this.#backend.requireAlive();
     const { device } = this.#backend;
-    const buffer = this.#find(name, plan);
-    const { space, start, words } = this.#program.address(buffer, plan);
-    const size = Math.ceil((words * wordBytes(space)) / 4) * 4;
-    const staging = device.createBuffer({
-      size,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    let size = 0;
+    const copies = names.map((name) => {
+      const buffer = this.#find(name, plan);
+      const { space, start, words } = this.#program.address(buffer, plan);
+      const from = size;
+      // A queue copies multiples of four bytes.
+      size += Math.ceil((words * wordBytes(space)) / 4) * 4;
+      return { dtype: buffer.dtype, space, start, words, from, to: size };
     });
+    const staging = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
     const encoder = device.createCommandEncoder();
-    encoder.copyBufferToBuffer(this.#buffers[space], start * wordBytes(space), staging, 0, size);
+    for (const { space, start, from, to } of copies) {
+      encoder.copyBufferToBuffer(this.#buffers[space], start * wordBytes(space), staging, from, to - from);
+    }
     device.queue.submit([encoder.finish()]);
     try {
       await staging.mapAsync(GPUMapMode.READ);
     } catch (error) {
       this.#backend.requireAlive();
-      throw new DeviceError(`the GPU did not give ${name} back: ${(error as Error).message}`, {}, { cause: error });
+      const what = names.length === 1 ? names[0] : `${names.length} buffers`;
+      throw new DeviceError(`the GPU did not give ${what} back: ${(error as Error).message}`, {}, { cause: error });
     }
-    const bytes = staging.getMappedRange().slice(0);
+    const mapped = staging.getMappedRange();
+    const found = copies.map(({ dtype, space, words, from, to }) => {
+      const bytes = mapped.slice(from, to);
+      if (space === "maps") return fromHalves(bytes, words);
+      return dtype === "i32" ? new Int32Array(bytes) : new Float32Array(bytes);
+    });
     staging.destroy();
     this.#backend.requireAlive();
-    if (space === "maps") return fromHalves(bytes, words);
-    return buffer.dtype === "i32" ? new Int32Array(bytes) : new Float32Array(bytes);
+    return found;
   }
 
   /** Resolves when the run is submitted, not when it is done; when more than `queueDepth` are under way, waits for the oldest. */
