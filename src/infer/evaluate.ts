@@ -1,11 +1,12 @@
 // infer: how well a trained network does on labelled pictures (the errors of the paper's tables 2 and 3). Portable.
 import type { Backend } from "../backends/backend.ts";
+import { runAhead, type Work } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
-import type { Dataset } from "../data/dataset.ts";
+import type { Batch, Dataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
 import { buildGraph } from "../graph/build.ts";
 import { planInference } from "../plan/lower.ts";
-import { addSamples, metricsOf, noTotals, readSamples } from "../train/metrics.ts";
+import { addSamples, metricsOf, noTotals } from "../train/metrics.ts";
 import type { BatchLoader } from "../train/trainer.ts";
 import { softmax } from "./scores.ts";
 
@@ -52,16 +53,17 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     const guesses: { index: number; score: number }[] = [];
     let totals = noTotals;
     const how = { batchSize, padTo: batchSize, seed: 0, epoch: 0, shuffle: false, augment: "none" } as const;
-    for await (const batch of loadBatches({ ...dataset, mean, std }, split, how)) {
-      await executable.write("images", batch.images, "evaluate");
-      await executable.write("labels", batch.labels, "evaluate");
-      await executable.run("evaluate");
-      totals = addSamples(totals, await readSamples(executable, "evaluate", batch.count));
-      const [logits] = await executable.read(["logits"], "evaluate");
-      for (let n = 0; n < batch.count; n++) {
+    const batches = loadBatches({ ...dataset, mean, std }, split, how);
+    const work = ({ images, labels }: Batch): Work => ({ plan: "evaluate", inputs: { images, labels } });
+    const outputs = ["sampleLoss", "sampleRank", "logits"];
+    for await (const { item, found } of runAhead(executable, batches, work, outputs)) {
+      const { labels, count } = item;
+      const [loss, rank, logits] = found;
+      totals = addSamples(totals, { loss, rank, count });
+      for (let n = 0; n < count; n++) {
         const own = Float32Array.from(logits.subarray(n * classes.length, (n + 1) * classes.length));
         const index = own.reduce((best, value, c) => (value > own[best] ? c : best), 0);
-        confusion[batch.labels[n]][index]++;
+        confusion[labels[n]][index]++;
         guesses.push({ index, score: softmax(own)[index] });
       }
       onProgress?.(totals.count);

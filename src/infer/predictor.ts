@@ -1,5 +1,6 @@
 // infer: a trained network as a function from pictures to labels. Portable; everything it needs comes from the checkpoint's own metadata.
 import type { Backend, Executable } from "../backends/backend.ts";
+import { runAhead, type Work } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { placePicture, unmoved } from "../data/augment.ts";
 import { normalizationTable } from "../data/normalization.ts";
@@ -80,18 +81,27 @@ export class Predictor {
 
   async #logits(pictures: readonly Uint8Array[]): Promise<Float32Array[]> {
     const logits: Float32Array[] = [];
-    while (logits.length < pictures.length) {
-      const left = pictures.slice(logits.length, logits.length + this.#batchSize);
-      // Threads share the pictures of a batch; a small rest is cheaper one by one than filled up.
-      const plan = left.length <= this.#batchSize / this.#threads && left.length < this.#batchSize ? "one" : "many";
-      logits.push(
-        ...(plan === "many" ? await this.#runPlan("many", left) : await this.#runPlan("one", left.slice(0, 1))),
-      );
+    const { length } = this.classes;
+    const parts = this.#partsOf(pictures);
+    for await (const { item, found } of runAhead(this.#executable, parts, (part) => this.#workOf(part), ["logits"])) {
+      const [all] = found;
+      for (const n of item.pictures.keys()) logits.push(Float32Array.from(all.subarray(n * length, (n + 1) * length)));
     }
     return logits;
   }
 
-  async #runPlan(plan: "one" | "many", pictures: readonly Uint8Array[]): Promise<Float32Array[]> {
+  *#partsOf(pictures: readonly Uint8Array[]): Generator<Part> {
+    for (let from = 0; from < pictures.length; ) {
+      const left = pictures.slice(from, from + this.#batchSize);
+      // Threads share the pictures of a batch; a small rest is cheaper one by one than filled up.
+      const plan = left.length <= this.#batchSize / this.#threads && left.length < this.#batchSize ? "one" : "many";
+      const part = { plan, pictures: plan === "many" ? left : left.slice(0, 1) } as const;
+      yield part;
+      from += part.pictures.length;
+    }
+  }
+
+  #workOf({ plan, pictures }: Part): Work {
     const { channels, height, width } = this.inputSize;
     const stride = channels * height * width;
     const images = new Float32Array((plan === "one" ? 1 : this.#batchSize) * stride);
@@ -103,10 +113,12 @@ export class Predictor {
       }
       placePicture(pixels, this.inputSize, this.#table, unmoved, images.subarray(n * stride, (n + 1) * stride));
     }
-    await this.#executable.write("images", images, plan);
-    await this.#executable.run(plan);
-    const [all] = await this.#executable.read(["logits"], plan);
-    const { length } = this.classes;
-    return pictures.map((_, n) => Float32Array.from(all.subarray(n * length, (n + 1) * length)));
+    return { plan, inputs: { images } };
   }
+}
+
+/** Pictures that go through the network together. */
+interface Part {
+  readonly plan: "one" | "many";
+  readonly pictures: readonly Uint8Array[];
 }

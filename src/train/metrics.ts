@@ -1,6 +1,5 @@
 // train: loss and errors of many pictures from those of single ones. Sums, so that a batch weighs what it holds (section 4: test error over
 // all pictures); doubles, which JSON returns exactly, so a resumed epoch ends with the same numbers.
-import type { Executable } from "../backends/backend.ts";
 
 /** Sums over pictures. */
 export interface Totals {
@@ -21,18 +20,12 @@ export interface Metrics {
   readonly top5Error: number;
 }
 
-/** What a run of a plan with a loss found of single pictures. */
+/** What a run of a plan with a loss found of single pictures, in its buffers sampleLoss and sampleRank. */
 export interface Samples {
   readonly loss: ArrayLike<number>; // [N], nats
   readonly rank: ArrayLike<number>; // [N]: classes that were guessed before the label
   /** How many of the N are pictures; padding follows. */
   readonly count: number;
-}
-
-/** What the last run of `plan` found; the buffers are copied as they stand now, whatever is run before this resolves. */
-export async function readSamples(executable: Executable, plan: string, count: number): Promise<Samples> {
-  const [loss, rank] = await executable.read(["sampleLoss", "sampleRank"], plan);
-  return { loss, rank, count };
 }
 
 export function addSamples(totals: Totals, { loss: sampleLoss, rank, count }: Samples): Totals {

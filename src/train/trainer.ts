@@ -8,6 +8,7 @@
 // The device never waits for the host: an update is submitted while those before it run, and what it found is read some updates late
 // (Executable.queueDepth).
 import type { Backend, Executable } from "../backends/backend.ts";
+import { runAhead, type Work } from "../backends/runAhead.ts";
 import { type Checkpoint, isStatistic, type TrainedModel, type TrainingState } from "../checkpoint/checkpoint.ts";
 import type { Model, StateDict } from "../checkpoint/stateDict.ts";
 import type { Augment } from "../data/batch.ts";
@@ -16,7 +17,7 @@ import { DeviceError, DivergedError, UsageError } from "../errors.ts";
 import type { TrainConfig } from "./config.ts";
 import { findBrokenLayer } from "./divergence.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, StepEvent, TrainEvent } from "./events.ts";
-import { addSamples, metricsOf, noTotals, readSamples, type Samples, type Totals } from "./metrics.ts";
+import { addSamples, metricsOf, noTotals, type Samples, type Totals } from "./metrics.ts";
 import { parseRunState, type RunState, requireSameRun } from "./runState.ts";
 import { learningRate } from "./schedule.ts";
 import { Speed } from "./speed.ts";
@@ -351,7 +352,9 @@ export class Trainer {
       await executable.write("labels", batch.labels.subarray(from, to), plan);
       // Dropout draws anew for every part.
       await executable.run(plan, { learningRate: rate, seed, step: (step * accumulationSteps + index) >>> 0 });
-      const samples = readSamples(executable, plan, pictures);
+      const samples = executable
+        .read(["sampleLoss", "sampleRank"], plan)
+        .then(([loss, rank]): Samples => ({ loss, rank, count: pictures }));
       found.push(samples);
       // Awaited later: a device that is lost meanwhile is that await's business.
       samples.catch(() => {});
@@ -436,20 +439,14 @@ export class Trainer {
       shuffle: false,
       augment: "none",
     } as const;
+    const batches = loadBatches(dataset, "val", options);
+    const work = ({ images, labels }: Batch): Work => ({ plan: "evaluate", inputs: { images, labels } });
     let totals = noTotals;
-    const pending: Promise<Samples>[] = [];
-    for await (const batch of loadBatches(dataset, "val", options)) {
+    for await (const { item, found } of runAhead(executable, batches, work, ["sampleLoss", "sampleRank"])) {
       if (signal?.aborted) return undefined;
-      await executable.write("images", batch.images, "evaluate");
-      await executable.write("labels", batch.labels, "evaluate");
-      await executable.run("evaluate");
-      const samples = readSamples(executable, "evaluate", batch.count);
-      samples.catch(() => {});
-      pending.push(samples);
-      if (pending.length >= executable.queueDepth)
-        totals = addSamples(totals, await (pending.shift() as typeof samples));
+      const [loss, rank] = found;
+      totals = addSamples(totals, { loss, rank, count: item.count });
     }
-    for (const samples of pending) totals = addSamples(totals, await samples);
     return totals;
   }
 

@@ -8,6 +8,7 @@ import { hasFloat16 } from "../../src/backends/webgpu/halves.ts";
 import { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "../../src/backends/webgpu/webgpu.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { DeviceError } from "../../src/errors.ts";
+import { evaluate } from "../../src/infer/evaluate.ts";
 import { planInference, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
 import type { EpochEvent, RecoveredEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
 import { Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
@@ -329,6 +330,25 @@ describe("webgpu trains", { skip }, () => {
       await backend.dispose();
     });
   }
+
+  test("evaluates as wasm does, with one batch under way and with three to the same bits", async () => {
+    const { height, width, mean, std, classes, name } = dataset;
+    const trained = { model: tinyModel(config), preprocessing: { height, width, mean, std }, classes, dataset: name };
+    const wasm = await createWasmBackend({ threads: 1 });
+    const backend = await open();
+    const evaluateOn = (device: Backend) =>
+      evaluate({ trained, dataset, backend: device, loadBatches: loadInline, batchSize: 8 });
+    const [cpu, one, three] = [
+      await evaluateOn(wasm),
+      await evaluateOn(atDepth(backend, 1)),
+      await evaluateOn(backend),
+    ];
+    assert.deepEqual(three, one);
+    assert.deepEqual(one.confusion, cpu.confusion);
+    assert.ok(Math.abs(one.loss - cpu.loss) < 1e-4);
+    await wasm.dispose();
+    await backend.dispose();
+  });
 
   test("a lost device without another to go on with is said in a sentence, by this run and every later one", async () => {
     const backend = await open();
