@@ -37,6 +37,8 @@ export interface Backend {
 export interface Executable {
   /** Sum of persistent bytes and of the largest arena. */
   readonly peakBytes: number;
+  /** Of these, what the largest arena takes. */
+  readonly arenaBytes: number;
   /**
    * Runs to have under way before the results of the oldest are waited for. 1: `run` resolves when the run is done. More: when it is submitted,
    * and the device works on while its results are on the way.

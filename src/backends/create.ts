@@ -1,15 +1,26 @@
 // backends: a backend by name.
-import { DeviceError } from "../errors.ts";
+import { DeviceError, UsageError } from "../errors.ts";
 import type { Backend, BackendInfo } from "./backend.ts";
 import { createReferenceBackend } from "./reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "./wasm/wasm.ts";
+import type { Storage } from "./webgpu/kernel.ts";
 import { createWebgpuBackend, type WebgpuOptions } from "./webgpu/webgpu.ts";
 
 export const backendNames = ["auto", "webgpu", "wasm", "reference"] as const;
 export type BackendName = (typeof backendNames)[number];
 
-/** Each backend heeds its own: threads and what else concerns wasm, storage of webgpu. */
+/** Each backend heeds its own: threads and what else concerns wasm, storage of webgpu, which alone has f16. */
 export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "storage">;
+
+/** @throws UsageError for feature maps in f16 on a backend that keeps them in f32 */
+export function requireStorage(name: BackendName, storage: Storage): void {
+  if (storage === "f32" || name === "webgpu" || name === "auto") return;
+  throw new UsageError(`storage: f16 is for the devices webgpu and auto, got it with ${name}, which has f32 only`, {
+    field: "storage",
+    value: storage,
+    device: name,
+  });
+}
 
 /** The same backend, telling also what was passed over for it. */
 function withNote(backend: Backend, note: string): Backend {
@@ -20,9 +31,12 @@ function withNote(backend: Backend, note: string): Backend {
 /**
  * `wasm`: the CPU at speed. `webgpu`: the system's GPU. `auto`: webgpu where there is a GPU (not one that the CPU plays), else wasm;
  * `info.notes` says why. `reference`: plain loops in f32, the oracle, thousands of times slower.
- * @throws DeviceError where the backend cannot run
+ * @throws UsageError for storage f16 with wasm or reference
+ * @throws DeviceError where the backend cannot run; with `auto` also where storage f16 leaves none but webgpu
  */
 export async function createBackend(name: BackendName = "wasm", options: BackendOptions = {}): Promise<Backend> {
+  const { storage = "f32" } = options;
+  requireStorage(name, storage);
   switch (name) {
     case "wasm":
       return createWasmBackend(options);
@@ -35,6 +49,10 @@ export async function createBackend(name: BackendName = "wasm", options: Backend
         return await createWebgpuBackend({ ...options, software: false });
       } catch (error) {
         if (!(error instanceof DeviceError)) throw error;
+        if (storage === "f16") {
+          const why = `storage f16 needs WebGPU, so wasm cannot take its place: ${error.message}`;
+          throw new DeviceError(why, error.details, { cause: error });
+        }
         return withNote(await createWasmBackend(options), `WebGPU was passed over: ${error.message}.`);
       }
   }

@@ -1,19 +1,18 @@
-// cli: the backend that --device and --threads ask for, and the next one when its device is lost.
+// cli: the backend that --device, --storage and --threads ask for, and the next one when its device is lost.
 import { setTimeout } from "node:timers/promises";
 import type { Backend } from "../backends/backend.ts";
 import { UsageError } from "../errors.ts";
-import type { TrainConfig } from "../train/config.ts";
-import { createConfiguredBackend } from "../train/trainer.node.ts";
+import { createConfiguredBackend, type DeviceChoice } from "../train/trainer.node.ts";
 import { say } from "./output.ts";
 
 /** What the wasm backend's thread protocol is made for. */
 const MAX_THREADS = 64;
 
 /**
- * @throws UsageError for a number of threads outside 1…64
+ * @throws UsageError for a number of threads outside 1…64, or a storage that the device does not have
  * @throws DeviceError where the device cannot be had
  */
-export async function openBackend(choice: Pick<TrainConfig, "device" | "threads">): Promise<Backend> {
+export async function openBackend(choice: DeviceChoice): Promise<Backend> {
   const { threads } = choice;
   if (threads !== null && (threads < 1 || threads > MAX_THREADS)) {
     throw new UsageError(`threads: got ${threads}, expected 1 to ${MAX_THREADS}`, { field: "threads", value: threads });
@@ -27,7 +26,7 @@ export async function openBackend(choice: Pick<TrainConfig, "device" | "threads"
 export interface RunDevice {
   /** The first. */
   readonly backend: Backend;
-  /** For the trainer: the same choice again. Where that is auto, wasm if the GPU does not come back or is lost a third time in a row. */
+  /** For the trainer: the same choice again. Where that is auto, wasm, if it will do, when the GPU does not come back or is lost a third time in a row. */
   readonly reopen: (losses: number) => Promise<Backend>;
   /** Disposes of the one in use. */
   dispose(): Promise<void>;
@@ -37,7 +36,7 @@ export interface RunDevice {
 const PAUSE_MS = 1000;
 
 /** @throws as openBackend does */
-export async function openRunDevice(choice: Pick<TrainConfig, "device" | "threads">): Promise<RunDevice> {
+export async function openRunDevice(choice: DeviceChoice): Promise<RunDevice> {
   const backend = await openBackend(choice);
   let current = backend;
   return {
@@ -46,7 +45,9 @@ export async function openRunDevice(choice: Pick<TrainConfig, "device" | "thread
       // A lost device may fail once more while it is put away.
       await Promise.allSettled([current.dispose()]);
       await setTimeout(PAUSE_MS * losses);
-      current = await openBackend(choice.device === "auto" && losses > 2 ? { ...choice, device: "wasm" } : choice);
+      const { device, storage } = choice;
+      const wasm = device === "auto" && storage === "f32" && losses > 2;
+      current = await openBackend(wasm ? { ...choice, device: "wasm" } : choice);
       return current;
     },
     dispose: () => current.dispose(),

@@ -4,6 +4,7 @@ import { formatBytes } from "../analyze/format.ts";
 import type { Backend } from "../backends/backend.ts";
 import { createReferenceBackend } from "../backends/reference/backend.ts";
 import { findAdapter, openGpu } from "../backends/webgpu/gpu.ts";
+import { lacksHalves } from "../backends/webgpu/halves.ts";
 import { DenseNetError, DeviceError, VerificationError } from "../errors.ts";
 import { buildGraph } from "../graph/build.ts";
 import { differentiate } from "../graph/differentiate.ts";
@@ -44,7 +45,7 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
   let failure: DenseNetError | undefined;
   let backend: Backend | undefined;
   try {
-    backend = await openBackend({ device: "wasm", threads: options.threads ?? null });
+    backend = await openBackend({ device: "wasm", storage: "f32", threads: options.threads ?? null });
     const { info } = backend;
     checks.push({
       name: "wasm backend",
@@ -113,6 +114,8 @@ type FoundAdapter =
       readonly software: boolean;
       readonly limits: Readonly<Record<(typeof shownLimits)[number], number>>;
       readonly features: Readonly<Record<(typeof shownFeatures)[number], boolean>>;
+      /** Whether --storage f16 can be had, and if not, why. */
+      readonly f16Storage: { readonly ok: boolean; readonly missing?: string };
     };
 
 /** Those that decide how large a net fits, in bytes. */
@@ -121,10 +124,13 @@ const shownFeatures = ["subgroups", "shader-f16", "timestamp-query"] as const;
 
 async function findGpu(): Promise<FoundAdapter> {
   try {
-    const { adapter, name, software } = await findAdapter(await openGpu());
+    const found = await findAdapter(await openGpu());
+    const { adapter, name, software } = found;
     const limits = Object.fromEntries(shownLimits.map((limit) => [limit, adapter.limits[limit]]));
     const features = Object.fromEntries(shownFeatures.map((feature) => [feature, adapter.features.has(feature)]));
-    return { name, software, limits, features } as Exclude<FoundAdapter, { missing: string }>;
+    const missing = lacksHalves(found);
+    const f16Storage = missing === undefined ? { ok: true } : { ok: false, missing };
+    return { name, software, limits, features, f16Storage } as Exclude<FoundAdapter, { missing: string }>;
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;
     return { missing: error.message };
@@ -133,7 +139,7 @@ async function findGpu(): Promise<FoundAdapter> {
 
 function gpuRows(gpu: FoundAdapter): string[][] {
   if ("missing" in gpu) return [["WebGPU", `none: ${gpu.missing}`]];
-  const { name, software, limits, features } = gpu;
+  const { name, software, limits, features, f16Storage } = gpu;
   return [
     ["WebGPU", `${name}${software ? " (computes on the processor)" : ""}`],
     [
@@ -141,13 +147,14 @@ function gpuRows(gpu: FoundAdapter): string[][] {
       `buffers up to ${formatBytes(limits.maxBufferSize)}, bindings ${formatBytes(limits.maxStorageBufferBindingSize)}, workgroup memory ${formatBytes(limits.maxComputeWorkgroupStorageSize)}`,
     ],
     ["", foundFeatures(features)],
+    ["", f16Storage.ok ? "feature maps in f32 or f16 (--storage)" : `feature maps in f32 only: ${f16Storage.missing}`],
   ];
 }
 
 async function gpuCheck(): Promise<Check> {
   const name = "webgpu self-check";
   try {
-    const backend = await openBackend({ device: "webgpu", threads: null });
+    const backend = await openBackend({ device: "webgpu", storage: "f32", threads: null });
     try {
       return await selfCheck(name, backend);
     } finally {

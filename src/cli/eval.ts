@@ -9,7 +9,16 @@ import { evaluate } from "../infer/evaluate.ts";
 import type { TrainConfig } from "../train/config.ts";
 import { parseRunState } from "../train/runState.ts";
 import { openBackend } from "./device.ts";
-import { dataDirOption, deviceOption, examples, jsonOption, numberFlag, threadsOption, wholeFlag } from "./flags.ts";
+import {
+  dataDirOption,
+  deviceOption,
+  examples,
+  jsonOption,
+  numberFlag,
+  storageOption,
+  threadsOption,
+  wholeFlag,
+} from "./flags.ts";
 import { printJson, printLine, table } from "./output.ts";
 
 interface EvalOptions {
@@ -19,7 +28,8 @@ interface EvalOptions {
   readonly seed?: number;
   readonly best?: boolean;
   readonly batchSize: number;
-  readonly device?: TrainConfig["device"];
+  readonly device: TrainConfig["device"];
+  readonly storage: TrainConfig["storage"];
   readonly threads?: number;
   readonly json?: boolean;
 }
@@ -37,6 +47,7 @@ export function addEval(program: Command): void {
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
     .option("-b, --batch-size <n>", "pictures at once", wholeFlag("--batch-size", 1), 64)
     .addOption(deviceOption().default("wasm"))
+    .addOption(storageOption().default("f32"))
     .addOption(threadsOption())
     .addOption(jsonOption())
     .addHelpText(
@@ -57,7 +68,7 @@ async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Pro
     valSplit: options.valSplit ?? run?.data.valSplit,
     seed: options.seed ?? run?.seed,
   });
-  const backend = await openBackend({ device: options.device ?? "wasm", threads: options.threads ?? null });
+  const backend = await openBackend({ ...options, threads: options.threads ?? null });
   try {
     const { split, batchSize } = options;
     const { top1Error, top5Error, loss, count, confusion } = await evaluate({

@@ -4,13 +4,14 @@ import { formatPercent } from "../analyze/format.ts";
 import { loadPredictor, predictFiles } from "../infer/files.node.ts";
 import type { TrainConfig } from "../train/config.ts";
 import { openBackend } from "./device.ts";
-import { deviceOption, examples, jsonOption, threadsOption, wholeFlag } from "./flags.ts";
+import { deviceOption, examples, jsonOption, storageOption, threadsOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, table } from "./output.ts";
 
 interface PredictOptions {
   readonly topK: number;
   readonly best?: boolean;
-  readonly device?: TrainConfig["device"];
+  readonly device: TrainConfig["device"];
+  readonly storage: TrainConfig["storage"];
   readonly threads?: number;
   readonly json?: boolean;
 }
@@ -27,6 +28,7 @@ export function addPredict(program: Command): void {
     .option("--top-k <n>", "classes to name per file, best first", wholeFlag("--top-k", 1), 1)
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
     .addOption(deviceOption().default("wasm"))
+    .addOption(storageOption().default("f32"))
     .addOption(threadsOption())
     .addOption(jsonOption("a JSON list on stdout: file, label, index, score and the top k of each"))
     .addHelpText(
@@ -40,7 +42,7 @@ export function addPredict(program: Command): void {
 }
 
 async function predict(checkpoint: string, files: string[], options: PredictOptions): Promise<void> {
-  const backend = await openBackend({ device: options.device ?? "wasm", threads: options.threads ?? null });
+  const backend = await openBackend({ ...options, threads: options.threads ?? null });
   try {
     const predictor = await loadPredictor(checkpoint, backend, { pointer: options.best ? "best" : "last" });
     const predictions = await predictFiles(predictor, files, { topK: options.topK });

@@ -13,7 +13,7 @@ import {
   resolveConfig,
 } from "../train/resolveConfig.ts";
 import { savedConfig } from "../train/trainer.node.ts";
-import { dataDirOption, deviceOption, listFlag, numberFlag, threadsOption, wholeFlag } from "./flags.ts";
+import { dataDirOption, deviceOption, listFlag, numberFlag, storageOption, threadsOption, wholeFlag } from "./flags.ts";
 
 /** As commander names them. */
 export interface TrainFlags {
@@ -35,6 +35,7 @@ export interface TrainFlags {
   readonly seed?: number;
   readonly recompute?: TrainConfig["recompute"];
   readonly device?: TrainConfig["device"];
+  readonly storage?: TrainConfig["storage"];
   readonly threads?: number;
   readonly workers?: number;
   readonly checkpointEvery?: number;
@@ -78,6 +79,7 @@ export function addTrainFlags(command: Command): Command {
     .option("--seed <n>", "decides initial weights, order, augmentation and dropout", numberFlag("--seed"))
     .addOption(command.createOption("--recompute <policy>", "memory for time, same results").choices(recomputePolicies))
     .addOption(deviceOption())
+    .addOption(storageOption())
     .addOption(threadsOption())
     .addOption(
       command.createOption("-j, --workers <n>", "same as --threads").argParser(wholeFlag("--workers", 1)).hideHelp(),
@@ -159,6 +161,7 @@ function settingsOf(flags: TrainFlags): PartialTrainConfig {
     seed: flags.seed,
     recompute: flags.recompute,
     device: flags.device,
+    storage: flags.storage,
     threads: flags.threads ?? flags.workers,
     checkpointEverySteps: flags.checkpointEvery,
   };

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { backendNames } from "../backends/create.ts";
+import { storages } from "../backends/webgpu/kernel.ts";
 
 const modelSchema = z.strictObject({
   /** Named net of src/spec, e.g. "BC-100-12" or "121"; the fields below change it. Number of classes and channels come from the data. */
@@ -57,6 +58,8 @@ export const trainConfigSchema = z.strictObject({
   recompute: z.enum(["none", "bottleneck"]),
   /** `auto`: the GPU if there is one, else wasm. */
   device: z.enum(backendNames),
+  /** How webgpu keeps feature maps, see WebgpuOptions. Runs that were saved before there was a choice have f32. */
+  storage: z.enum(storages).default("f32"),
   /** Compute threads; null: one per processor. */
   threads: z.int().positive().nullable(),
   /** Save also in the middle of an epoch, every so many updates; 0: at the end of epochs only. */
@@ -88,6 +91,7 @@ export const defaultTrainConfig: TrainConfig = {
   seed: 0,
   recompute: "none",
   device: "wasm",
+  storage: "f32",
   threads: null,
   checkpointEverySteps: 0,
   keepCheckpoints: 2,

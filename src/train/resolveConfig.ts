@@ -1,5 +1,6 @@
 // train: one complete TrainConfig out of flags, a file, a preset and the defaults, in this order of precedence, and who said what.
 import type { z } from "zod";
+import { requireStorage } from "../backends/create.ts";
 import { isRecord } from "../checkpoint/record.ts";
 import { UsageError } from "../errors.ts";
 import { nearestName } from "../spec/nearestName.ts";
@@ -95,6 +96,7 @@ function presetNamed(name: string): PartialTrainConfig {
 
 /** Settings that are fine alone and not together. */
 function requireConsistent(config: TrainConfig): void {
+  requireStorage(config.device, config.storage);
   const { batchSize, accumulationSteps, warmupEpochs, epochs, milestones, data } = config;
   if (batchSize % accumulationSteps !== 0) {
     throw new UsageError(

@@ -51,9 +51,13 @@ export function parseRunState(json: unknown, source: string): RunState {
   );
 }
 
-/** Settings that may change between the parts of a run, since they change no result. */
+/**
+ * Settings that may change between the parts of a run. It stays what it was: another device or storage of feature maps rounds otherwise and changes
+ * bits, not what is computed, and the saved state is f32 everywhere; the others change not one bit.
+ */
 const FREE = [
   "device",
+  "storage",
   "threads",
   "recompute",
   "checkpointEverySteps",

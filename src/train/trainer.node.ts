@@ -20,12 +20,12 @@ export async function openConfiguredDataset({ data, seed }: Pick<TrainConfig, "d
   return openDataset({ dir: data.dir, valSplit: data.valSplit, seed, imageSize: data.imageSize ?? undefined });
 }
 
+/** What of a configuration decides its backend. */
+export type DeviceChoice = Pick<TrainConfig, "device" | "storage" | "threads">;
+
 /** The backend of a configuration; the caller disposes of it. */
-export async function createConfiguredBackend({
-  device,
-  threads,
-}: Pick<TrainConfig, "device" | "threads">): Promise<Backend> {
-  return createBackend(device, threads === null ? {} : { threads });
+export async function createConfiguredBackend({ device, storage, threads }: DeviceChoice): Promise<Backend> {
+  return createBackend(device, { storage, ...(threads === null ? {} : { threads }) });
 }
 
 export interface RunOptions {

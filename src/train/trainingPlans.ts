@@ -48,11 +48,11 @@ export interface TrainingPlans {
 
 /** What the memory of the compiled plans is for. */
 export function memoryUse({ executable, plans }: TrainingPlans): MemoryUse {
-  const all = Object.values(plans);
-  const persistent = new Map(all.flatMap(({ buffers }) => [...buffers]).filter(([, { role }]) => role !== "arena"));
+  const buffers = Object.values(plans).flatMap((plan) => [...plan.buffers]);
+  const persistent = new Map(buffers.filter(([, { role }]) => role !== "arena"));
   const weights = [...persistent.values()].reduce((sum, { bytes }) => sum + bytes, 0);
-  const features = Math.max(...all.map(({ arenaBytes }) => arenaBytes));
-  return { weights, features, working: executable.peakBytes - weights - features };
+  const { peakBytes, arenaBytes } = executable;
+  return { weights, features: arenaBytes, working: peakBytes - weights - arenaBytes };
 }
 
 /**

@@ -4,6 +4,11 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
+import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
+import { openRunDevice } from "../../src/cli/device.ts";
+import { DeviceError } from "../../src/errors.ts";
+import type { StartEvent, TrainEvent } from "../../src/train/events.ts";
 import { gpuOrReason } from "../webgpu/gpu.ts";
 import { densenet, events } from "./command.ts";
 import { makePictures, tinyConfig } from "./pictures.ts";
@@ -53,6 +58,13 @@ for (const [name, env, says] of [
     const [start] = events(stdout) as { backend: { name: string; notes: string[] } }[];
     assert.equal(start?.backend.name, "wasm");
     assert.match(start?.backend.notes[0] ?? "", /passed over/);
+  });
+
+  test(`--device auto --storage f16 · ${name} · exit 6 instead of f32 on wasm`, async () => {
+    const args = train(`f16 ${name}`, "--device", "auto", "--storage", "f16");
+    const { code, stderr } = await densenet(args, { env });
+    assert.equal(code, 6, stderr);
+    assert.match(stderr, /^densenet: storage f16 needs WebGPU, so wasm cannot take its place: WebGPU /m);
   });
 }
 
@@ -110,6 +122,70 @@ process.stdout.write = (text, ...rest) => {
   return write(text, ...rest);
 };`);
 
+describe("--storage f16", { skip: typeof gpu === "string" ? gpu : false }, () => {
+  const halves = typeof gpu === "string" ? undefined : findAdapter(gpu).then(lacksHalves);
+  const f16 = ["--device", "webgpu", "--storage", "f16"];
+
+  test("train, eval and predict, not on the CPU; or a sentence where the adapter has no f16", async () => {
+    const lacks = await halves;
+    const { code, stdout, stderr } = await densenet(train("f16", "--epochs", "2", ...f16));
+    if (lacks !== undefined) {
+      assert.equal(code, 6, stderr);
+      assert.ok(stderr.includes(`feature maps cannot be stored in f16, ask for storage "f32": ${lacks}`), stderr);
+      return;
+    }
+    assert.equal(code, 0, stderr);
+    const told = events(stdout) as unknown as TrainEvent[];
+    const [start, end] = [told[0], told.at(-1)];
+    assert.ok(start?.type === "start" && end?.type === "end");
+    assert.equal(start.config.storage, "f16");
+    assert.equal(start.backend.features.f16Storage, true);
+    const whole = events((await densenet(train("f32", "--epochs", "2", "--device", "webgpu"))).stdout)[0] as unknown;
+    const { memory, peakBytes } = whole as StartEvent;
+    // In a net this small, gradients, which stay f32, take most of it.
+    assert.ok(start.memory.features < 0.9 * memory.features);
+    assert.equal(start.memory.weights + start.memory.features + start.memory.working, start.peakBytes);
+    assert.ok(start.memory.working >= 0 && start.peakBytes < peakBytes);
+
+    const run = join(folder, "f16");
+    const evaluated = await densenet(["eval", run, "--data-dir", data, ...f16, "--json"]);
+    assert.equal(evaluated.code, 0, evaluated.stderr);
+    const found = JSON.parse(evaluated.stdout);
+    assert.equal(found.top1Error, end.final.valTop1Error);
+    // Features are rounded to the same f16, but for sums in another order.
+    assert.ok(Math.abs(found.loss - end.final.valLoss) < 1e-3);
+    const inF32 = JSON.parse((await densenet(["eval", run, "--data-dir", data, "--json"])).stdout);
+    assert.notEqual(inF32.loss, found.loss);
+    assert.ok(Math.abs(inF32.loss - found.loss) < 1e-2);
+
+    const picture = join(data, "red", "0.png");
+    const predicted = await densenet(["predict", run, picture, ...f16, "--json"]);
+    assert.equal(predicted.code, 0, predicted.stderr);
+    for (const onCpu of [
+      ["predict", run, picture, "--storage", "f16"],
+      ["eval", run, "--data-dir", data, "--storage", "f16", "--device", "cpu"],
+    ]) {
+      const refused = await densenet(onCpu);
+      assert.equal(refused.code, 2);
+      assert.match(refused.stderr, /storage: f16 is for the devices webgpu and auto, got it with wasm/);
+    }
+  });
+
+  test("a run in f16 goes on on wasm when f32 is said, and not without", async (t) => {
+    if ((await halves) !== undefined) return t.skip("the adapter has no f16");
+    const args = train("both", "--checkpoint-every", "1", ...f16);
+    const { code } = await densenet(args, { env: losing("Promise.resolve(null)") });
+    assert.equal(code, 6);
+    const resume = ["train", "--resume", join(folder, "both"), "--device", "wasm", "--json"];
+    const refused = await densenet(resume);
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /storage: f16 is for the devices webgpu and auto, got it with wasm/);
+    const resumed = await densenet([...resume, "--storage", "f32"]);
+    assert.equal(resumed.code, 0, resumed.stderr);
+    assert.equal(events(resumed.stdout).at(-1)?.type, "end");
+  });
+});
+
 describe("a GPU that is lost in mid-run", { skip: typeof gpu === "string" ? gpu : false }, () => {
   const losses = (found: readonly Record<string, unknown>[]): unknown[] =>
     found.filter(({ type }) => type === "step" || type === "epoch").map(({ loss, valLoss }) => loss ?? valLoss);
@@ -157,13 +233,33 @@ GPU.prototype.requestAdapter = async function (how) {
     assert.match(await readFile(join(folder, "auto gone", "report.html"), "utf8"), /goes on with wasm/);
   });
 
+  test("is gone, auto with f16: no wasm in its place, even when it is lost a third time in a row", async (t) => {
+    if (typeof gpu === "string" || lacksHalves(await findAdapter(gpu)) !== undefined) {
+      return t.skip("the adapter has no f16");
+    }
+    const { requestAdapter } = GPU.prototype;
+    const request = t.mock.method(GPU.prototype, "requestAdapter", async function (this: GPU) {
+      const adapter = await requestAdapter.call(this);
+      return adapter && Object.defineProperty(adapter, "info", { value: { description: "A GPU", vendor: "" } });
+    });
+    const device = await openRunDevice({ device: "auto", storage: "f16", threads: null });
+    request.mock.mockImplementation(async () => null);
+    await assert.rejects(
+      device.reopen(3),
+      (error) => error instanceof DeviceError && /^storage f16 needs WebGPU/.test(error.message),
+    );
+  });
+
   test("doctor · its name, limits and features, and a training step compared with the reference", async () => {
     const { code, stdout, stderr } = await densenet(["doctor", "--json"]);
     assert.equal(code, 0, stderr);
     const { webgpu, checks } = JSON.parse(stdout);
     assert.ok(webgpu.name.length > 0);
     assert.ok(webgpu.limits.maxBufferSize >= 2 ** 28);
-    assert.equal(typeof webgpu.features["shader-f16"], "boolean");
+    const { ok, missing } = webgpu.f16Storage;
+    assert.equal(ok, webgpu.features["shader-f16"]);
+    assert.equal(missing, ok ? undefined : `${webgpu.name} has no feature shader-f16`);
+    assert.match((await densenet(["doctor"])).stdout, ok ? /feature maps in f32 or f16/ : /feature maps in f32 only: /);
     const check = checks.find(({ name }: { name: string }) => name === "webgpu self-check");
     assert.match(check.detail, /differ from the reference by at most \d\.\de-\d/);
   });

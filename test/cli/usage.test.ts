@@ -47,6 +47,12 @@ const MISTAKES: readonly { args: readonly string[]; says: RegExp }[] = [
   { args: ["train", "--lr", "Infinity"], says: /--lr: got "Infinity", expected a number/ },
   { args: ["train", "--threads", "0"], says: /--threads: got "0", expected a whole number of at least 1/ },
   { args: ["train", "--threads", "65"], says: /threads: got 65, expected 1 to 64/ },
+  { args: ["train", "--storage", "f8"], says: /'f8' is invalid.*f32, f16/ },
+  { args: ["train", "--storage", "f16"], says: /storage: f16 is for the devices webgpu and auto, got it with wasm/ },
+  {
+    args: ["predict", "run", "file", "--storage", "f16", "--device", "reference"],
+    says: /f16 is .* got it with reference/,
+  },
   { args: ["train", "--sched", "cosin"], says: /'cosin' is invalid.*multistep, cosine, constant/ },
   { args: ["train", "--preset", "paper-cifar100"], says: /--data-dir: not given, .* paper-cifar100/ },
   { args: ["train", "--resume", "x", "--preset", "quick"], says: /--preset: cannot be given with --resume/ },

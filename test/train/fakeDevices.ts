@@ -13,6 +13,7 @@ function withExecutables(backend: Backend, change: (executable: Executable) => E
 
 const forwarded = (executable: Executable): Executable => ({
   peakBytes: executable.peakBytes,
+  arenaBytes: executable.arenaBytes,
   queueDepth: executable.queueDepth,
   write: (...args) => executable.write(...args),
   read: (...args) => executable.read(...args),

@@ -157,7 +157,7 @@ test("resume · a finished run has nothing left to do and says how it ended", as
   assert.deepEqual(timeless(events[1]), timeless(whole.events.findLast(({ type }) => type === "end") as TrainEvent));
 });
 
-test("resume · a saved run keeps its settings and its data; those that change no result may change", async () => {
+test("resume · a saved run keeps its settings and its data; device, storage and those that change no bit may change", async () => {
   const config = tinyConfig();
   const { saved } = await train(config, backend, { stop: (event) => event.type === "step" && event.step === 2 });
   assert.ok(saved.training);
@@ -172,6 +172,7 @@ test("resume · a saved run keeps its settings and its data; those that change n
       resume: { momentum: saved.training?.momentum ?? new Map(), run },
     });
   make({ recompute: "bottleneck", threads: 2, checkpointEverySteps: 3, keepCheckpoints: 5, data: { dir: "moved" } });
+  make({ device: "webgpu", storage: "f16" });
   for (const [changes, says] of [
     [{ batchSize: 32 }, /^batchSize: got 32, but the run to resume began with 16/],
     [{ seed: 8 }, /^seed: got 8/],
@@ -183,6 +184,8 @@ test("resume · a saved run keeps its settings and its data; those that change n
       (error) => error instanceof UsageError && says.test(error.message),
     );
   }
+  const { storage: _, ...before } = (saved.training.run as RunState).config;
+  make({}, dataset, { ...(saved.training.run as RunState), config: before });
   const fewer = tinyDataset(50, 21);
   assert.throws(
     () => make({}, fewer),

@@ -4,7 +4,7 @@ import { after, before, describe, test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
-import { hasFloat16 } from "../../src/backends/webgpu/halves.ts";
+import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
 import { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "../../src/backends/webgpu/webgpu.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { DeviceError } from "../../src/errors.ts";
@@ -46,8 +46,7 @@ const ways: Readonly<Record<string, { readonly options: WebgpuOptions; readonly 
 };
 
 /** SwiftShader, among others, has no f16. */
-const adapterHasHalves =
-  typeof gpu !== "string" && (await gpu.requestAdapter())?.features.has("shader-f16") === true && hasFloat16();
+const adapterHasHalves = typeof gpu !== "string" && lacksHalves(await findAdapter(gpu)) === undefined;
 
 for (const [way, { options, cases }] of Object.entries(ways)) {
   describe(`webgpu ${way}`, { skip }, () => {
@@ -304,6 +303,7 @@ describe("webgpu trains", { skip }, () => {
       const executable = await backend.compile(plans);
       return {
         peakBytes: executable.peakBytes,
+        arenaBytes: executable.arenaBytes,
         queueDepth,
         write: (...args) => executable.write(...args),
         read: (...args) => executable.read(...args),

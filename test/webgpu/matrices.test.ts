@@ -1,7 +1,8 @@
 // Convolutions by subgroup matrices: an adapter's own where it has them, and the shapes that makers offer, played on any adapter with f16.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { hasFloat16 } from "../../src/backends/webgpu/halves.ts";
+import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
+import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
 import { findMatrices } from "../../src/backends/webgpu/matrix.ts";
 import { tileFor } from "../../src/backends/webgpu/product.ts";
 import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
@@ -21,13 +22,10 @@ import { gpuOrReason } from "./gpu.ts";
 import { type PlayedMatrices, withPlayedMatrices } from "./playedMatrices.ts";
 
 const found = await gpuOrReason();
-const adapter = typeof found === "string" ? null : await found.requestAdapter();
-const skip =
-  typeof found === "string"
-    ? found
-    : !(adapter?.features.has("shader-f16") && hasFloat16()) && "the adapter has no f16";
+const adapter = typeof found === "string" ? undefined : await findAdapter(found);
+const skip = typeof found === "string" ? found : ((adapter && lacksHalves(adapter)) ?? false);
 const gpu = found as GPU;
-const ownMatrices = adapter ? findMatrices(adapter) : undefined;
+const ownMatrices = adapter && findMatrices(adapter.adapter);
 
 /** NVIDIA's and AMD's, NVIDIA's smaller ones, Apple's. */
 const shapes: readonly PlayedMatrices[] = [
@@ -69,7 +67,7 @@ for (const [way, { gpu, skip, most }] of Object.entries(ways)) {
     });
     test("they are used, for tiles of every height", () => {
       assert.deepEqual(new Set(convolutions.keys()), new Set([4, 8, 12, 16]));
-      assert.equal(backend.info.features.matrices, true);
+      assert.equal(backend.info.features.subgroupMatrices, true);
       assert.ok(backend.target.matrices);
     });
     for (const given of cases) {
@@ -89,7 +87,7 @@ test("subgroup matrices that multiply wrongly are passed over, with a sentence",
   const broken = withPlayedMatrices(gpu, { M: 16, N: 16, K: 16 }, "turned");
   const backend = await createWebgpuBackend({ gpu: broken, storage: "f16", tiled: true });
   assert.equal(backend.target.matrices, undefined);
-  assert.equal(backend.info.features.matrices, false);
+  assert.equal(backend.info.features.subgroupMatrices, false);
   assert.match(
     backend.info.notes.at(-1) ?? "",
     /^Its subgroup matrices are not used: it computes a convolution wrongly/,

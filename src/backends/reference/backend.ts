@@ -105,6 +105,7 @@ function compileReference(plans: Readonly<Record<string, Plan>>, precision: Prec
 
   return {
     peakBytes: 4 * ROLES.reduce((sum, role) => sum + sizes[role], 0),
+    arenaBytes: 4 * sizes.arena,
     queueDepth: 1,
     memory: (plan) => planNamed(plan).memory,
     async write(buffer, data, plan) {

@@ -107,6 +107,7 @@ export type CallTimes = readonly number[];
 
 export class WasmExecutable implements Executable {
   readonly peakBytes: number;
+  readonly arenaBytes: number;
   readonly queueDepth = 1;
   readonly functionCount: number;
   readonly #program: Program;
@@ -131,6 +132,7 @@ export class WasmExecutable implements Executable {
     this.#onDispose = onDispose;
     this.functionCount = program.functionCount;
     this.peakBytes = program.pages * pageBytes;
+    this.arenaBytes = Math.max(0, ...Object.values(plans).map((plan) => plan.arenaBytes));
   }
 
   static async start(

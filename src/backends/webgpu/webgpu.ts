@@ -8,7 +8,7 @@ import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts
 import { compileProgram, type MemorySpace, memorySpaces, type Program, type Window } from "./compile.ts";
 import { callBytes, runWords, slots, wordBytes } from "./dispatch.ts";
 import { findAdapter, openGpu } from "./gpu.ts";
-import { fromHalves, hasFloat16, toHalves } from "./halves.ts";
+import { fromHalves, lacksHalves, toHalves } from "./halves.ts";
 import type { Storage, Target } from "./kernel.ts";
 import { findMatrices, matrixFeatures } from "./matrix.ts";
 import { findWrongProduct } from "./selfCheck.ts";
@@ -42,11 +42,15 @@ const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorag
  */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
   const { storage = "f32" } = options;
-  const { adapter, name, software } = await findAdapter(options.gpu ?? (await openGpu()));
+  const found = await findAdapter(options.gpu ?? (await openGpu()));
+  const { adapter, name, software } = found;
   if (software && options.software === false) {
     throw new DeviceError(`the only WebGPU adapter is ${name}, which computes on the CPU, slower than wasm`, { name });
   }
-  if (storage === "f16") requireHalves(adapter, name);
+  const lacks = storage === "f16" ? lacksHalves(found) : undefined;
+  if (lacks !== undefined) {
+    throw new DeviceError(`feature maps cannot be stored in f16, ask for storage "f32": ${lacks}`, { name });
+  }
   const requiredLimits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
   const timestamps = adapter.features.has("timestamp-query");
   const tiled = options.tiled ?? !software;
@@ -82,7 +86,13 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
       threads: 1,
       device: name,
       pieceBytes: device.limits.maxBufferSize,
-      features: { tiled, software, timestamps, halves: storage === "f16", matrices: target.matrices !== undefined },
+      features: {
+        tiled,
+        software,
+        timestamps,
+        f16Storage: storage === "f16",
+        subgroupMatrices: target.matrices !== undefined,
+      },
       notes,
     });
   if (matrices) {
@@ -96,14 +106,6 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   if (wrong === undefined) return backend;
   await backend.dispose();
   throw new DeviceError(`${name} is of no use: ${wrong}`, { name });
-}
-
-/** @throws DeviceError where feature maps cannot be stored in f16 */
-function requireHalves(adapter: GPUAdapter, name: string): void {
-  const missing = adapter.features.has("shader-f16") ? undefined : `${name} has no feature shader-f16`;
-  const lacks =
-    missing ?? (hasFloat16() ? undefined : "this JavaScript engine has no Float16Array (Node has it from 24 on)");
-  if (lacks) throw new DeviceError(`feature maps cannot be stored in f16, ask for storage "f32": ${lacks}`, { name });
 }
 
 export class WebgpuBackend implements Backend {
@@ -249,6 +251,7 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
 
 export class WebgpuExecutable implements Executable {
   readonly peakBytes: number;
+  readonly arenaBytes: number;
   /** One that computes, one behind it, one that the host prepares. */
   readonly queueDepth = 3;
   readonly shaderCount: number;
@@ -275,7 +278,10 @@ export class WebgpuExecutable implements Executable {
     this.#buffers = buffers;
     this.#onDispose = onDispose;
     this.shaderCount = program.shaders.length;
-    this.peakBytes = memorySpaces.reduce((sum, space) => sum + program.words[space] * wordBytes(space), 0);
+    const bytesOf = (spaces: readonly MemorySpace[]): number =>
+      spaces.reduce((sum, space) => sum + program.words[space] * wordBytes(space), 0);
+    this.peakBytes = bytesOf(memorySpaces);
+    this.arenaBytes = bytesOf(["arena", "maps"]);
   }
 
   static async create(
