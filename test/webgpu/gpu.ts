@@ -17,7 +17,7 @@ export function dawnMissing(): string | undefined {
 }
 
 /** What shaders may use beside the core of WGSL. */
-const features = matrixFeatures as readonly string[] as GPUFeatureName[];
+const features = ["shader-f16", ...matrixFeatures] as GPUFeatureName[];
 
 /** A device that accepts what is valid and runs nothing. */
 export async function nullDevice(): Promise<GPUDevice> {

@@ -6,13 +6,8 @@
 import type { Matrices } from "./kernel.ts";
 import { side, type TileShape, tileColumns } from "./product.ts";
 
-/** Features that a device must be asked for. */
-export const matrixFeatures = [
-  "shader-f16",
-  "subgroups",
-  "subgroup-size-control",
-  "chromium-experimental-subgroup-matrix",
-] as const;
+/** Features that a device must be asked for, beside shader-f16. */
+export const matrixFeatures = ["subgroups", "subgroup-size-control", "chromium-experimental-subgroup-matrix"] as const;
 
 /** A kind of multiplication as an adapter offers it: A [M, K] · B [K, N] + C [M, N]. */
 interface MatrixConfig {
@@ -28,7 +23,7 @@ const usualLanes = 32;
 /** WebGPU's guaranteed workgroup memory, bytes. */
 const workgroupBytes = 16384;
 
-/** The largest matrices that this adapter offers and that our tiles are made of; undefined where there are none. */
+/** The largest matrices that this adapter, which has f16, offers and that our tiles are made of; undefined where there are none. */
 export function findMatrices({ features, info }: GPUAdapter): Matrices | undefined {
   const { subgroupMinSize = 0, subgroupMaxSize = 0 } = info;
   const { subgroupMatrixConfigs = [] } = info as { readonly subgroupMatrixConfigs?: readonly MatrixConfig[] };

@@ -60,13 +60,10 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
     device = await adapter.requestDevice({
       requiredLimits,
       requiredFeatures: [
-        ...(timestamps ? (["timestamp-query"] as const) : []),
-        ...(matrices
-          ? (matrixFeatures as readonly string[] as GPUFeatureName[])
-          : storage === "f16"
-            ? (["shader-f16"] as const)
-            : []),
-      ],
+        ...(timestamps ? ["timestamp-query"] : []),
+        ...(storage === "f16" ? ["shader-f16"] : []),
+        ...(matrices ? matrixFeatures : []),
+      ] as GPUFeatureName[],
     });
   } catch (error) {
     throw new DeviceError(`${name} gave no device: ${(error as Error).message}`, { name }, { cause: error });
