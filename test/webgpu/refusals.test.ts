@@ -24,7 +24,7 @@ function altered<T extends object>(object: T, answers: Readonly<Record<string, u
 
 async function compileOn(answers: (device: GPUDevice) => Readonly<Record<string, unknown>>): Promise<void> {
   const device = await nullDevice();
-  const target = { tiled: false, bindingBytes: 2 ** 27, storage: "f32" } as const;
+  const target = { tiled: false, bindingBytes: 2 ** 27, windows: 7, storage: "f32" } as const;
   const info = { name: "webgpu", threads: 1, features: {}, notes: [] } as const;
   const backend = new WebgpuBackend(altered(device, answers(device)), target, info);
   try {

@@ -33,7 +33,7 @@ const plans: Readonly<Record<string, Plan>> = {
   ),
 };
 const cases = Object.fromEntries(allCases.map((given) => [titleOf(given), planOf(given)]));
-const target: Target = { tiled: true, bindingBytes: 2 ** 30, storage: "f32" };
+const target: Target = { tiled: true, bindingBytes: 2 ** 30, windows: 7, storage: "f32" };
 const ways = {
   direct: { ...target, tiled: false },
   tiled: target,
@@ -85,7 +85,7 @@ describe("shaders", { skip }, () => {
   test("whole programs bind: a backend on the null device compiles and submits a training step", async () => {
     const backend = new WebgpuBackend(
       await nullDevice(),
-      { ...target, bindingBytes: 2 ** 26 },
+      { ...target, bindingBytes: 2 ** 22 },
       {
         name: "webgpu",
         threads: 1,
@@ -101,7 +101,7 @@ describe("shaders", { skip }, () => {
     await assert.rejects(async () => executable.run("step"), DeviceError);
   });
 
-  test("an arena that no binding can show is seen through windows, a buffer that none can is refused with a sentence", async () => {
+  test("an arena that no binding can show is seen through windows, what none or too few can is refused with a sentence", async () => {
     const plan = plans["BC-100-12, training, batch 64"] as Plan;
     const limit = 2 ** 27;
     assert.ok(plan.arenaBytes > limit);
@@ -112,6 +112,10 @@ describe("shaders", { skip }, () => {
     assert.throws(
       () => compileProgram({ plan }, { ...target, bindingBytes: 2 ** 20 }),
       (error) => error instanceof ResourceError && /lower the batch size/.test(error.message),
+    );
+    assert.throws(
+      () => compileProgram({ plan }, { ...target, bindingBytes: limit, windows: 3 }),
+      (error) => error instanceof ResourceError && /in \d pieces .* at most 3 at once: lower the/.test(error.message),
     );
   });
 

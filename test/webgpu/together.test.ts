@@ -88,7 +88,7 @@ async function wrongIn(plan: Plan, contents: Contents, found: Contents): Promise
 const gpu = await gpuOrReason();
 
 for (const tiled of [false, true]) {
-  const target: Target = { tiled, bindingBytes: 2 ** 30, storage: "f32" };
+  const target: Target = { tiled, bindingBytes: 2 ** 30, windows: 7, storage: "f32" };
   describe(`webgpu, calls together, ${tiled ? "tiled" : "direct"}`, {
     skip: typeof gpu === "string" ? gpu : false,
   }, () => {

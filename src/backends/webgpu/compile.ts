@@ -132,8 +132,8 @@ function layOutSpaces(plans: Readonly<Record<string, Plan>>, storage: Storage): 
   return { base, roleWords, arenas, words: { persistent, arena: largest("arena"), maps: largest("maps") } };
 }
 
-/** Runs of a space that hold the operands, as few as possible, none longer than a binding. */
-function cover(operands: readonly Operand[], space: Space, bindingBytes: number, label: string) {
+/** Runs of a space that hold the operands, as few as possible. None is longer than a binding, but for operands that overlap or nearly so. */
+function cover(operands: readonly Operand[], space: Space, bindingBytes: number) {
   const limit = bindingBytes / wordBytes(space);
   const windows: { start: number; end: number }[] = [];
   for (const { start, words } of operands.toSorted((a, b) => a.start - b.start)) {
@@ -145,24 +145,50 @@ function cover(operands: readonly Operand[], space: Space, bindingBytes: number,
     if (last && longer !== undefined && (overlaps || longer - last.start <= limit)) last.end = longer;
     else windows.push({ start: from, end });
   }
-  for (const { start, end } of windows) {
-    if (end - start <= limit) continue;
-    const bytes = (end - start) * wordBytes(space);
-    const mebibytes = (size: number): string => (size / 2 ** 20).toFixed(0);
-    throw new ResourceError(
-      `${label} touches ${mebibytes(bytes)} MiB that belong together, but this GPU shows a shader at most ${mebibytes(bindingBytes)} MiB at once: lower the batch size`,
-      { bytes, limit: bindingBytes },
-    );
-  }
   return windows.map(({ start, end }) => ({ start, words: end - start }));
 }
 
-/** The windows of a dispatch and which of them shows each operand. */
+/** A dispatch, its windows, and which of them shows each operand. */
+interface Shown {
+  readonly dispatch: Dispatch;
+  readonly windows: readonly Window[];
+  readonly of: ReadonlyMap<string, number>;
+}
+
+/** A dispatch through windows, or each that it is made of where the device cannot show one shader all that both touch. */
+function show(dispatch: Dispatch, words: Program["words"], target: Target): readonly Shown[] {
+  const { windows, of } = windowsOf(dispatch, words, target.bindingBytes);
+  const refusal = refusalOf(dispatch, windows, target);
+  if (!refusal) return [{ dispatch, windows, of }];
+  if (!dispatch.apart) throw refusal;
+  return dispatch.apart.flatMap((one) => show(one, words, target));
+}
+
+/** Why the device cannot bind these windows at once. */
+function refusalOf({ label }: Dispatch, windows: readonly Window[], target: Target): ResourceError | undefined {
+  const mebibytes = (size: number): string => (size / 2 ** 20).toFixed(0);
+  const limit = target.bindingBytes;
+  const bytes = Math.max(...windows.map((window) => window.words * wordBytes(window.space)));
+  if (bytes > limit) {
+    return new ResourceError(
+      `${label} touches ${mebibytes(bytes)} MiB that belong together, but this GPU shows a shader at most ${mebibytes(limit)} MiB at once: lower the batch size`,
+      { bytes, limit },
+    );
+  }
+  if (windows.length > target.windows) {
+    return new ResourceError(
+      `${label} touches memory in ${windows.length} pieces of at most ${mebibytes(limit)} MiB, but this GPU shows a shader at most ${target.windows} at once: lower the batch size`,
+      { windows: windows.length, limit: target.windows },
+    );
+  }
+  return undefined;
+}
+
 function windowsOf(
-  { operands, label }: Dispatch,
+  { operands }: Dispatch,
   words: Program["words"],
   bindingBytes: number,
-): { readonly windows: readonly Window[]; readonly of: ReadonlyMap<string, number> } {
+): Pick<Shown, "windows" | "of"> {
   const windows: Window[] = [];
   const of = new Map<string, number>();
   for (const space of memorySpaces) {
@@ -175,7 +201,6 @@ function windowsOf(
           own.map(([, operand]) => operand),
           space,
           bindingBytes,
-          label,
         );
     for (const [name, { start }] of own) {
       of.set(name, windows.length + covered.findIndex((window) => start < window.start + window.words));
@@ -241,9 +266,11 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
   const words = { ...fixed, scratch: align(scratchWords) };
   const shaders = new Map<string, Shader & { readonly index: number }>();
   const steps = new Map<string, Step[]>(Object.keys(plans).map((name) => [name, []]));
-  const calls = new Uint32Array((emitted.length * callBytes) / 4);
-  emitted.forEach(({ plan, call, dispatch }, index) => {
-    const { windows, of } = windowsOf(dispatch, words, target.bindingBytes);
+  const shown = emitted.flatMap(({ plan, call, dispatch }) =>
+    show(dispatch, words, target).map((one) => ({ plan, call, ...one })),
+  );
+  const calls = new Uint32Array((shown.length * callBytes) / 4);
+  shown.forEach(({ plan, call, dispatch, windows, of }, index) => {
     const text = shaderText(dispatch, (operand) => of.get(operand) ?? 0);
     const shader = shaders.get(text) ?? { label: dispatch.label, text, windows: windows.length, index: shaders.size };
     shaders.set(text, shader);

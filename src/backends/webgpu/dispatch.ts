@@ -36,6 +36,8 @@ export interface Dispatch {
   readonly groups: number;
   /** Lanes of a subgroup, where the code uses subgroup matrices; body then takes as a third argument which of the workgroup's subgroups it runs in. */
   readonly lanes?: number | undefined;
+  /** The dispatches that it is made of, for a device that cannot show one shader the operands of both. */
+  readonly apart?: readonly [Dispatch, Dispatch];
 }
 
 /** Workgroups along one dimension of a dispatch, WebGPU's guaranteed limit; more are folded into the second. */
@@ -171,6 +173,7 @@ fn body(group: u32, lane: u32) {
 }`,
     size: a.size,
     groups: a.groups + b.groups,
+    apart: [a, b],
   };
 }
 

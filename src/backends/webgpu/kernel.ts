@@ -14,6 +14,8 @@ export interface Target {
   readonly tiled: boolean;
   /** Bytes that one binding may show. */
   readonly bindingBytes: number;
+  /** Windows that a shader may bind. */
+  readonly windows: number;
   /** How feature maps of the forward pass lie in memory; everything else is f32, and so is all arithmetic. */
   readonly storage: Storage;
   /** Products whose operands may be rounded to f16 are multiplied by these. */

@@ -72,7 +72,9 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
     options.bindingBytes ?? Number.POSITIVE_INFINITY,
     device.limits.maxStorageBufferBindingSize,
   );
-  const plain: Target = { tiled, bindingBytes, storage };
+  // The tables take one.
+  const windows = device.limits.maxStorageBuffersPerShaderStage - 1;
+  const plain: Target = { tiled, bindingBytes, windows, storage };
   const notes = [
     `The GPU is ${name}.`,
     ...(software ? ["This adapter computes on the CPU: right, but slower than wasm."] : []),
