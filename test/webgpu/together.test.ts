@@ -1,11 +1,11 @@
 // Calls of a plan that this backend runs together, against the meaning of each: a convolution and the statistics of what it writes, with dropout
-// between them or without; both gradients of a convolution.
+// between them or without; both gradients of a convolution, which are one dispatch of products and one of sums.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { compileProgram } from "../../src/backends/webgpu/compile.ts";
 import type { Target } from "../../src/backends/webgpu/kernel.ts";
-import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import type { KernelCall, Plan } from "../../src/plan/plan.ts";
+import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
+import type { KernelCall, Plan, PlanBuffer } from "../../src/plan/plan.ts";
 import { type AnyCase, type Case, type Contents, callOf, contentsOf, planOf } from "../conformance/case.ts";
 import { allCases } from "../conformance/cases.ts";
 import { expectationAfter, faultsIn } from "../conformance/runCase.ts";
@@ -36,29 +36,63 @@ function withStatistics(given: Case<"conv">, rate: number): Sequence {
   ]);
 }
 
-/** The weight gradient's call comes first, as in plans. */
+/** The weight gradient's call comes first, as in plans. Without a composite, x is a buffer that the input gradient does not read. */
 function withWeightGradient(given: Case<"convGradInput">): Sequence {
-  const { composite, dy, size } = given.args;
-  if (!composite) throw new RangeError("a convolution without a composite is not gone back through at once");
-  const plan = planOf({ ...given, buffers: { ...given.buffers, dWeight: given.buffers.weight ?? { shape: [] } } });
-  const weight = callOf("convGradWeight", {
-    x: composite.x,
-    composite: composite.normalize,
+  const { composite, dx, dy, size } = given.args;
+  const { weight = { shape: [] }, dx: plane = { shape: [] } } = given.buffers;
+  const x = composite?.x ?? { ...dx, buffer: "x" };
+  const own = composite ? given : { ...given, inputs: [...given.inputs, { at: x, fill: { center: 0, width: 2 } }] };
+  const whole = { ...own, buffers: { x: plane, ...given.buffers, dWeight: weight } };
+  const plan = planOf(whole);
+  const gradient = callOf("convGradWeight", {
+    x,
+    ...(composite ? { composite: composite.normalize } : {}),
     dy,
     dWeight: "dWeight",
     size,
   });
-  return { given, plan: { ...plan, calls: [weight, ...plan.calls] } };
+  return { given: whole, plan: { ...plan, calls: [gradient, ...plan.calls] } };
 }
 
 const every = (step: number, from: number) => (_: unknown, index: number) => index % step === from;
 const convolutions = allCases.filter((given) => given.kernel === "conv");
-const gradients = allCases.filter((given) => given.kernel === "convGradInput").filter(({ args }) => args.composite);
+const gradients = allCases.filter((given) => given.kernel === "convGradInput").map(withWeightGradient);
+const gradientsAtOnce = allCases.filter((given) => given.kernel === "convGrad").map((given) => sequence(given, []));
 const sequences = [
   ...convolutions.filter(every(2, 0)).map((given) => withStatistics(given, 0)),
   ...convolutions.filter(every(5, 1)).map((given) => withStatistics(given, 0.3)),
-  ...gradients.filter(every(4, 0)).map(withWeightGradient),
+  ...gradients.filter(every(3, 0)),
+  ...gradientsAtOnce.filter(every(4, 1)),
 ];
+
+const stepsOf = (plan: Plan, target: Target) => compileProgram({ plan }, target).steps.get("plan") ?? [];
+
+/** The same plan with dx where x lies, as in plans in which the weight gradient is the last to read x. */
+function reusingX({ buffers, ...plan }: Plan): Plan {
+  const [x, dx] = ["x", "dx"].map((name) => buffers.get(name) as PlanBuffer) as [PlanBuffer, PlanBuffer];
+  assert.deepEqual(dx.shape, x.shape);
+  return { ...plan, buffers: new Map(buffers).set("dx", { ...dx, offset: x.offset }) };
+}
+
+/** A target that shows a shader no more than the operands of either product. */
+function narrow(plan: Plan, target: Target): Target {
+  const bindingBytes = Math.max(...[...plan.buffers.values()].map(({ bytes }) => bytes)) + 1024;
+  const most = (calls: Plan["calls"]): number =>
+    Math.max(...stepsOf({ ...plan, calls }, { ...target, bindingBytes }).map(({ windows }) => windows.length));
+  const windows = Math.max(...plan.calls.map((call) => most([call])));
+  assert.ok(windows < most(plan.calls), `${windows} windows show all`);
+  return { ...target, bindingBytes, windows };
+}
+
+async function run(backend: WebgpuBackend, plan: Plan, contents: Contents): Promise<Contents> {
+  const executable = await backend.compile({ plan });
+  for (const [name, data] of contents) await executable.write(name, data, "plan");
+  await executable.run("plan", scalars);
+  const names = [...contents.keys()];
+  const found = await executable.read(names, "plan");
+  await executable.dispose();
+  return new Map(names.map((name, index) => [name, found[index]]));
+}
 
 /**
  * What is wrong after a run. Each call is judged by what the calls before it have left; what dropout then changes in place is not there to be read,
@@ -85,6 +119,16 @@ async function wrongIn(plan: Plan, contents: Contents, found: Contents): Promise
   return faultsIn({ plan, before: contents, outputs, undecided: 0, judged: 0 }, found);
 }
 
+/** A pair whose x has no part in dx, and whose dx has all channels of its buffer. */
+const plain = gradients.find(({ given }) => given.name.startsWith("c=7→2"));
+assert.ok(plain);
+/** Kernels of a plan's products in order; one dispatch of two is one entry. */
+const productsOf = (plan: Plan, target: Target): string[] =>
+  stepsOf(plan, target)
+    .map(({ label }) => label.replaceAll(/ \d×\d/g, ""))
+    .filter((label) => !label.includes("sum"));
+const apart = ["convGradWeight", "convGradInput"];
+
 const gpu = await gpuOrReason();
 
 for (const tiled of [false, true]) {
@@ -99,23 +143,26 @@ for (const tiled of [false, true]) {
     after(() => backend.dispose());
     for (const { given, plan } of tiled ? sequences.filter(every(3, 0)) : sequences) {
       test(`${plan.calls.map(({ kernel }) => kernel).join(", ")} · ${given.name}`, async () => {
-        const alone = plan.calls.map((call) =>
-          compileProgram({ plan: { ...plan, calls: [call] } }, target).steps.get("plan"),
-        );
-        const together = compileProgram({ plan }, target).steps.get("plan");
-        assert.ok(
-          (together?.length ?? 0) <= alone.flat().length - (given.kernel === "conv" ? plan.calls.length - 1 : 0),
-        );
+        const alone = plan.calls.flatMap((call) => stepsOf({ ...plan, calls: [call] }, target));
+        assert.ok(stepsOf(plan, target).length <= alone.length - (plan.calls.length - 1));
         const contents = contentsOf(given, plan);
-        const executable = await backend.compile({ plan });
-        for (const [name, data] of contents) await executable.write(name, data, "plan");
-        await executable.run("plan", scalars);
-        const names = [...contents.keys()];
-        const read = await executable.read(names, "plan");
-        const found: Contents = new Map(names.map((name, index) => [name, read[index]]));
-        await executable.dispose();
-        assert.deepEqual(await wrongIn(plan, contents, found), []);
+        assert.deepEqual(await wrongIn(plan, contents, await run(backend, plan, contents)), []);
       });
     }
+    test(`dx in the memory of x, one product after the other · ${plain.given.name}`, async () => {
+      const reusing = reusingX(plain.plan);
+      assert.deepEqual(productsOf(reusing, target), apart);
+      const contents = contentsOf(plain.given, plain.plan);
+      const found = new Map(await run(backend, reusing, new Map([...contents].filter(([name]) => name !== "dx"))));
+      found.set("dx", found.get("x") ?? new Float32Array()).set("x", contents.get("x") ?? new Float32Array());
+      assert.deepEqual(await wrongIn(plain.plan, contents, found), []);
+    });
+    test(`more operands than a shader can be shown, one product after the other · ${plain.given.name}`, async () => {
+      const narrowed = narrow(plain.plan, target);
+      assert.deepEqual(productsOf(plain.plan, narrowed), apart);
+      const contents = contentsOf(plain.given, plain.plan);
+      const through = new WebgpuBackend(backend.device, narrowed, backend.info);
+      assert.deepEqual(await wrongIn(plain.plan, contents, await run(through, plain.plan, contents)), []);
+    });
   });
 }

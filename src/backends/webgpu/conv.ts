@@ -7,7 +7,16 @@ import { finishComposite, goBack, loading, loadingOperands } from "./composite.t
 import { beside, type Dispatch, f32 } from "./dispatch.ts";
 import { dropOut } from "./elementwise.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
-import { columnTiles, emitDeepProduct, emitProduct, type SummedProduct, tileColumns, tileFor } from "./product.ts";
+import {
+  columnTiles,
+  type Extent,
+  emitDeepProduct,
+  emitProduct,
+  type SummedProduct,
+  tileColumns,
+  tileFor,
+  tilesTogether,
+} from "./product.ts";
 import { mergeMoments } from "./statistics.ts";
 
 type DyStatistics = NonNullable<KernelTable["convGrad"]["dyStatistics"]>;
@@ -110,6 +119,7 @@ fn finish(row: u32, column: u32, value: f32)${moments ? " -> f32" : ""} {
 ${moments ? "  return stored_y(kept);\n" : ""}}`,
     },
     target,
+    shape,
   );
   if (!statistics || !moments) return [product];
   return [product, mergeMoments(moments, statistics, tileColumns(shape), columns, at)];
@@ -117,22 +127,45 @@ ${moments ? "  return stored_y(kept);\n" : ""}}`,
 
 export const emitConv: Emit<"conv"> = (args, at, target) => emitConvWith(args, {}, at, target);
 
+type InputGradient = Readonly<KernelTable["convGradInput"]> & { readonly dyStatistics?: DyStatistics };
+type WeightGradient = Readonly<KernelTable["convGradWeight"]> & { readonly dyStatistics?: DyStatistics };
+
+/** Whether two views have words in common. */
+function meet(a: View, b: View, at: Addresses): boolean {
+  if (a.buffer === b.buffer) return a.offset < b.offset + b.channels && b.offset < a.offset + a.channels;
+  const [one, other] = [at.view(a), at.view(b)];
+  return one.space === other.space && one.start < other.start + other.words && other.start < one.start + one.words;
+}
+
+const inputExtent = ({ dx, dy, size: { batch, height, width, kernel } }: InputGradient): Extent => ({
+  rows: dx.channels,
+  columns: batch * height * width,
+  depth: dy.channels * kernel * kernel,
+});
+
+const weightExtent = ({ x, dy, size: { batch, outHeight, outWidth, kernel } }: WeightGradient): Extent => ({
+  rows: dy.channels,
+  columns: x.channels * kernel * kernel,
+  depth: batch * outHeight * outWidth,
+});
+
 /** dx of a convolution of stride 1, with the composite's backward pass where one was applied on load. */
 function inputGradient(
-  args: Readonly<KernelTable["convGradInput"]> & { readonly dyStatistics?: DyStatistics },
+  args: InputGradient,
   at: Addresses,
   target: Target,
+  shape = tileFor(args.dx.channels, target),
 ): SummedProduct {
   const { dy, dyStatistics, weight, dx, write, composite, size } = args;
-  const { batch, height, width, outHeight, outWidth, kernel, stride, padding } = size;
+  const { height, width, outHeight, outWidth, kernel, stride, padding } = size;
   if (stride !== 1) throw new RangeError(`convGradInput: stride ${stride}, this backend knows stride 1 only`);
+  if (meet(dx, dy, at)) throw new RangeError("convGradInput: dx and dy share memory, which no plan does");
   const taps = kernel * kernel;
   const plane = height * width;
   const outPlane = outHeight * outWidth;
-  const rows = dx.channels;
-  const columns = batch * plane;
-  const parts = columnTiles(columns, tileFor(rows, target));
-  const sums = composite && at.scratch(rows * parts * 2);
+  const extent = inputExtent(args);
+  const parts = columnTiles(extent.columns, shape);
+  const sums = composite && at.scratch(extent.rows * parts * 2);
   const place = `let p = column % ${plane}u;
   let image = column / ${plane}u;`;
   const finish =
@@ -152,9 +185,7 @@ fn finish(row: Row, column: u32, value: f32) -> vec2f {
   const product = emitProduct(
     {
       label: `convGradInput ${kernelName(size)}`,
-      rows,
-      columns,
-      depth: dy.channels * taps,
+      ...extent,
       operands: {
         dy: at.view(dy),
         weight: at.buffer(weight),
@@ -197,25 +228,25 @@ fn b_at(at: Depth, column: Column) -> f32 {
 ${finish}`,
     },
     target,
+    shape,
   );
   return { product, sum: composite && sums && finishComposite(at, composite, sums, parts) };
 }
 
 function weightGradient(
-  args: Readonly<KernelTable["convGradWeight"]> & { readonly dyStatistics?: DyStatistics },
+  args: WeightGradient,
   at: Addresses,
   target: Target,
+  shape = tileFor(args.dy.channels, target),
 ): SummedProduct {
   const { x, composite, dy, dyStatistics, dWeight, size } = args;
-  const { batch, height, width, outHeight, outWidth, kernel, stride, padding } = size;
+  const { height, width, outHeight, outWidth, kernel, stride, padding } = size;
   const taps = kernel * kernel;
   const outPlane = outHeight * outWidth;
   return emitDeepProduct(
     {
       label: `convGradWeight ${kernelName(size)}`,
-      rows: dy.channels,
-      columns: x.channels * taps,
-      depth: batch * outPlane,
+      ...weightExtent(args),
       operands: {
         x: at.view(x),
         dy: at.view(dy),
@@ -248,35 +279,34 @@ fn b_at(at: Depth, column: Column) -> f32 {
     at.buffer(dWeight),
     at,
     target,
+    shape,
   );
 }
 
-/** Sums of different gradients run side by side. */
-function inOrder(...gradients: readonly SummedProduct[]): readonly Dispatch[] {
-  const sums = gradients.flatMap(({ sum }) => sum ?? []);
-  return [...gradients.map(({ product }) => product), ...(sums.length > 0 ? [sums.reduce(beside)] : [])];
-}
+const inOrder = ({ product, sum }: SummedProduct): readonly Dispatch[] => [product, ...(sum ? [sum] : [])];
 
 export const emitConvGradInput: Emit<"convGradInput"> = (args, at, target) => inOrder(inputGradient(args, at, target));
 
 export const emitConvGradWeight: Emit<"convGradWeight"> = (args, at, target) =>
   inOrder(weightGradient(args, at, target));
 
-/** Both gradients of one convolution. */
+/**
+ * Both gradients of one convolution: products side by side, then their sums. They have operands in common, but each writes what the other does not
+ * read. The exception is an x that only the weight gradient needs: a plan may give its memory to dx, and then one product follows the other.
+ */
 export function emitConvGradients(
-  weight: Readonly<KernelTable["convGradWeight"]>,
-  input: Readonly<KernelTable["convGradInput"]>,
+  weight: WeightGradient,
+  input: InputGradient,
   at: Addresses,
   target: Target,
 ): readonly Dispatch[] {
-  return inOrder(weightGradient(weight, at, target), inputGradient(input, at, target));
+  const apart = meet(weight.x, input.dx, at);
+  const shapes = apart ? undefined : tilesTogether(weightExtent(weight), inputExtent(input), target);
+  const gradients = [weightGradient(weight, at, target, shapes?.[0]), inputGradient(input, at, target, shapes?.[1])];
+  const products = gradients.map(({ product }) => product);
+  const sums = gradients.flatMap(({ sum }) => sum ?? []);
+  return [...(apart ? products : [products.reduce(beside)]), ...(sums.length > 0 ? [sums.reduce(beside)] : [])];
 }
 
-const overlap = (a: View, b: View): boolean =>
-  a.buffer === b.buffer && a.offset < b.offset + b.channels && b.offset < a.offset + a.channels;
-
-export const emitConvGrad: Emit<"convGrad"> = (args, at, target) => {
-  const { composite, dx, dy } = args;
-  if (overlap(dx, dy)) throw new RangeError("convGrad: dx and dy share channels, which no plan does");
-  return emitConvGradients({ ...args, x: composite.x, composite: composite.normalize }, args, at, target);
-};
+export const emitConvGrad: Emit<"convGrad"> = (args, at, target) =>
+  emitConvGradients({ ...args, x: args.composite.x, composite: args.composite.normalize }, args, at, target);

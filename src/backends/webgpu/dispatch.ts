@@ -35,7 +35,9 @@ export interface Dispatch {
   readonly size: number;
   readonly groups: number;
   /** Lanes of a subgroup, where the code uses subgroup matrices; body then takes as a third argument which of the workgroup's subgroups it runs in. */
-  readonly lanes?: number | undefined;
+  readonly lanes?: number;
+  /** vec4f of workgroup memory that the body sees as `memory`, none by default. Dispatches that are run as one share it. */
+  readonly memory?: number;
   /** The dispatches that it is made of, for a device that cannot show one shader the operands of both. */
   readonly apart?: readonly [Dispatch, Dispatch];
 }
@@ -81,7 +83,7 @@ export function movedBytes({ operands, code }: Dispatch): number {
 
 /** The whole shader. `windowOf` tells which window an operand is seen through. Equal texts share a pipeline. */
 export function shaderText(dispatch: Dispatch, windowOf: (operand: string) => number): string {
-  const { operands, code, size, lanes } = dispatch;
+  const { operands, code, size, lanes, memory = 0 } = dispatch;
   const windows = new Map<number, Space>();
   const texts = Object.entries(operands).flatMap(([name, { space }]) => {
     if (space !== "tables") windows.set(windowOf(name), space);
@@ -107,7 +109,7 @@ ${[...windows]
   )
   .join("")}
 ${texts.join("\n")}
-${code}
+${memory > 0 ? `var<workgroup> memory: array<vec4f, ${memory}>;\n` : ""}${code}
 @compute @workgroup_size(${size})${lanes ? ` @subgroup_size(${lanes})` : ""}
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32${lanes ? ", @builtin(subgroup_id) subgroup: u32" : ""}) {
   let group = id.y * ${gridWidth}u + id.x;
@@ -173,6 +175,7 @@ fn body(group: u32, lane: u32) {
 }`,
     size: a.size,
     groups: a.groups + b.groups,
+    memory: Math.max(a.memory ?? 0, b.memory ?? 0),
     apart: [a, b],
   };
 }

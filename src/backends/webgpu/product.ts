@@ -2,16 +2,20 @@
 //
 // A workgroup owns a tile of C, a thread 4 rows × 4 columns of it in registers; its columns lie `across` apart, so that neighbouring threads
 // touch neighbouring addresses. Tiled: slabs of A and B go through workgroup memory, from which a thread reads two vec4f for 16 products.
-// By subgroup matrices: the same with slabs of f16 (matrix.ts). Otherwise each thread loads for itself. The depth may be split among workgroups; a second dispatch sums their partial products in order.
+// By subgroup matrices: the same with slabs of f16 (matrix.ts). Otherwise each thread loads for itself. The depth may be split among workgroups;
+// a second dispatch sums their partial products in order.
 import { type Dispatch, forEach, type Operand } from "./dispatch.ts";
 import type { Addresses, Target } from "./kernel.ts";
 import { matrixTile } from "./matrix.ts";
 
-export interface Product {
-  readonly label: string;
+export interface Extent {
   readonly rows: number;
   readonly columns: number;
   readonly depth: number;
+}
+
+export interface Product extends Extent {
+  readonly label: string;
   readonly operands: Dispatch["operands"];
   readonly numbers: Dispatch["numbers"];
   /**
@@ -47,13 +51,39 @@ export interface TileShape {
 /** Rows and columns that a thread has of a tile. */
 export const side = 4;
 
+const shapes: readonly TileShape[] = [
+  { down: 16, across: 16 },
+  { down: 12, across: 16 },
+  { down: 8, across: 16 },
+  { down: 4, across: 32 },
+];
+const directShape: TileShape = { down: 4, across: 16 };
+
+/** The first of those that cost least. */
+const cheapest = <T>(all: readonly T[], cost: (one: T) => number): T =>
+  all.reduce((best, one) => (cost(one) < cost(best) ? one : best));
+
 /** Tiles as tall as the rows need, so that 12 output channels do not pay for 64. */
 export function tileFor(rows: number, { tiled }: Pick<Target, "tiled">): TileShape {
-  if (!tiled) return { down: 4, across: 16 };
-  const heights = [16, 12, 8, 4] as const;
-  const waste = (down: number): number => Math.ceil(rows / (side * down)) * side * down;
-  const down = heights.reduce((best, height) => (waste(height) < waste(best) ? height : best));
-  return { down, across: down === 4 ? 32 : 16 };
+  return tiled ? cheapest(shapes, ({ down }) => Math.ceil(rows / (side * down)) * side * down) : directShape;
+}
+
+/** Multiply-adds that take as long as staging an element does: its address, a load, the composite function. Estimated, not measured. */
+const stagingMacs = 8;
+
+/** Tiles for two products in one dispatch, whose workgroups are of one size: those with the least to multiply and to stage in both. */
+export function tilesTogether(a: Extent, b: Extent, { tiled }: Target): readonly [TileShape, TileShape] {
+  if (!tiled) return [directShape, directShape];
+  const cost = ({ rows, columns, depth }: Extent, shape: TileShape): number => {
+    const [height, width] = [side * shape.down, tileColumns(shape)];
+    const tiles = Math.ceil(rows / height) * columnTiles(columns, shape);
+    return tiles * depth * (height * width + stagingMacs * (height + width));
+  };
+  const threads = ({ down, across }: TileShape): number => down * across;
+  const pairs = shapes.flatMap((one) =>
+    shapes.filter((other) => threads(other) === threads(one)).map((other) => [one, other] as const),
+  );
+  return cheapest(pairs, ([one, other]) => cost(a, one) + cost(b, other));
 }
 
 export const tileColumns = ({ across }: TileShape): number => side * across;
@@ -208,7 +238,12 @@ ${joined}
 }
 
 /** How threads leave own0 … own3 in workgroup memory, and WGSL `rowEnd(row, across)`, which finds one there. */
-const inVectors = (across: number) => ({
+interface RowEndPlace {
+  readonly keep: string;
+  readonly rowEnd: string;
+}
+
+const inVectors = (across: number): RowEndPlace => ({
   keep: `  memory[2u * lane] = vec4f(own0, own1);
   memory[2u * lane + 1u] = vec4f(own2, own3);`,
   rowEnd: `
@@ -217,7 +252,7 @@ fn rowEnd(row: u32, across: u32) -> vec2f {
   return select(four.xy, four.zw, row % 2u == 1u);
 }`,
 });
-const inProducts = (across: number) => ({
+const inProducts = (across: number): RowEndPlace => ({
   keep: indices
     .flatMap((i) => ["x", "y"].map((part, j) => `  products[8u * lane + ${2 * i + j}u] = own${i}.${part};`))
     .join("\n"),
@@ -235,11 +270,11 @@ function productDispatch(product: Product, target: Target, shape: TileShape, spl
   const [height, width, threads] = [side * down, tileColumns(shape), down * across];
   const rowTiles = Math.ceil(rows / height);
   const tiles = rowTiles * columnTiles(columns, shape);
-  const { slab, declarations, loop, ends, lanes } = wayOf(product, target, shape);
+  const { slab, loop, ends, declarations = "", ...needs } = wayOf(product, target, shape);
   const code = `${product.code}
 ${declarations}
 ${rowEnds ? ends.rowEnd : ""}${rowEnds?.kind === "moments" ? momentsOf(across) : ""}
-fn body(group: u32, lane: u32${lanes ? ", subgroup: u32" : ""}) {
+fn body(group: u32, lane: u32${needs.lanes ? ", subgroup: u32" : ""}) {
   let tile = group % (call.rowTiles * call.columnTiles);
   let split = group / (call.rowTiles * call.columnTiles);
   let firstRow = (tile % call.rowTiles) * ${height}u;
@@ -269,41 +304,38 @@ ${rowEnds ? joinRowEnds(shape, rowEnds.kind, ends.keep) : ""}
     code,
     size: threads,
     groups: tiles * splits,
-    lanes,
+    ...needs,
   };
 }
 
-/** How a tile's elements come into sum0 … sum3. */
-function wayOf({ rowEnds, contiguous, halves }: Product, { tiled, matrices }: Target, shape: TileShape) {
+/** How a tile's elements come into sum0 … sum3, and where its threads leave row ends. */
+interface Way extends Pick<Dispatch, "memory" | "lanes"> {
+  readonly slab: number;
+  readonly declarations?: string;
+  readonly loop: string;
+  readonly ends: RowEndPlace;
+}
+
+function wayOf({ rowEnds, contiguous, halves }: Product, { tiled, matrices }: Target, shape: TileShape): Way {
   const { down, across } = shape;
-  const threads = down * across;
+  const endWords = rowEnds ? 2 * down * across : 0;
   const ends = inVectors(across);
-  const memory = (words: number): string => (words > 0 ? `var<workgroup> memory: array<vec4f, ${words}>;` : "");
-  const endWords = rowEnds ? 2 * threads : 0;
-  if (!tiled) {
-    return { slab: slabDepth(shape), declarations: memory(endWords), loop: directLoop(shape), ends, lanes: undefined };
-  }
+  if (!tiled) return { slab: slabDepth(shape), memory: endWords, loop: directLoop(shape), ends };
   // Row ends go where the slabs were, once nobody reads those any more.
-  const after = ({ keep, rowEnd }: typeof ends) => ({ keep: `  workgroupBarrier();\n${keep}`, rowEnd });
+  const after = ({ keep, rowEnd }: RowEndPlace) => ({ keep: `  workgroupBarrier();\n${keep}`, rowEnd });
   if (halves && matrices) {
-    const tile = matrixTile(shape, matrices, 4 * endWords);
-    const loop = `${tile.begin}\n${slabLoop(shape, contiguous, tile)}\n${tile.finish}`;
-    return { ...tile, loop, ends: after(inProducts(across)), lanes: matrices.lanes };
+    const { begin, finish, declarations, ...slabs } = matrixTile(shape, matrices, 4 * endWords);
+    const loop = `${begin}\n${slabLoop(shape, contiguous, slabs)}\n${finish}`;
+    return { slab: slabs.slab, declarations, loop, ends: after(inProducts(across)), lanes: matrices.lanes };
   }
   const slabs = vectorSlabs(shape);
-  const declarations = memory(Math.max(slabs.slab * (down + 1 + across + 1), endWords));
-  return {
-    slab: slabs.slab,
-    declarations,
-    loop: slabLoop(shape, contiguous, slabs),
-    ends: after(ends),
-    lanes: undefined,
-  };
+  const memory = Math.max(slabs.slab * (down + 1 + across + 1), endWords);
+  return { slab: slabs.slab, memory, loop: slabLoop(shape, contiguous, slabs), ends: after(ends) };
 }
 
 /** A product whose depth one workgroup walks alone. */
-export function emitProduct(product: Product, target: Target): Dispatch {
-  return productDispatch(product, target, tileFor(product.rows, target), 1);
+export function emitProduct(product: Product, target: Target, shape = tileFor(product.rows, target)): Dispatch {
+  return productDispatch(product, target, shape, 1);
 }
 
 /** Workgroups that keep any card busy. */
@@ -323,9 +355,9 @@ export function emitDeepProduct(
   c: Operand,
   at: Addresses,
   target: Target,
+  shape = tileFor(product.rows, target),
 ): SummedProduct {
   const { rows, columns, depth, label } = product;
-  const shape = tileFor(rows, target);
   const slab = slabDepth(shape);
   const tiles = Math.ceil(rows / (side * shape.down)) * columnTiles(columns, shape);
   const wanted = Math.min(Math.ceil(enoughGroups / tiles), Math.ceil(depth / leastShare));

@@ -16,6 +16,7 @@ fn load_variance(i: u32) -> f32 { return window0[call.variance + i]; }
 fn load_gamma(i: u32) -> f32 { return window1[call.gamma + i]; }
 fn load_beta(i: u32) -> f32 { return window1[call.beta + i]; }
 fn store_rowEnds(i: u32, value: f32) { window2[call.rowEnds + i] = value; }
+var<workgroup> memory: array<vec4f, 720>;
 
 struct Channel { scale: f32, shift: f32, mean: f32, rstd: f32 }
 fn channel_at(c: u32) -> Channel {
@@ -58,7 +59,7 @@ fn finish(row: u32, column: u32, value: f32) -> f32 {
   store_y(image * call.yStride + p, kept);
   return stored_y(kept);
 }
-var<workgroup> memory: array<vec4f, 720>;
+
 
 fn rowEnd(row: u32, across: u32) -> vec2f {
   let four = memory[2u * (row / 4u * 16u + across) + row % 4u / 2u];

@@ -12,6 +12,7 @@ fn load_weight(i: u32) -> f32 { return window1[call.weight + i]; }
 fn store_y(i: u32, value: f32) { window0[call.y + i] = value; }
 fn stored_y(value: f32) -> f32 { return f32(value); }
 fn store_rowEnds(i: u32, value: f32) { window2[call.rowEnds + i] = value; }
+var<workgroup> memory: array<vec4f, 128>;
 
 struct Channel { none: u32 }
 fn channel_at(c: u32) -> Channel { return Channel(0u); }
@@ -46,7 +47,7 @@ fn finish(row: u32, column: u32, value: f32) -> f32 {
   store_y(image * call.yStride + p, kept);
   return stored_y(kept);
 }
-var<workgroup> memory: array<vec4f, 128>;
+
 
 fn rowEnd(row: u32, across: u32) -> vec2f {
   let four = memory[2u * (row / 4u * 16u + across) + row % 4u / 2u];
