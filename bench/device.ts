@@ -3,6 +3,7 @@ import { gradWinogradPays } from "../src/backends/wasm/convGradWeightWinograd.ts
 import { createWasmBackend, type WasmBackend } from "../src/backends/wasm/wasm.ts";
 import { winogradPays } from "../src/backends/wasm/winograd.ts";
 import { compileProgram } from "../src/backends/webgpu/compile.ts";
+import type { Storage } from "../src/backends/webgpu/kernel.ts";
 import { createWebgpuBackend, WebgpuBackend } from "../src/backends/webgpu/webgpu.ts";
 import type { KernelCall, Plan } from "../src/plan/plan.ts";
 import { measureCard } from "./card.ts";
@@ -14,12 +15,15 @@ export type TimedBackend = WasmBackend | WebgpuBackend;
 
 export interface DeviceChoice {
   readonly device: Device;
+  readonly storage: Storage;
   readonly threads: number;
   readonly variant: Variant;
 }
 
-export function openDevice({ device, threads, variant }: DeviceChoice): Promise<TimedBackend> {
-  return device === "cpu" ? createWasmBackend({ threads, ...variantOptions[variant] }) : createWebgpuBackend();
+export function openDevice({ device, storage, threads, variant }: DeviceChoice): Promise<TimedBackend> {
+  return device === "cpu"
+    ? createWasmBackend({ threads, ...variantOptions[variant] })
+    : createWebgpuBackend({ storage });
 }
 
 export function measureLimits(backend: TimedBackend): Promise<MachineLimits> {

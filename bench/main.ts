@@ -127,8 +127,9 @@ async function main(args: readonly string[]): Promise<void> {
       await writeResult(`bench-${options.device}`, date, ".md", `${[...facts, ...tables].join("\n\n")}\n`);
     }
     if (options.json) {
-      const { device, variant } = options;
-      printJson({ date, node, v8, platform, cpu, cores, device, threads, variant, features, notes, limits, results });
+      const { device, storage, variant } = options;
+      const where = { node, v8, platform, cpu, cores, device, storage, threads, variant, features, notes };
+      printJson({ date, ...where, limits, results });
       return;
     }
     printLine(

@@ -187,7 +187,10 @@ export async function measure(backend: TimedBackend, job: Job, options: MeasureO
     const { least, most, seconds } = defaultSteps;
     const wanted = steps ?? Math.min(most, Math.max(least, Math.floor((seconds * 1000) / Math.min(...warmupMs))));
     while (stepMs.length < wanted) stepMs.push(await timeStep());
-    const macs = plan.calls.reduce((sum, call) => sum + call.macs, 0);
+    // Feature maps as large as this backend stores them.
+    const saved = backend.info.features.f16Storage ? 0.5 : 0;
+    const calls = plan.calls.map((call) => ({ ...call, trafficBytes: call.trafficBytes - saved * call.mapBytes }));
+    const macs = calls.reduce((sum, call) => sum + call.macs, 0);
     const result: JobResult = {
       ...job,
       recompute,
@@ -200,7 +203,7 @@ export async function measure(backend: TimedBackend, job: Job, options: MeasureO
       p99Ms: quantile(stepMs, 0.99),
       imagesPerSecond: spreadOf(stepMs.map((ms) => (job.batch / ms) * 1000)),
       macs,
-      trafficBytes: plan.calls.reduce((sum, call) => sum + call.trafficBytes, 0),
+      trafficBytes: calls.reduce((sum, call) => sum + call.trafficBytes, 0),
       ...(executable instanceof WebgpuExecutable ? { dispatches: executable.dispatchCount("step") } : {}),
       gflops: (2 * macs) / median(stepMs) / 1e6,
       peakBytes: executable.peakBytes,
@@ -209,7 +212,7 @@ export async function measure(backend: TimedBackend, job: Job, options: MeasureO
     };
     if (!limits) return result;
     const rounds = [await step("runTimed"), await step("runTimed"), await step("runTimed")];
-    return { ...result, roofline: readRoofline(plan, rounds, limits) };
+    return { ...result, roofline: readRoofline(calls, rounds, limits) };
   } finally {
     await executable.dispose();
   }

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { type ParseArgsConfig, type ParseArgsOptionsConfig, parseArgs } from "node:util";
 import type { WasmOptions } from "../src/backends/wasm/wasm.ts";
+import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { UsageError } from "../src/errors.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
 import { nearestName } from "../src/spec/nearestName.ts";
@@ -37,6 +38,8 @@ export const variantOptions: Readonly<Record<Variant, WasmOptions>> = {
 export interface BenchOptions {
   readonly jobs: readonly Job[];
   readonly device: Device;
+  /** Of feature maps on a GPU. */
+  readonly storage: Storage;
   /** Of the CPU. */
   readonly threads: number;
   /** Timed steps; default: as many as fit a few seconds, see defaultSteps. */
@@ -53,11 +56,12 @@ export const mainUsage = `Times a training step and inference of named nets, aft
 
 Usage: npm run bench -- [nets…] [--device ${devices.join("|")}] [--mode train|infer|both] [--batch N] [--size S] [--steps N]
          [--recompute ${recomputePolicies.join("|")}] [--roofline] [--json] [--output]
-       on the CPU also [--threads T] [--variant ${variants.join("|")}]
+       on the CPU also [--threads T] [--variant ${variants.join("|")}], on a GPU [--storage ${storages.join("|")}]
 
 Without nets: BC-40-12 and BC-100-12 in both modes, 121 inference. CIFAR nets: batch 64 of 32×32.
 ImageNet nets: 224×224, batch 8 for training, 1 and 8 for inference.
---roofline: which kernels take the time, and what holds them back. --output: the tables as Markdown in bench/results too.
+--storage f16: feature maps in half the memory. --roofline: which kernels take the time, and what holds them back.
+--output: the tables as Markdown in bench/results too.
 
 Examples:
   npm run bench -- BC-100-12 --mode train --roofline
@@ -100,6 +104,17 @@ export function choice<const C extends string>(flag: string, text: string, choic
   throw new UsageError(`${flag}: got "${text}", expected one of ${choices.join(", ")}`, { flag, value: text });
 }
 
+/** @throws UsageError where a storage is chosen for the CPU, or one that there is not */
+export function readStorage(device: Device, text: string | undefined): Storage {
+  if (text !== undefined && device === "cpu") {
+    throw new UsageError(`--storage is for --device webgpu, got it with --device ${device}`, {
+      flag: "--storage",
+      device,
+    });
+  }
+  return choice("--storage", text ?? "f32", storages);
+}
+
 export const defaultThreads = (): number => Math.min(64, availableParallelism());
 export const isImageNet = (net: string): boolean => namedSpec(net).stem === "imagenet";
 /** Height and width of a picture where no size was asked for. */
@@ -127,6 +142,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions {
     json: { type: "boolean", default: false },
     output: { type: "boolean", default: false },
     variant: { type: "string" },
+    storage: { type: "string" },
   });
   const device = choice("--device", values.device, devices);
   const ofCpu = (["threads", "variant"] as const).find((flag) => values[flag] !== undefined);
@@ -154,6 +170,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions {
         ? nets.flatMap((net) => jobsOf(net, both))
         : [...["BC-40-12", "BC-100-12"].flatMap((net) => jobsOf(net, both)), ...jobsOf("121", ["infer"])],
     device,
+    storage: readStorage(device, values.storage),
     threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, 64),
     steps: values.steps === undefined ? undefined : wholeNumber("--steps", values.steps, 1, 100_000),
     recompute: choice("--recompute", values.recompute, recomputePolicies),

@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { formatBytes } from "../src/analyze/format.ts";
+import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { type Environment, readEnvironment } from "../src/cli/environment.ts";
 import { printJson, printLine, reportFailure, say, table } from "../src/cli/output.ts";
 import { ResourceError, UsageError, VerificationError } from "../src/errors.ts";
@@ -20,6 +21,7 @@ import {
   type Job,
   type Mode,
   parseFlags,
+  readStorage,
   wholeNumber,
 } from "./options.ts";
 import { writeResult } from "./results.ts";
@@ -67,12 +69,13 @@ const suites: Readonly<Record<Device, readonly (readonly [net: string, mode: Mod
 
 const usage = `Times this package and its peers side by side, interleaved, on the same cores or on the same GPU.
 
-Usage: npm run bench:peers -- [nets…] [--suite] [--device ${devices.join("|")}] [--mode train|infer] [--batch N] [--threads T] [--rounds N]
-         [--steps N] [--json] [--output]
+Usage: npm run bench:peers -- [nets…] [--suite] [--device ${devices.join("|")}] [--storage ${storages.join("|")}] [--mode train|infer] [--batch N]
+         [--threads T] [--rounds N] [--steps N] [--json] [--output]
 
 Training: PyTorch, both memory layouts. Inference: also onnxruntime-node and onnxruntime-web, which the first run installs from the npm
 registry, without install scripts, beside bench/peers.
---device webgpu: PyTorch with CUDA in f32, channels_last with autocast, and that compiled with CUDA graphs.
+--device webgpu: PyTorch with CUDA in f32, channels_last with autocast, and that compiled with CUDA graphs. There --storage f16 is about ours: feature
+maps in half the memory, as autocast has them.
 Without nets: BC-40-12 and BC-100-12. Nets with peers: ${[...peerNames.keys()].join(", ")}. --suite: all of the README's table, or what of it
 has these nets, this mode and this batch. --output also writes bench/results/peers-<date>.json. A peer that is not there (PyTorch:
 apt-get install python3-torch python3-torchvision) or fails is skipped, and named.
@@ -84,6 +87,8 @@ Examples:
 interface PeerOptions {
   readonly jobs: readonly Job[];
   readonly device: Device;
+  /** Of our feature maps on a GPU. */
+  readonly storage: Storage;
   readonly threads: number;
   readonly rounds: number;
   readonly steps: number;
@@ -125,6 +130,8 @@ export interface Comparison extends Job {
 export interface PeerDocument extends Environment {
   readonly date: string;
   readonly device: Device;
+  /** Of our feature maps; documents from before there was a choice have none. */
+  readonly storage?: Storage;
   readonly threads: number;
   readonly rounds: number;
   readonly steps: number;
@@ -152,6 +159,7 @@ function readOptions(args: readonly string[]): PeerOptions {
     json: { type: "boolean", default: false },
     output: { type: "boolean", default: false },
     suite: { type: "boolean", default: false },
+    storage: { type: "string" },
   });
   const device = choice("--device", values.device, devices);
   const mode = values.mode === undefined ? undefined : choice("--mode", values.mode, ["train", "infer"]);
@@ -180,6 +188,7 @@ function readOptions(args: readonly string[]): PeerOptions {
   return {
     jobs,
     device,
+    storage: readStorage(device, values.storage),
     threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, 64),
     rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
     steps: wholeNumber("--steps", values.steps, 1, 100_000),
@@ -233,8 +242,9 @@ async function askProgram(
   }
 }
 
-async function runOurs({ net, mode, batch, size }: Job, { device, threads, steps }: PeerOptions): Promise<OurRun> {
-  const flags = { mode, batch, size, steps, device, ...(device === "cpu" ? { threads } : {}) };
+async function runOurs({ net, mode, batch, size }: Job, options: PeerOptions): Promise<OurRun> {
+  const { device, storage, threads, steps } = options;
+  const flags = { mode, batch, size, steps, device, ...(device === "cpu" ? { threads } : { storage }) };
   const script = join(import.meta.dirname, "main.ts");
   const found = (await askProgram(
     "densenet",
@@ -392,7 +402,8 @@ async function compare(
     spreadOf(runs.map(({ imagesPerSecond }, round) => (ours[round]?.imagesPerSecond ?? Number.NaN) / imagesPerSecond));
   const rivals = [...theirs].map(([peer, runs]) => ({ ...contestant(peer.name, runs), ratio: ratioTo(runs) }));
   const { features = {}, notes = [] } = ours[0] ?? {};
-  return { ...job, features, notes, contestants: [contestant("densenet", ours), ...rivals] };
+  const us = contestant(options.storage === "f16" ? "densenet f16" : "densenet", ours);
+  return { ...job, features, notes, contestants: [us, ...rivals] };
 }
 
 function comparisonTable(comparisons: readonly Comparison[]): string {
@@ -438,11 +449,12 @@ async function main(args: readonly string[]): Promise<void> {
   const date = new Date().toISOString();
   const comparisons: Comparison[] = [];
   for (const job of options.jobs) comparisons.push(await compare(found[job.mode], job, options, skipped));
-  const { device, threads, rounds, steps } = options;
+  const { device, storage, threads, rounds, steps } = options;
   const document: PeerDocument = {
     date,
     ...readEnvironment(),
     device,
+    storage,
     threads,
     rounds,
     steps,

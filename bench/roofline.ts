@@ -1,5 +1,5 @@
 // Beside the line: a step taken apart: which kernels take the time, and whether arithmetic, memory or neither holds them back.
-import type { KernelCall, Plan } from "../src/plan/plan.ts";
+import type { KernelCall } from "../src/plan/plan.ts";
 import type { MachineLimits } from "./machine.ts";
 import { median } from "./statistics.ts";
 
@@ -90,9 +90,13 @@ function toRow(
   };
 }
 
-/** `rounds`: milliseconds of every call of the plan, from one or more runs. */
-export function readRoofline(plan: Plan, rounds: readonly (readonly number[])[], limits: MachineLimits): Roofline {
-  const timed = plan.calls.map((call, index) => ({ call, ms: median(rounds.map((round) => round[index] ?? 0)) }));
+/** `rounds`: milliseconds of every call of a plan, from one or more runs. */
+export function readRoofline(
+  calls: readonly KernelCall[],
+  rounds: readonly (readonly number[])[],
+  limits: MachineLimits,
+): Roofline {
+  const timed = calls.map((call, index) => ({ call, ms: median(rounds.map((round) => round[index] ?? 0)) }));
   const totalMs = timed.reduce((sum, { ms }) => sum + ms, 0);
   const groups = Map.groupBy(timed, ({ call }) => joined(call.kernel, geometry(call), call.recompute ? "again" : ""));
   const byTime = (a: { readonly ms: number }, b: { readonly ms: number }): number => b.ms - a.ms;

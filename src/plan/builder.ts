@@ -61,32 +61,38 @@ export class PlanBuilder {
       computes,
       macs,
       recompute,
-      trafficBytes: this.#traffic(args),
+      ...this.#traffic(args),
     } as unknown as KernelCall);
   }
 
   /** Bytes of all views and buffers an argument record names, each once. */
-  #traffic(args: object): number {
-    let bytes = 0;
+  #traffic(args: object): { trafficBytes: number; mapBytes: number } {
+    let trafficBytes = 0;
+    let mapBytes = 0;
+    const touch = (name: BufferName, channels?: number): void => {
+      const buffer = this.#buffers.get(name);
+      if (!buffer) return;
+      const { shape, featureMaps } = buffer;
+      const whole = (shape.length === 1 ? shape[0] : shape[1]) ?? 1;
+      const bytes = (elements(shape) / whole) * (channels ?? whole) * 4;
+      trafficBytes += bytes;
+      if (featureMaps) mapBytes += bytes;
+    };
     const visit = (value: unknown): void => {
-      if (typeof value === "string") {
-        const buffer = this.#buffers.get(value);
-        if (buffer) bytes += elements(buffer.shape) * 4;
-      } else if (typeof value === "object" && value !== null) {
+      if (typeof value === "string") touch(value);
+      else if (typeof value === "object" && value !== null) {
         if (
           "buffer" in value &&
           "channels" in value &&
           typeof value.buffer === "string" &&
           typeof value.channels === "number"
         ) {
-          const { shape } = this.#buffers.get(value.buffer) ?? { shape: [] };
-          const whole = (shape.length === 1 ? shape[0] : shape[1]) ?? 1;
-          bytes += (elements(shape) / whole) * value.channels * 4;
+          touch(value.buffer, value.channels);
         } else for (const part of Object.values(value)) visit(part);
       }
     };
     visit(args);
-    return bytes;
+    return { trafficBytes, mapBytes };
   }
 
   /** Parameters and states of the graph, and what else runs parallel to the parameters. */

@@ -187,6 +187,8 @@ export type KernelCall = {
     readonly macs: number;
     /** Bytes of feature maps and weights the kernel must touch once. */
     readonly trafficBytes: number;
+    /** Of these, what a backend that stores the forward pass's feature maps in f16 halves. */
+    readonly mapBytes: number;
   };
 }[KernelName];
 

@@ -83,6 +83,7 @@ export function callOf<K extends KernelName>(kernel: K, args: Readonly<KernelTab
     recompute: false,
     macs: 0,
     trafficBytes: 0,
+    mapBytes: 0,
   } as unknown as KernelCall;
 }
 

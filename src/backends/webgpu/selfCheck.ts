@@ -31,6 +31,7 @@ function probe(): Plan {
         recompute: false,
         macs: 0,
         trafficBytes: 0,
+        mapBytes: 0,
       },
     ],
     addressed: [],
