@@ -291,8 +291,9 @@ export const emitConvGradWeight: Emit<"convGradWeight"> = (args, at, target) =>
   inOrder(weightGradient(args, at, target));
 
 /**
- * Both gradients of one convolution: products side by side, then their sums. They have operands in common, but each writes what the other does not
- * read. The exception is an x that only the weight gradient needs: a plan may give its memory to dx, and then one product follows the other.
+ * Both gradients of one convolution: tiled products side by side, then their sums. They have operands in common, but each writes what the other does
+ * not read. The exception is an x that only the weight gradient needs: a plan may give its memory to dx, and then one product follows the other.
+ * Products that are not tiled do so too: on an adapter that computes on the CPU, a dispatch costs less than what both lose in one shader.
  */
 export function emitConvGradients(
   weight: WeightGradient,
@@ -300,8 +301,8 @@ export function emitConvGradients(
   at: Addresses,
   target: Target,
 ): readonly Dispatch[] {
-  const apart = meet(weight.x, input.dx, at);
-  const shapes = apart ? undefined : tilesTogether(weightExtent(weight), inputExtent(input), target);
+  const apart = !target.tiled || meet(weight.x, input.dx, at);
+  const shapes = apart ? undefined : tilesTogether(weightExtent(weight), inputExtent(input));
   const gradients = [weightGradient(weight, at, target, shapes?.[0]), inputGradient(input, at, target, shapes?.[1])];
   const products = gradients.map(({ product }) => product);
   const sums = gradients.flatMap(({ sum }) => sum ?? []);

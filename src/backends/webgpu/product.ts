@@ -57,7 +57,6 @@ const shapes: readonly TileShape[] = [
   { down: 8, across: 16 },
   { down: 4, across: 32 },
 ];
-const directShape: TileShape = { down: 4, across: 16 };
 
 /** The first of those that cost least. */
 const cheapest = <T>(all: readonly T[], cost: (one: T) => number): T =>
@@ -65,15 +64,16 @@ const cheapest = <T>(all: readonly T[], cost: (one: T) => number): T =>
 
 /** Tiles as tall as the rows need, so that 12 output channels do not pay for 64. */
 export function tileFor(rows: number, { tiled }: Pick<Target, "tiled">): TileShape {
-  return tiled ? cheapest(shapes, ({ down }) => Math.ceil(rows / (side * down)) * side * down) : directShape;
+  return tiled
+    ? cheapest(shapes, ({ down }) => Math.ceil(rows / (side * down)) * side * down)
+    : { down: 4, across: 16 };
 }
 
 /** Multiply-adds that take as long as staging an element does: its address, a load, the composite function. Estimated, not measured. */
 const stagingMacs = 8;
 
-/** Tiles for two products in one dispatch, whose workgroups are of one size: those with the least to multiply and to stage in both. */
-export function tilesTogether(a: Extent, b: Extent, { tiled }: Target): readonly [TileShape, TileShape] {
-  if (!tiled) return [directShape, directShape];
+/** Tiles for two staged products in one dispatch, whose workgroups are of one size: those with the least to multiply and to stage in both. */
+export function tilesTogether(a: Extent, b: Extent): readonly [TileShape, TileShape] {
   const cost = ({ rows, columns, depth }: Extent, shape: TileShape): number => {
     const [height, width] = [side * shape.down, tileColumns(shape)];
     const tiles = Math.ceil(rows / height) * columnTiles(columns, shape);
