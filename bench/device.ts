@@ -7,6 +7,7 @@ import type { Storage } from "../src/backends/webgpu/kernel.ts";
 import { createWebgpuBackend, WebgpuBackend } from "../src/backends/webgpu/webgpu.ts";
 import type { KernelCall, Plan } from "../src/plan/plan.ts";
 import { measureCard } from "./card.ts";
+import type { CallGroup } from "./gate.ts";
 import { type MachineLimits, measureMachine } from "./machine.ts";
 import { type Device, type Variant, variantOptions } from "./options.ts";
 
@@ -37,12 +38,21 @@ function takesWinograd({ kernel, args }: KernelCall): boolean {
   return kernel === "convGradWeight" && gradWinogradPays(args.size, args.x.channels, args.dy.channels);
 }
 
-/** The way that the backend takes for every call of the plan: the same kernel may take another one at another batch. */
-export function waysOf(backend: TimedBackend, plan: Plan): readonly string[] {
+/** Calls that the backend takes together, and the way that it takes for them: the same kernels may take another one at another batch. */
+export interface WayOfGroup {
+  readonly group: CallGroup;
+  readonly way: string;
+}
+
+export function waysOf(backend: TimedBackend, plan: Plan): readonly WayOfGroup[] {
   if (!(backend instanceof WebgpuBackend)) {
-    return plan.calls.map((call) => (takesWinograd(call) ? "Winograd" : "direct"));
+    return plan.calls.map((call) => ({ group: [call], way: takesWinograd(call) ? "Winograd" : "direct" }));
   }
   const dispatches = compileProgram({ step: plan }, backend.target).steps.get("step") ?? [];
-  const labels = Map.groupBy(dispatches, ({ call }) => call);
-  return plan.calls.map((_, call) => (labels.get(call) ?? []).map(({ label }) => label).join(", "));
+  // A dispatch names the first call of its group; the calls up to the next one that is named are in it too.
+  const named = [...Map.groupBy(dispatches, ({ call }) => call)];
+  return named.map(([call, own], index) => ({
+    group: plan.calls.slice(call, named[index + 1]?.[0]),
+    way: own.map(({ label }) => label).join(", "),
+  }));
 }

@@ -1,5 +1,5 @@
-// Beside the line: nothing is timed whose answers are wrong. Every kind of kernel call of a plan runs once on the backend, alone and on
-// drawn numbers, and must leave in each of its buffers what the f64 reference leaves there.
+// Beside the line: nothing is timed whose answers are wrong. Every kind of kernel call of a plan runs once on the backend, on drawn numbers
+// and with the calls that the backend takes together with it, and must leave in each of its buffers what the f64 reference leaves there.
 //
 // Kernel by kernel and not net by net, because a wrong kernel then has a name, and because a ReLU that two precisions cut differently
 // cannot spread: x lies on half steps of 1/64, mean and shift on whole ones, so relu(normalize(x)) never stands near its kink.
@@ -9,8 +9,11 @@ import { VerificationError } from "../src/errors.ts";
 import { aligned } from "../src/plan/arena.ts";
 import type { BufferName, Composite, KernelCall, Plan, PlanBuffer, View } from "../src/plan/plan.ts";
 
+/** Consecutive calls of a plan that a backend takes together, most often one alone. Those with a composite have the same one. */
+export type CallGroup = readonly KernelCall[];
+
 export interface GateReport {
-  /** Kinds of calls in the plan: kernel, geometry, channels, weights, what is fused, overwrite or accumulate. */
+  /** Kinds of groups in the plan: kernels, geometry, channels, weights, what is fused, overwrite or accumulate. */
   readonly distinct: number;
   /** Of these, run against the reference in this process. */
   readonly checked: number;
@@ -25,65 +28,73 @@ const budget = 4e8;
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
 const isView = (value: object): value is View => "buffer" in value && "offset" in value && "channels" in value;
 
-/** A call without names and addresses: equal texts run the same code over other memory. `geometry` leaves the channels out too. */
-function describe(plan: Plan, call: KernelCall): { readonly kind: string; readonly geometry: string } {
+/** A group without names and addresses: equal texts run the same code over other memory. `geometry` leaves the channels out too. */
+function describe(plan: Plan, group: CallGroup): { readonly kind: string; readonly geometry: string } {
   const text = (channels: boolean): string =>
-    JSON.stringify(call.args, (_, value: unknown) => {
-      if (isObject(value) && isView(value)) return channels ? { channels: value.channels } : "view";
-      const buffer = typeof value === "string" ? plan.buffers.get(value) : undefined;
-      if (buffer) return channels ? buffer.shape : "buffer";
-      return value;
-    });
-  return { kind: `${call.kernel} ${text(true)}`, geometry: `${call.kernel} ${text(false)}` };
+    JSON.stringify(
+      group.map(({ kernel, args }) => [kernel, args]),
+      (_, value: unknown) => {
+        if (isObject(value) && isView(value)) return channels ? { channels: value.channels } : "view";
+        const buffer = typeof value === "string" ? plan.buffers.get(value) : undefined;
+        if (buffer) return channels ? buffer.shape : "buffer";
+        return value;
+      },
+    );
+  return { kind: text(true), geometry: text(false) };
 }
 
-/** The calls to run: of each geometry the cheapest and the dearest kind, and then the cheapest of the rest as far as the budget goes. */
-function choose(plan: Plan): { readonly distinct: number; readonly chosen: ReadonlyMap<string, KernelCall> } {
-  const kinds = new Map<string, { readonly call: KernelCall; readonly geometry: string; readonly cost: number }>();
-  for (const call of plan.calls) {
-    const { kind, geometry } = describe(plan, call);
-    if (!kinds.has(kind)) kinds.set(kind, { call, geometry, cost: call.macs + call.trafficBytes });
+/** The groups to run: of each geometry the cheapest and the dearest kind, and then the cheapest of the rest as far as the budget goes. */
+function choose(
+  plan: Plan,
+  groups: readonly CallGroup[],
+): { readonly distinct: number; readonly chosen: ReadonlyMap<string, CallGroup> } {
+  const kinds = new Map<string, { readonly group: CallGroup; readonly geometry: string; readonly cost: number }>();
+  for (const group of groups) {
+    const { kind, geometry } = describe(plan, group);
+    const cost = group.reduce((sum, { macs, trafficBytes }) => sum + macs + trafficBytes, 0);
+    if (!kinds.has(kind)) kinds.set(kind, { group, geometry, cost });
   }
   const ascending = [...kinds].sort(([, a], [, b]) => a.cost - b.cost);
   const first = new Set(new Map(ascending.toReversed().map(([kind, { geometry }]) => [geometry, kind])).values());
   const last = new Set(new Map(ascending.map(([kind, { geometry }]) => [geometry, kind])).values());
-  const chosen = new Map<string, KernelCall>();
+  const chosen = new Map<string, CallGroup>();
   let spent = 0;
-  for (const [kind, { call, cost }] of ascending) {
+  for (const [kind, { group, cost }] of ascending) {
     const bound = first.has(kind) || last.has(kind);
     if (!bound && spent + cost > budget) continue;
     if (!bound) spent += cost;
-    chosen.set(kind, call);
+    chosen.set(kind, group);
   }
   return { distinct: kinds.size, chosen };
 }
 
-/** Buffers that a call names, found anywhere in its arguments. */
+/** Buffers that calls name, found anywhere in their arguments. */
 function named(plan: Plan, value: unknown, found = new Set<BufferName>()): Set<BufferName> {
   if (typeof value === "string" && plan.buffers.has(value)) found.add(value);
   else if (isObject(value)) for (const part of Object.values(value)) named(plan, part, found);
   return found;
 }
 
-/** A plan of this call alone, all its buffers filled before and read after. Calls over whole roles keep the parameters' layout. */
-function alone(plan: Plan, call: KernelCall): Plan {
-  const wholeRoles = call.kernel === "sgd" || call.kernel === "accumulateGradients";
+/** A plan of these calls alone, all their buffers filled before and read after. Calls over whole roles keep the parameters' layout. */
+function alone(plan: Plan, group: CallGroup): Plan {
+  const wholeRoles = group.some(({ kernel }) => kernel === "sgd" || kernel === "accumulateGradients");
+  const args = group.map((call) => call.args);
   const touched = wholeRoles
     ? [...plan.buffers.values()].filter(({ role }) => role !== "arena" && role !== "state")
-    : [...named(plan, call.args)].flatMap((name) => plan.buffers.get(name) ?? []);
+    : [...named(plan, args)].flatMap((name) => plan.buffers.get(name) ?? []);
   let arenaBytes = 0;
   const buffers = new Map<BufferName, PlanBuffer>();
   for (const buffer of touched) {
     if (wholeRoles) buffers.set(buffer.name, buffer);
     else {
-      buffers.set(buffer.name, { ...buffer, role: "arena", offset: arenaBytes, birth: -1, death: 1 });
+      buffers.set(buffer.name, { ...buffer, role: "arena", offset: arenaBytes, birth: -1, death: group.length });
       arenaBytes += aligned(buffer.bytes);
     }
   }
   const persistentBytes = wholeRoles ? plan.persistentBytes : 0;
   return {
     buffers,
-    calls: [call],
+    calls: group,
     addressed: [],
     arenaBytes,
     persistentBytes,
@@ -91,10 +102,10 @@ function alone(plan: Plan, call: KernelCall): Plan {
   };
 }
 
-/** The composite function that a call applies, forward or on the way back. */
-function compositeOf({ args }: KernelCall): Composite | undefined {
-  if (!("composite" in args) || !args.composite) return undefined;
-  return "normalize" in args.composite ? args.composite.normalize : args.composite;
+/** The composite function that a call of the group applies, forward or on the way back. */
+function compositeOf(group: CallGroup): Composite | undefined {
+  const [composite] = group.flatMap(({ args }) => ("composite" in args && args.composite ? [args.composite] : []));
+  return composite && "normalize" in composite ? composite.normalize : composite;
 }
 
 /** Whole numbers in [0, count), the same in every run. */
@@ -108,12 +119,12 @@ function drawWhole(seed: number): (count: number) => number {
 
 type Contents = Map<BufferName, Float32Array | Int32Array>;
 
-/** What stands in the buffers before the call: half steps of 1/64 in (−1, 1), labels in range, and composites away from their kink. */
-function drawContents(plan: Plan, call: KernelCall, seed: number): Contents {
+/** What stands in the buffers before the calls: half steps of 1/64 in (−1, 1), labels in range, and composites away from their kink. */
+function drawContents({ buffers, calls }: Plan, seed: number): Contents {
   const whole = drawWhole(seed);
   const contents: Contents = new Map();
-  for (const { name, dtype, bytes } of plan.buffers.values()) {
-    const classes = "classes" in call.args ? call.args.classes : 1;
+  const classes = Math.max(1, ...calls.map(({ args }) => ("classes" in args ? args.classes : 1)));
+  for (const { name, dtype, bytes } of buffers.values()) {
     contents.set(
       name,
       dtype === "i32"
@@ -121,7 +132,7 @@ function drawContents(plan: Plan, call: KernelCall, seed: number): Contents {
         : Float32Array.from({ length: bytes / 4 }, () => (whole(128) - 63.5) / 64),
     );
   }
-  const composite = compositeOf(call);
+  const composite = compositeOf(calls);
   if (!composite) return contents;
   const { mean, variance, gamma, beta, eps } = composite;
   const means = contents.get(mean.buffer) ?? [];
@@ -139,7 +150,7 @@ function drawContents(plan: Plan, call: KernelCall, seed: number): Contents {
 }
 
 /**
- * How far an f32 result of this call may lie from the exact one, relative to the largest result in its buffer. A sum of K terms is within
+ * How far an f32 result of these calls may lie from the exact one, relative to the largest result in its buffer. A sum of K terms is within
  * 8·2⁻²⁴·Σ|terms|, and K terms drawn with both signs have Σ|terms| of about √K times the size of their sum. K is at most N·H·W
  * (gradients of weights and statistics) or the products behind one output.
  */
@@ -173,36 +184,46 @@ function findDifference(
 const scalars = { learningRate: 0.1, seed: 7, step: 3 };
 
 /**
- * Returns when every kind of kernel call of the plan has been found right on this backend. The plan should have the sizes that will be timed
- * and a small batch, since the reference is slow. `proven` carries what earlier plans have shown; it grows.
- * @throws VerificationError that names the kernel and the first wrong number.
+ * Returns when every kind of these groups of the plan's calls has been found right on this backend. The plan should have the sizes that will be
+ * timed and a small batch, since the reference is slow. `proven` carries what earlier plans have shown; it grows.
+ * @throws VerificationError that names the kernels and the first wrong number.
  */
-export async function requireConformance(backend: Backend, plan: Plan, proven: Set<string>): Promise<GateReport> {
-  const { distinct, chosen } = choose(plan);
+export async function requireConformance(
+  backend: Backend,
+  plan: Plan,
+  groups: readonly CallGroup[],
+  proven: Set<string>,
+): Promise<GateReport> {
+  const { distinct, chosen } = choose(plan, groups);
   const open = [...chosen].filter(([kind]) => !proven.has(kind));
   if (open.length === 0) return { distinct, checked: chosen.size };
-  const plans = Object.fromEntries(open.map(([, call], index) => [`call ${index}`, alone(plan, call)]));
+  const plans = Object.fromEntries(open.map(([, group], index) => [`group ${index}`, alone(plan, group)]));
   const tested = await backend.compile(plans);
+  const { f16Storage = false, subgroupMatrices = false } = backend.info.features;
   try {
-    for (const [index, [kind, call]] of open.entries()) {
-      const planName = `call ${index}`;
-      const single = plans[planName];
-      const contents = drawContents(single, call, index);
-      const reference = await createReferenceBackend({ precision: "f64" }).compile({ [planName]: single });
+    for (const [index, [kind, group]] of open.entries()) {
+      const planName = `group ${index}`;
+      const small = plans[planName];
+      const contents = drawContents(small, index);
+      const reference = await createReferenceBackend({ precision: "f64" }).compile({ [planName]: small });
       for (const executable of [tested, reference]) {
         for (const [name, data] of contents) await executable.write(name, data, planName);
         await executable.run(planName, scalars);
       }
-      const relative = relativeBound(single);
+      // Subgroup matrices take what a convolution has loaded as either neighbour in f16: 2⁻¹⁰ of every term, where a sum in f32 has 8·2⁻²⁴.
+      const rounded = subgroupMatrices && group.some(({ kernel }) => kernel === "conv");
+      const relative = relativeBound(small) * (rounded ? 1 + 2 ** 11 : 1);
       for (const name of contents.keys()) {
         const [[actual], [expected]] = [await tested.read([name], planName), await reference.read([name], planName)];
-        // A store in f16 takes either neighbour; what was drawn f16 holds exactly.
-        const stored = backend.info.features.f16Storage && single.buffers.get(name)?.featureMaps ? 2 ** -10 : 0;
-        const difference = findDifference(name, actual, expected, relative + stored);
+        // A store in f16 takes either neighbour, and so does what later calls of a group make of it. What was drawn f16 holds exactly.
+        const halved = f16Storage && (group.length > 1 || small.buffers.get(name)?.featureMaps === true);
+        const difference = findDifference(name, actual, expected, relative + (halved ? 2 ** -10 : 0));
         if (difference === undefined) continue;
+        const kernel = group.map((call) => call.kernel).join(" + ");
+        const path = group[0]?.path;
         throw new VerificationError(
-          `the conformance of kernel ${call.kernel} failed at ${call.path} on ${backend.info.name}, so nothing is timed: ${difference}`,
-          { kernel: call.kernel, path: call.path, buffer: name },
+          `the conformance of kernel ${kernel} failed at ${path} on ${backend.info.name}, so nothing is timed: ${difference}`,
+          { kernel, path, buffer: name },
         );
       }
       await reference.dispose();

@@ -97,7 +97,9 @@ async function measureAll(backend: TimedBackend, options: BenchOptions) {
     say(`${job.net}, ${job.mode}, batch ${job.batch} of ${job.size}×${job.size} …`);
     const result = await measure(backend, job, { recompute, steps, limits, proven });
     const { checked, distinct } = result.gate;
-    say(`  ${checked} of ${distinct} kinds of kernel calls agree with the f64 reference (batch ${gateBatch})`);
+    say(
+      `  ${checked} of ${distinct} kinds of kernel calls, together as they run, agree with the f64 reference (batch ${gateBatch})`,
+    );
     results.push(result);
   }
   return { limits, results };

@@ -16,8 +16,8 @@ import { initializeParameters } from "../src/graph/initialize.ts";
 import { planInference, planTraining, type RecomputePolicy } from "../src/plan/lower.ts";
 import type { Plan } from "../src/plan/plan.ts";
 import { namedSpec } from "../src/spec/variants.ts";
-import { type TimedBackend, waysOf } from "./device.ts";
-import { type GateReport, requireConformance } from "./gate.ts";
+import { type TimedBackend, type WayOfGroup, waysOf } from "./device.ts";
+import { type CallGroup, type GateReport, requireConformance } from "./gate.ts";
 import type { MachineLimits } from "./machine.ts";
 import { defaultSteps, type Job } from "./options.ts";
 import { type Roofline, readRoofline } from "./roofline.ts";
@@ -130,23 +130,31 @@ function stepOf(executable: WasmExecutable | WebgpuExecutable, { net, mode, batc
   };
 }
 
-/** Calls that take another way at the job's batch than at gateBatch are proved at the smallest power of two that takes the job's. */
-async function proveOtherWays(
+const groups = (ways: readonly WayOfGroup[]): readonly CallGroup[] => ways.map(({ group }) => group);
+
+/**
+ * Proves at gateBatch what `planFor(batch)` runs, and what takes another way at `batch` at the smallest power of two that takes the same. Reports
+ * on gateBatch.
+ */
+async function prove(
   backend: TimedBackend,
   batch: number,
   planFor: (batch: number) => Plan,
   proven: Set<string>,
-): Promise<void> {
+): Promise<GateReport> {
   const wanted = waysOf(backend, planFor(batch));
-  const first = waysOf(backend, planFor(gateBatch));
-  let open = wanted.flatMap((way, i) => (way === first[i] ? [] : [i]));
+  const first = planFor(gateBatch);
+  const found = waysOf(backend, first);
+  const report = await requireConformance(backend, first, groups(found), proven);
+  let open = wanted.flatMap(({ way }, i) => (way === found[i]?.way ? [] : [i]));
   for (let smaller = 1; open.length > 0; smaller = Math.min(2 * smaller, batch)) {
     const plan = planFor(smaller);
     const ways = waysOf(backend, plan);
-    const alike = open.filter((i) => ways[i] === wanted[i]);
-    await requireConformance(backend, { ...plan, calls: alike.flatMap((i) => plan.calls[i] ?? []) }, proven);
-    open = open.filter((i) => !alike.includes(i));
+    const alike = new Set(open.filter((i) => ways[i]?.way === wanted[i]?.way));
+    await requireConformance(backend, plan, groups(ways.filter((_, i) => alike.has(i))), proven);
+    open = open.filter((i) => !alike.has(i));
   }
+  return report;
 }
 
 export interface MeasureOptions {
@@ -164,10 +172,9 @@ export interface MeasureOptions {
  */
 export async function measure(backend: TimedBackend, job: Job, options: MeasureOptions): Promise<JobResult> {
   const { recompute, steps, limits, proven } = options;
-  const gate = await requireConformance(backend, prepare(job, gateBatch, recompute).plan, proven);
+  const gate = await prove(backend, job.batch, (batch) => prepare(job, batch, recompute).plan, proven);
   const prepared = prepare(job, job.batch, recompute);
   const { plan } = prepared;
-  await proveOtherWays(backend, job.batch, (batch) => prepare(job, batch, recompute).plan, proven);
   resetPeakRss();
   const began = performance.now();
   const executable = await backend.compile({ step: plan });

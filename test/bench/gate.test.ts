@@ -1,16 +1,21 @@
-// The benchmark's gate: right kernels pass, and one wrong number in one kernel is named and stops the timing with exit code 7.
+// The benchmark's gate: right kernels pass, and one wrong number in one kernel is named and stops the timing with exit code 7. The same for what
+// a backend computes wrongly only where calls run together.
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { requireConformance } from "../../bench/gate.ts";
+import { after, before, describe, test } from "node:test";
+import { waysOf } from "../../bench/device.ts";
+import { type GateReport, requireConformance } from "../../bench/gate.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import { createReferenceBackend, type ReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
+import { compileProgram } from "../../src/backends/webgpu/compile.ts";
+import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
 import { VerificationError } from "../../src/errors.ts";
 import { buildGraph } from "../../src/graph/build.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
 import { planInference, planTraining } from "../../src/plan/lower.ts";
 import type { KernelCall, KernelName, Plan } from "../../src/plan/plan.ts";
 import { defineSpec } from "../../src/spec/define.ts";
+import { dawnMissing, gpuOrReason, nullDevice, withShaders } from "../webgpu/gpu.ts";
 
 const size = { batch: 2, height: 9, width: 10 };
 const small = defineSpec({ growthRate: 5, blockConfig: [2, 1], stem: "cifar", bottleneck: true, compression: 0.5 });
@@ -20,6 +25,17 @@ const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
 const training = (spec: typeof small, side = size): Plan =>
   planTraining(differentiate(buildGraph(spec, { ...side, mode: "training" })), { recompute: "none", optimizer });
 const large = { batch: 2, height: 45, width: 47 };
+
+/** Each call of the plan alone. */
+const gate = (backend: Backend, plan: Plan, proven = new Set<string>()): Promise<GateReport> =>
+  requireConformance(
+    backend,
+    plan,
+    plan.calls.map((call) => [call]),
+    proven,
+  );
+
+const namesOf = (group: readonly KernelCall[]): string => group.map(({ kernel }) => kernel).join(" + ");
 
 /** The buffer whose element a fault changes: the first that this kernel is there to write. */
 const written: Partial<Record<KernelName, (call: KernelCall) => string | undefined>> = {
@@ -31,8 +47,8 @@ const written: Partial<Record<KernelName, (call: KernelCall) => string | undefin
   sgd: (call) => (call.kernel === "sgd" ? "momentum(classifier.bias)" : undefined),
 };
 
-/** The f32 reference with the last number of one kernel's output off by one part in two hundred and a hundredth. */
-function faulty(kernel: KernelName): Backend {
+/** The f32 reference with the last number of one kernel's output off by one part in two hundred and a hundredth, where so many calls are a plan. */
+function faulty(kernel: KernelName, calls = 1): Backend {
   const right: ReferenceBackend = createReferenceBackend({ precision: "f32" });
   return {
     info: right.info,
@@ -43,8 +59,9 @@ function faulty(kernel: KernelName): Backend {
         ...executable,
         async run(name, scalars) {
           await executable.run(name, scalars);
-          const call = plans[name]?.calls[0];
-          const buffer = call?.kernel === kernel ? written[kernel]?.(call) : undefined;
+          const group = plans[name]?.calls ?? [];
+          const call = group.find((one) => one.kernel === kernel);
+          const buffer = call && group.length >= calls ? written[kernel]?.(call) : undefined;
           if (buffer === undefined) return;
           const { data } = executable.memory(name).tensor(buffer);
           data[data.length - 1] = data[data.length - 1] * 1.005 + 0.01;
@@ -56,10 +73,10 @@ function faulty(kernel: KernelName): Backend {
 
 test("gate · f32 reference passes a BC net and an imagenet stem with dropout", async () => {
   const backend = createReferenceBackend({ precision: "f32" });
-  const report = await requireConformance(backend, training(small), new Set());
+  const report = await gate(backend, training(small));
   assert.equal(report.checked, report.distinct);
   assert.ok(report.distinct > 20, `${report.distinct} kinds of calls`);
-  const stem = await requireConformance(backend, training(pictures, large), new Set());
+  const stem = await gate(backend, training(pictures, large));
   assert.equal(stem.checked, stem.distinct);
 });
 
@@ -68,10 +85,10 @@ for (const threads of [1, 2]) {
     const backend = await createWasmBackend({ threads });
     try {
       const proven = new Set<string>();
-      await requireConformance(backend, training(small), proven);
-      await requireConformance(backend, training(pictures, large), proven);
+      await gate(backend, training(small), proven);
+      await gate(backend, training(pictures, large), proven);
       const graph = buildGraph(small, { ...size, mode: "inference" });
-      await requireConformance(backend, planInference(graph), proven);
+      await gate(backend, planInference(graph), proven);
       assert.ok(proven.size > 40, `${proven.size} kinds of calls`);
     } finally {
       await backend.dispose();
@@ -81,7 +98,7 @@ for (const threads of [1, 2]) {
 
 for (const kernel of Object.keys(written) as KernelName[]) {
   test(`gate · refuses a backend whose ${kernel} writes one wrong number, and names it`, async () => {
-    await assert.rejects(requireConformance(faulty(kernel), training(small), new Set()), (error) => {
+    await assert.rejects(gate(faulty(kernel), training(small)), (error) => {
       assert.ok(error instanceof VerificationError);
       assert.equal(error.exitCode, 7);
       assert.match(error.message, new RegExp(`kernel ${kernel} failed`));
@@ -94,7 +111,79 @@ for (const kernel of Object.keys(written) as KernelName[]) {
 test("gate · what is proven is not run again, and nothing else is taken as proven", async () => {
   const proven = new Set<string>();
   const right = createReferenceBackend({ precision: "f32" });
-  await requireConformance(right, training(small), proven);
-  await assert.doesNotReject(requireConformance(faulty("conv"), training(small), proven));
-  await assert.rejects(requireConformance(faulty("conv"), training(small, { ...size, width: 12 }), proven));
+  await gate(right, training(small), proven);
+  await assert.doesNotReject(gate(faulty("conv"), training(small), proven));
+  await assert.rejects(gate(faulty("conv"), training(small, { ...size, width: 12 }), proven));
 });
+
+test("gate · what is wrong only where two calls run together is found there, and both are named", async () => {
+  const plan = training(small);
+  const planted = faulty("channelStatistics", 2);
+  await assert.doesNotReject(gate(planted, plan));
+  const pairs = plan.calls.flatMap((call, index) => {
+    const next = plan.calls[index + 1];
+    return call.kernel === "conv" && next?.kernel === "channelStatistics" ? [[call, next]] : [];
+  });
+  const right = createReferenceBackend({ precision: "f32" });
+  const { checked } = await requireConformance(right, plan, pairs, new Set());
+  assert.ok(checked >= 5, `${checked} kinds of pairs`);
+  await assert.rejects(requireConformance(planted, plan, pairs, new Set()), (error) => {
+    assert.ok(error instanceof VerificationError);
+    assert.match(error.message, /kernel conv \+ channelStatistics failed/);
+    return error.exitCode === 7;
+  });
+});
+
+test("gate · webgpu's groups are all calls of a plan in order, and some are of two or three", {
+  skip: dawnMissing() ?? false,
+}, async () => {
+  const target = { tiled: true, bindingBytes: 2 ** 27, storage: "f32" } as const;
+  const info = { name: "webgpu", threads: 1, features: {}, notes: [] } as const;
+  const backend = new WebgpuBackend(await nullDevice(), target, info);
+  const plan = training(pictures, large);
+  const groups = waysOf(backend, plan).map(({ group }) => group);
+  await backend.dispose();
+  assert.deepEqual(groups.flat(), plan.calls);
+  const kinds = new Set(groups.map(namesOf));
+  for (const kind of [
+    "conv + channelStatistics",
+    "conv + dropout + channelStatistics",
+    "convGradWeight + convGradInput",
+  ])
+    assert.ok(kinds.has(kind), [...kinds].join(", "));
+});
+
+const gpu = await gpuOrReason();
+
+for (const tiled of [false, true]) {
+  describe(`gate · webgpu, ${tiled ? "tiled" : "direct"}`, { skip: typeof gpu === "string" ? gpu : false }, () => {
+    let backend: WebgpuBackend;
+    before(async () => {
+      backend = await createWebgpuBackend({ tiled, ...(typeof gpu === "string" ? {} : { gpu }) });
+    });
+    after(() => backend.dispose());
+    for (const [kernels, plan, from, to] of [
+      ["conv + channelStatistics", training(small), "return stored_y(kept);", "return 1.001 * stored_y(kept);"],
+      ["conv + dropout + channelStatistics", training(pictures, large), "dropOut(value, ", "dropOut(1.001 * value, "],
+    ] as const) {
+      test(`${kernels} · right together, and a fault that no call alone has is refused and named`, async () => {
+        const groups = waysOf(backend, plan)
+          .map(({ group }) => group)
+          .filter((group) => kernels === namesOf(group));
+        const { checked, distinct } = await requireConformance(backend, plan, groups, new Set());
+        assert.ok(checked === distinct && checked >= 2, `${checked} of ${distinct} kinds`);
+        for (const call of plan.calls) {
+          const { shaders } = compileProgram({ alone: { ...plan, calls: [call] } }, backend.target);
+          assert.ok(shaders.every(({ text }) => !text.includes(from)));
+        }
+        const planted = withShaders(backend, (text) => text.replace(from, to));
+        await assert.rejects(requireConformance(planted, plan, groups, new Set()), (error) => {
+          assert.ok(error instanceof VerificationError, String(error));
+          assert.equal(error.exitCode, 7);
+          assert.equal(error.details.kernel, kernels);
+          return true;
+        });
+      });
+    }
+  });
+}

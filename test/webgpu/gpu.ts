@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import { openGpu } from "../../src/backends/webgpu/gpu.ts";
 import { matrixFeatures } from "../../src/backends/webgpu/matrix.ts";
+import { WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -38,4 +39,38 @@ export async function gpuOrReason(): Promise<GPU | string> {
   if (reason === undefined) return openGpu();
   if (process.env.DENSENET_REQUIRE_WEBGPU) throw new Error(reason);
   return reason;
+}
+
+/** `object` with some answers of its own; methods keep their `this`. */
+export function altered<T extends object>(object: T, answers: Readonly<Record<string, unknown>>): T {
+  return new Proxy(object, {
+    get(target, name) {
+      if (typeof name === "string" && name in answers) return answers[name];
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+/**
+ * The backend with other shaders, as if its emitters had written them. What it compiles is disposed of alone: the device is the backend's.
+ * @throws RangeError from `compile` if no shader of what is compiled changes
+ */
+export function withShaders(backend: WebgpuBackend, change: (text: string) => string): WebgpuBackend {
+  const { device, target, info } = backend;
+  let changed = 0;
+  const createShaderModule = ({ code, ...rest }: GPUShaderModuleDescriptor): GPUShaderModule => {
+    const other = change(code);
+    if (other !== code) changed++;
+    return device.createShaderModule({ ...rest, code: other });
+  };
+  const planted = new WebgpuBackend(altered(device, { createShaderModule }), target, info);
+  return altered(planted, {
+    compile: async (plans: Parameters<WebgpuBackend["compile"]>[0]) => {
+      changed = 0;
+      const executable = await planted.compile(plans);
+      if (changed === 0) throw new RangeError("no shader of these plans has the text that should change");
+      return executable;
+    },
+  });
 }

@@ -6,21 +6,10 @@ import { DeviceError, ResourceError } from "../../src/errors.ts";
 import { buildGraph } from "../../src/graph/build.ts";
 import { planInference } from "../../src/plan/lower.ts";
 import { namedSpec } from "../../src/spec/variants.ts";
-import { dawnMissing, nullDevice } from "./gpu.ts";
+import { altered, dawnMissing, nullDevice } from "./gpu.ts";
 
 const skip = dawnMissing() ?? false;
 const plan = planInference(buildGraph(namedSpec("BC-40-12"), { batch: 8, height: 32, width: 32, mode: "inference" }));
-
-/** `object` with some answers of its own; methods keep their `this`. */
-function altered<T extends object>(object: T, answers: Readonly<Record<string, unknown>>): T {
-  return new Proxy(object, {
-    get(target, name) {
-      if (typeof name === "string" && name in answers) return answers[name];
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-}
 
 async function compileOn(answers: (device: GPUDevice) => Readonly<Record<string, unknown>>): Promise<void> {
   const device = await nullDevice();
