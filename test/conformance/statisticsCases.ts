@@ -20,6 +20,7 @@ const shapes: readonly StatisticsShape[] = [
   { channels: 20, plane: [13, 9], batch: 5, fill: { center: 30, width: sigma1 }, why: "|mean|/σ=30" },
   { channels: 3, plane: [64, 64], batch: 16, fill: { center: -30, width: sigma1 }, why: "|mean|/σ=30, 65536 values" },
   { channels: 3, plane: [9, 7], batch: 4, fill: { values: [0.1] }, why: "all equal" },
+  { channels: 4, plane: [33, 31], batch: 7, offset: 3, why: "a part of five images and one of two" },
 ];
 
 const describe = ({ channels, plane, batch, offset, why }: StatisticsShape): string =>
