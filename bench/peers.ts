@@ -74,8 +74,8 @@ Usage: npm run bench:peers -- [nets…] [--suite] [--device ${devices.join("|")}
 
 Training: PyTorch, both memory layouts. Inference: also onnxruntime-node and onnxruntime-web, which the first run installs from the npm
 registry, without install scripts, beside bench/peers.
---device webgpu: PyTorch with CUDA in f32, channels_last with autocast, and that compiled with CUDA graphs. There --storage f16 is about ours: feature
-maps in half the memory, as autocast has them.
+--device webgpu: PyTorch with CUDA in f32 (convolutions in TF32, its default), channels_last with autocast, and that compiled with CUDA graphs.
+There --storage f16 is about ours: feature maps in half the memory, as autocast has them.
 Without nets: BC-40-12 and BC-100-12. Nets with peers: ${[...peerNames.keys()].join(", ")}. --suite: all of the README's table, or what of it
 has these nets, this mode and this batch. --output also writes bench/results/peers-<date>.json. A peer that is not there (PyTorch:
 apt-get install python3-torch python3-torchvision) or fails is skipped, and named.

@@ -4,8 +4,9 @@
 Beside the line; the net is scripts/fixtures/denseNet.py (checkpointing off, the faster choice; torchvision's own class for
 densenet121, where torchvision is). A training step is zero_grad(set_to_none) + forward + loss + backward + SGD with Nesterov momentum on
 one random batch that is in memory already, so data loading costs nothing. --device cuda does what ours does on a GPU: a step copies the
-batch to the card (from pinned memory) and the loss or the logits back, which waits for the card. --amp: autocast to bfloat16 (float16 on
-cards without it). --compile: torch.compile with CUDA graphs (reduce-overhead), PyTorch 2 or later. With glibc, MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to
+batch to the card (from pinned memory) and the loss or the logits back, which waits for the card. Without --amp a card that has TF32
+convolves in it, as PyTorch does unless told otherwise; ours multiplies in f32. --amp: autocast to bfloat16 (float16 on cards without it).
+--compile: torch.compile with CUDA graphs (reduce-overhead), PyTorch 2 or later. With glibc, MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to
 8589934592 in the environment keep freed memory and spare page faults: BC-40-12, batch 64, went from 73 to 93 images/s. The line
 says which MALLOC settings there were, so that the peer can be shown at its best. Needs PyTorch (Debian: python3-torch python3-torchvision).
 Examples:
@@ -66,7 +67,7 @@ def main():
     parser.add_argument("--compile", action="store_true", help="torch.compile, mode reduce-overhead")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--warmup", type=float, default=2, help="seconds of steps before timing, at least three steps")
+    parser.add_argument("--warmup", type=float, default=2, help="seconds of steps before timing, after three that set up")
     args = parser.parse_args()
     if min(args.batch, args.steps, args.threads) < 1:
         parser.error("--batch, --steps and --threads are at least 1")
@@ -106,9 +107,11 @@ def main():
 
     net.train(args.mode == "train")
     step = train_step if args.mode == "train" else infer_step
+    for _ in range(3):  # compiles, chooses cuDNN's algorithms, records CUDA graphs: minutes, in which the card rests
+        step()
+    warmed = 3
     warm_until = time.perf_counter() + args.warmup
-    warmed = 0
-    while warmed < 3 or time.perf_counter() < warm_until:
+    while time.perf_counter() < warm_until:
         step()
         warmed += 1
     times = []
@@ -126,6 +129,8 @@ def main():
         "size": size,
         "layout": args.layout,
         "device": torch.cuda.get_device_name() if on_card else "cpu",
+        "cudnn": torch.backends.cudnn.version() if on_card else None,
+        "tf32": on_card and torch.backends.cudnn.allow_tf32,
         "amp": str(half) if args.amp else None,
         "compile": args.compile,
         "threads": args.threads,

@@ -1,6 +1,8 @@
 // Beside the line: subgroup matrices of f16, played on an adapter that has none. Workgroups are cut into subgroups of consecutive lanes; a lane holds
 // every 32nd element of a result, and a matrix of an operand is where it begins in its slab. What the played shader multiplies and sums is what
 // the real one does: only the four functions that use the matrices, and the words that ask for them, are other text.
+import { altered } from "./gpu.ts";
+
 export interface PlayedMatrices {
   readonly M: number;
   readonly N: number;
@@ -67,34 +69,24 @@ export function played(text: string, { M, N, K }: PlayedMatrices, fault?: "turne
   }, text);
 }
 
-/** `value` with some of its properties replaced; methods keep their own `this`. */
-const changed = <T extends object>(value: T, replaced: Readonly<Record<string, unknown>>): T =>
-  new Proxy(value, {
-    get(own, key) {
-      if (typeof key === "string" && key in replaced) return replaced[key];
-      const found: unknown = Reflect.get(own, key, own);
-      return typeof found === "function" ? found.bind(own) : found;
-    },
-  });
-
 const playedFeatures = ["subgroups", "subgroup-size-control", "chromium-experimental-subgroup-matrix"];
 
 /** A GPU whose adapter offers these matrices and whose devices play them. */
 export function withPlayedMatrices(gpu: GPU, matrices: PlayedMatrices, fault?: "turned"): GPU {
   const offer = { ...matrices, componentType: "f16", resultComponentType: "f32" };
-  return changed(gpu, {
+  return altered(gpu, {
     async requestAdapter(options?: GPURequestAdapterOptions) {
       const adapter = await gpu.requestAdapter(options);
       if (!adapter) return adapter;
-      return changed(adapter, {
+      return altered(adapter, {
         features: new Set([...adapter.features, ...playedFeatures]),
-        info: changed(adapter.info, { subgroupMinSize: 4, subgroupMaxSize: 64, subgroupMatrixConfigs: [offer] }),
+        info: altered(adapter.info, { subgroupMinSize: 4, subgroupMaxSize: 64, subgroupMatrixConfigs: [offer] }),
         async requestDevice(descriptor: GPUDeviceDescriptor = {}) {
           const requiredFeatures = [...(descriptor.requiredFeatures ?? [])].filter(
             (feature) => !playedFeatures.includes(feature),
           );
           const device = await adapter.requestDevice({ ...descriptor, requiredFeatures });
-          return changed(device, {
+          return altered(device, {
             createShaderModule: ({ code, ...rest }: GPUShaderModuleDescriptor) =>
               device.createShaderModule({ ...rest, code: played(code, matrices, fault) }),
           });
