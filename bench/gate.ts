@@ -12,6 +12,8 @@ import type { BufferName, Composite, KernelCall, Plan, PlanBuffer, View } from "
 /** Consecutive calls of a plan that a backend takes together, most often one alone. Those with a composite have the same one. */
 export type CallGroup = readonly KernelCall[];
 
+export const kernelsOf = (group: CallGroup): string => group.map(({ kernel }) => kernel).join(" + ");
+
 export interface GateReport {
   /** Kinds of groups in the plan: kernels, geometry, channels, weights, what is fused, overwrite or accumulate. */
   readonly distinct: number;
@@ -219,7 +221,7 @@ export async function requireConformance(
         const halved = f16Storage && (group.length > 1 || small.buffers.get(name)?.featureMaps === true);
         const difference = findDifference(name, actual, expected, relative + (halved ? 2 ** -10 : 0));
         if (difference === undefined) continue;
-        const kernel = group.map((call) => call.kernel).join(" + ");
+        const kernel = kernelsOf(group);
         const path = group[0]?.path;
         throw new VerificationError(
           `the conformance of kernel ${kernel} failed at ${path} on ${backend.info.name}, so nothing is timed: ${difference}`,

@@ -219,7 +219,7 @@ export async function measure(backend: TimedBackend, job: Job, options: MeasureO
     };
     if (!limits) return result;
     const rounds = [await step("runTimed"), await step("runTimed"), await step("runTimed")];
-    return { ...result, roofline: readRoofline(calls, rounds, limits) };
+    return { ...result, roofline: readRoofline(groups(waysOf(backend, { ...plan, calls })), rounds, limits) };
   } finally {
     await executable.dispose();
   }

@@ -1,5 +1,6 @@
 // Beside the line: a step taken apart: which kernels take the time, and whether arithmetic, memory or neither holds them back.
 import type { KernelCall } from "../src/plan/plan.ts";
+import { type CallGroup, kernelsOf } from "./gate.ts";
 import type { MachineLimits } from "./machine.ts";
 import { median } from "./statistics.ts";
 
@@ -7,7 +8,7 @@ import { median } from "./statistics.ts";
 export type Limit = "compute" | "memory" | "overhead";
 
 export interface RooflineRow {
-  /** Kernel and geometry, or kernel, path and channels of a single call. */
+  /** Kernels that run together and the first one's geometry, or these with its path and channels. */
   readonly what: string;
   readonly calls: number;
   readonly ms: number;
@@ -90,26 +91,35 @@ function toRow(
   };
 }
 
-/** `rounds`: milliseconds of every call of a plan, from one or more runs. */
+/** `groups`: all calls of a plan in order. `rounds`: milliseconds of every call, from one or more runs; where a group's lie in it says nothing. */
 export function readRoofline(
-  calls: readonly KernelCall[],
+  groups: readonly CallGroup[],
   rounds: readonly (readonly number[])[],
   limits: MachineLimits,
 ): Roofline {
-  const timed = calls.map((call, index) => ({ call, ms: median(rounds.map((round) => round[index] ?? 0)) }));
+  let calls = 0;
+  const timed = groups.flatMap((group) => {
+    const begin = calls;
+    calls += group.length;
+    const sums = rounds.map((round) => round.slice(begin, calls).reduce((sum, ms) => sum + ms, 0));
+    const [first] = group;
+    return first ? [{ group, first, ms: median(sums) }] : [];
+  });
   const totalMs = timed.reduce((sum, { ms }) => sum + ms, 0);
-  const groups = Map.groupBy(timed, ({ call }) => joined(call.kernel, geometry(call), call.recompute ? "again" : ""));
+  const alike = Map.groupBy(timed, ({ group, first }) =>
+    joined(kernelsOf(group), geometry(first), first.recompute ? "again" : ""),
+  );
   const byTime = (a: { readonly ms: number }, b: { readonly ms: number }): number => b.ms - a.ms;
   return {
     limits,
     ms: totalMs,
-    calls: timed.length,
-    groups: [...groups]
+    calls,
+    groups: [...alike]
       .map(([what, members]) => {
         const ms = members.reduce((sum, member) => sum + member.ms, 0);
         return toRow(
           what,
-          members.map(({ call }) => call),
+          members.flatMap(({ group }) => group),
           ms,
           totalMs,
           limits,
@@ -119,8 +129,8 @@ export function readRoofline(
     dearest: timed
       .toSorted(byTime)
       .slice(0, 10)
-      .map(({ call, ms }) =>
-        toRow(joined(call.kernel, call.path, channels(call), geometry(call)), [call], ms, totalMs, limits),
+      .map(({ group, first, ms }) =>
+        toRow(joined(kernelsOf(group), first.path, channels(first), geometry(first)), group, ms, totalMs, limits),
       ),
   };
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { waysOf } from "../../bench/device.ts";
-import { type GateReport, requireConformance } from "../../bench/gate.ts";
+import { type GateReport, kernelsOf, requireConformance } from "../../bench/gate.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import { createReferenceBackend, type ReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
@@ -34,8 +34,6 @@ const gate = (backend: Backend, plan: Plan, proven = new Set<string>()): Promise
     plan.calls.map((call) => [call]),
     proven,
   );
-
-const namesOf = (group: readonly KernelCall[]): string => group.map(({ kernel }) => kernel).join(" + ");
 
 /** The buffer whose element a fault changes: the first that this kernel is there to write. */
 const written: Partial<Record<KernelName, (call: KernelCall) => string | undefined>> = {
@@ -144,7 +142,7 @@ test("gate · webgpu's groups are all calls of a plan in order, and some are of 
   const groups = waysOf(backend, plan).map(({ group }) => group);
   await backend.dispose();
   assert.deepEqual(groups.flat(), plan.calls);
-  const kinds = new Set(groups.map(namesOf));
+  const kinds = new Set(groups.map(kernelsOf));
   for (const kind of [
     "conv + channelStatistics",
     "conv + dropout + channelStatistics",
@@ -169,7 +167,7 @@ for (const tiled of [false, true]) {
       test(`${kernels} · right together, and a fault that no call alone has is refused and named`, async () => {
         const groups = waysOf(backend, plan)
           .map(({ group }) => group)
-          .filter((group) => kernels === namesOf(group));
+          .filter((group) => kernels === kernelsOf(group));
         const { checked, distinct } = await requireConformance(backend, plan, groups, new Set());
         assert.ok(checked === distinct && checked >= 2, `${checked} of ${distinct} kinds`);
         for (const call of plan.calls) {
