@@ -254,8 +254,13 @@ GPU.prototype.requestAdapter = async function (how) {
     const { code, stdout, stderr } = await densenet(["doctor", "--json"]);
     assert.equal(code, 0, stderr);
     const { webgpu, checks } = JSON.parse(stdout);
-    assert.ok(webgpu.name.length > 0);
-    assert.ok(webgpu.limits.maxBufferSize >= 2 ** 28);
+    const adapter = typeof gpu === "string" ? null : await gpu.requestAdapter({ powerPreference: "high-performance" });
+    assert.ok(adapter);
+    assert.ok(webgpu.name.includes(adapter.info.description || adapter.info.device), webgpu.name);
+    const asked = ["maxBufferSize", "maxStorageBufferBindingSize", "maxComputeWorkgroupStorageSize"] as const;
+    assert.deepEqual(webgpu.limits, Object.fromEntries(asked.map((limit) => [limit, adapter.limits[limit]])));
+    const has = ["subgroups", "shader-f16", "timestamp-query"].map((name) => [name, adapter.features.has(name)]);
+    assert.deepEqual(webgpu.features, Object.fromEntries(has));
     const { ok, missing } = webgpu.f16Storage;
     assert.equal(ok, webgpu.features["shader-f16"]);
     assert.equal(missing, ok ? undefined : `${webgpu.name} has no feature shader-f16`);

@@ -1,8 +1,9 @@
 // What a GPU can refuse, each said in a sentence: played by Dawn's null device with another answer here and there.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { compileProgram, memorySpaces } from "../../src/backends/webgpu/compile.ts";
 import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import { DeviceError, ResourceError } from "../../src/errors.ts";
+import { type DenseNetError, DeviceError, ResourceError } from "../../src/errors.ts";
 import { buildGraph } from "../../src/graph/build.ts";
 import { planInference } from "../../src/plan/lower.ts";
 import { namedSpec } from "../../src/spec/variants.ts";
@@ -11,37 +12,67 @@ import { altered, dawnMissing, nullDevice } from "./gpu.ts";
 const skip = dawnMissing() ?? false;
 const plan = planInference(buildGraph(namedSpec("BC-40-12"), { batch: 8, height: 32, width: 32, mode: "inference" }));
 
-async function compileOn(answers: (device: GPUDevice) => Readonly<Record<string, unknown>>): Promise<void> {
+const target = { tiled: false, bindingBytes: 2 ** 27, windows: 7, storage: "f32" } as const;
+
+/** Compiles on the null device and tells how much memory that is said to take. */
+async function compileOn(answers: (device: GPUDevice) => Readonly<Record<string, unknown>>): Promise<number> {
   const device = await nullDevice();
-  const target = { tiled: false, bindingBytes: 2 ** 27, windows: 7, storage: "f32" } as const;
   const info = { name: "webgpu", threads: 1, features: {}, notes: [] } as const;
   const backend = new WebgpuBackend(altered(device, answers(device)), target, info);
   try {
-    await backend.compile({ plan });
+    return (await backend.compile({ plan })).peakBytes;
   } finally {
     await backend.dispose();
   }
 }
 
-const refused = (kind: new (message: string) => Error, says: RegExp) => (error: unknown) =>
-  error instanceof kind && says.test(error.message);
+const refused =
+  (kind: new (message: string) => DenseNetError, says: RegExp, bytes?: () => number) => (error: unknown) =>
+    error instanceof kind && says.test(error.message) && error.details.bytes === bytes?.();
 
-test("an adapter that gives no large buffer · ResourceError with both sizes and what to change", { skip }, async () => {
+/** Answers of a device that notes what buffers it is asked for. */
+const noting = (sizes: Map<string, number>) => (device: GPUDevice) => ({
+  createBuffer: (wanted: GPUBufferDescriptor) => {
+    sizes.set(wanted.label ?? "", wanted.size);
+    return device.createBuffer(wanted);
+  },
+});
+const sumOf = (sizes: Iterable<number>): number => [...sizes].reduce((sum, size) => sum + size, 0);
+
+test("memory that is told is what the spaces' buffers take; an empty space still has one of 64 words", {
+  skip,
+}, async () => {
+  const sizes = new Map<string, number>();
+  const told = await compileOn(noting(sizes));
+  const spaces = sumOf(memorySpaces.map((space) => sizes.get(space) ?? 0));
+  assert.ok(spaces - told >= 0 && spaces - told <= 64 * 4 * memorySpaces.length, `told ${told}, taken ${spaces}`);
+});
+
+test("an adapter whose largest buffer is a byte too small · ResourceError with both sizes and what to change", {
+  skip,
+}, async () => {
+  const { words } = compileProgram({ plan }, target);
+  const largest = Math.max(...memorySpaces.map((space) => words[space] * 4));
+  const limited =
+    (maxBufferSize: number) =>
+    ({ limits }: GPUDevice) => ({ limits: altered(limits, { maxBufferSize }) });
+  await compileOn(limited(largest));
+  const mebibytes = (largest / 2 ** 20).toFixed(0);
+  const says = new RegExp(`need ${mebibytes} MiB in one piece, this GPU gives at most \\d+ MiB: lower the batch size`);
   await assert.rejects(
-    compileOn(({ limits }) => ({ limits: altered(limits, { maxBufferSize: 2 ** 20 }) })),
-    refused(ResourceError, /need \d+ MiB in one piece, this GPU gives at most 1 MiB: lower the batch size/),
+    compileOn(limited(largest - 1)),
+    refused(ResourceError, says, () => largest),
   );
 });
 
 test("a GPU without the memory · ResourceError with the size and what to change", { skip }, async () => {
+  const sizes = new Map<string, number>();
   const popErrorScope = async () => ({ message: "out of memory" });
   await assert.rejects(
-    compileOn((device) => ({
-      pushErrorScope: () => {},
-      popErrorScope,
-      createBuffer: device.createBuffer.bind(device),
-    })),
-    refused(ResourceError, /the GPU has not the \d+ MiB that these plans need: lower the batch size/),
+    compileOn((device) => ({ ...noting(sizes)(device), pushErrorScope: () => {}, popErrorScope })),
+    refused(ResourceError, /the GPU has not the \d+ MiB that these plans need: lower the batch size/, () =>
+      sumOf(sizes.values()),
+    ),
   );
 });
 
