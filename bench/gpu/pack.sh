@@ -12,7 +12,7 @@ tree=$stage/densenet-gpu
 mkdir -p "$tree/bin" "$tree/lib" "$tree/node_modules"
 
 strip -o "$tree/bin/node" "$root/node_modules/node/bin/node"
-(cd "$stage" && apt-get download -qq libvulkan1 && dpkg-deb -x libvulkan1_*.deb loader)
+(cd "$stage" && apt-get -o APT::Sandbox::User=root download -qq libvulkan1 && dpkg-deb -x libvulkan1_*.deb loader)
 cp -a "$stage"/loader/usr/lib/x86_64-linux-gnu/libvulkan.so.1* "$tree/lib"
 
 cd "$root"

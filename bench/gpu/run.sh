@@ -11,27 +11,38 @@
 #
 # roofline, train and infer run ours with feature maps in f32 and then in f16, the fair opposite of PyTorch's AMP; STORAGES=f16 takes the second alone.
 # torch.compile takes minutes for one net: where a command may run for ten only, ask for one at a time: STORAGES=f16 run.sh train 121 --batch 64 --rounds 2
-# Results go to $OUT (default: results, beside this file). A driver that the Vulkan loader does not find by itself is named in VK_DRIVER_FILES.
+# Everything is written beside this file, or to ${TMPDIR:-/tmp}/densenet-gpu where that folder is read-only; results to $OUT (default: results there).
+# A driver that the Vulkan loader does not find by itself is named in VK_DRIVER_FILES.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-out=${OUT:-$here/results}
-tree=$here/densenet-gpu
+work=$here
+[ -w "$here" ] || work=${TMPDIR:-/tmp}/densenet-gpu
+out=${OUT:-$work/results}
+tree=$work/densenet-gpu
+archive=$here/densenet-gpu.tar.xz
 part=${1:-all}
 [ $# -eq 0 ] || shift
 
 unxz_to() { # file.xz: what it holds, on stdout
   if command -v xz >/dev/null; then xz -dc "$1"; else python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$1"; fi
 }
-if [ ! -d "$tree" ]; then
-  unxz_to "$here/densenet-gpu.tar.xz" >"$here/densenet-gpu.tar"
-  if command -v tar >/dev/null; then tar -C "$here" -xf "$here/densenet-gpu.tar"; else python3 -m tarfile -e "$here/densenet-gpu.tar" "$here"; fi
-  rm "$here/densenet-gpu.tar"
+# Anew where the archive is, and where an earlier call was stopped while it unpacked.
+if [ ! -e "$tree/unpacked" ] || [ "$archive" -nt "$tree/unpacked" ]; then
+  rm -rf "$tree"
+  mkdir -p "$work"
+  unxz_to "$archive" >"$work/densenet-gpu.tar"
+  if command -v tar >/dev/null; then tar -C "$work" -xf "$work/densenet-gpu.tar"; else python3 -m tarfile -e "$work/densenet-gpu.tar" "$work"; fi
+  rm "$work/densenet-gpu.tar"
+  touch "$tree/unpacked"
 fi
 mkdir -p "$out"
+out=$(cd "$out" && pwd)
+from=$PWD
 export LD_LIBRARY_PATH="$tree/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" DENSENET_REQUIRE_WEBGPU=1
-export TORCHINDUCTOR_FX_GRAPH_CACHE=1 TORCHINDUCTOR_CACHE_DIR="$here/inductor" # a compiled net is compiled once, not once a round
+export TORCHINDUCTOR_FX_GRAPH_CACHE=1 TORCHINDUCTOR_CACHE_DIR="$work/inductor" # a compiled net is compiled once, not once a round
 # NVIDIA's driver in a container often comes without the file that tells the loader of it. Listed drivers that do not load are passed over.
-if [ -z "${VK_DRIVER_FILES:-}" ] && ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1; then
+if [ -z "${VK_DRIVER_FILES:-}" ] && [ -e /dev/nvidiactl ] &&
+  [ -z "$(find /usr/share/vulkan/icd.d /etc/vulkan/icd.d -name 'nvidia*.json' 2>/dev/null)" ]; then
   for library in libGLX_nvidia libEGL_nvidia; do
     echo "{\"file_format_version\": \"1.0.1\", \"ICD\": {\"library_path\": \"$library.so.0\", \"api_version\": \"1.3\"}}" >"$tree/lib/$library.json"
   done
@@ -61,17 +72,18 @@ roofline() {
 train() { measure bench/peers.ts --suite --mode train "$@"; }
 infer() { measure bench/peers.ts --suite --mode infer "$@"; }
 cifar() {
-  data=${1:?the folder with the files data_batch_1.bin …, which may be .xz}
+  data=$(cd "$from" && cd "${1:?the folder with the files data_batch_1.bin …, which may be .xz}" && pwd)
   if ls "$data"/*.bin.xz >/dev/null 2>&1; then
-    mkdir -p "$here/cifar-10"
+    mkdir -p "$work/cifar-10"
     for file in "$data"/*.bin.xz; do
       name=$(basename "$file" .xz)
-      [ -s "$here/cifar-10/$name" ] || unxz_to "$file" >"$here/cifar-10/$name"
+      [ -e "$work/cifar-10/$name" ] || { unxz_to "$file" >"$work/cifar-10/part" && mv "$work/cifar-10/part" "$work/cifar-10/$name"; }
     done
-    cp "$data"/*.txt "$here/cifar-10"
-    data=$here/cifar-10
+    cp -f "$data"/*.txt "$work/cifar-10"
+    data=$work/cifar-10
   fi
   run=$out/cifar
+  [ -e "$run/checkpoints/last.json" ] || rm -rf "$run" # stopped before it saved anything
   if [ -d "$run" ]; then set -- "${2:-540}" --resume "$run"; else set -- "${2:-540}" --preset paper-cifar10-plus --data-dir "$data" --output "$run"; fi
   seconds=$1
   shift
