@@ -59,7 +59,7 @@ measure() {
 }
 
 conformance() {
-  node --test --test-reporter=spec test/webgpu/device.test.ts test/webgpu/together.test.ts test/webgpu/matrices.test.ts >"$out/conformance.txt" 2>&1 || {
+  node --test --test-reporter=spec test/webgpu/*.test.ts test/bench/gate.test.ts >"$out/conformance.txt" 2>&1 || {
     grep -E '✖|^ℹ' "$out/conformance.txt"
     return 7
   }

@@ -80,7 +80,7 @@ describe("webgpu with feature maps in f16", { skip: skip || (!adapterHasHalves &
     let backend: WebgpuBackend;
     let program: CaseProgram;
     before(async () => {
-      backend = await open({ tiled, storage: "f16" });
+      backend = await open({ tiled, storage: "f16", matrices: false });
       program = await compileCases(backend, cases);
     });
     after(async () => {

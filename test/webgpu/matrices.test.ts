@@ -6,12 +6,14 @@ import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
 import { findMatrices } from "../../src/backends/webgpu/matrix.ts";
 import { tileFor } from "../../src/backends/webgpu/product.ts";
 import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
+import type { Plan } from "../../src/plan/plan.ts";
 import { kernelBounds } from "../conformance/bounds.ts";
-import { contentsOf, planOf, titleOf } from "../conformance/case.ts";
+import { type AnyCase, type Contents, contentsOf, planOf, titleOf } from "../conformance/case.ts";
 import { allCases } from "../conformance/cases.ts";
 import {
   type CaseProgram,
   compileCases,
+  type Expectation,
   expectationAfter,
   faultsIn,
   halved,
@@ -20,6 +22,7 @@ import {
 } from "../conformance/runCase.ts";
 import { gpuOrReason } from "./gpu.ts";
 import { type PlayedMatrices, withPlayedMatrices } from "./playedMatrices.ts";
+import { runPlan, withStatistics, wrongIn } from "./sequences.ts";
 
 const found = await gpuOrReason();
 const adapter = typeof found === "string" ? undefined : await findAdapter(found);
@@ -52,6 +55,13 @@ const convolutions = Map.groupBy(
   ({ args }) => tileFor(args.y.channels, { tiled: true }).down,
 );
 
+/** What stands in the buffers, as f16 has it: feature maps, which lie in it, and weights, which are rounded to it. */
+function inHalves(plan: Plan, given: AnyCase): Contents {
+  const contents = halved(plan, contentsOf(given, plan));
+  return new Map(contents).set("weight", Float32Array.from(Float16Array.from(contents.get("weight") ?? [])));
+}
+const allowing = (expectation: Expectation): Expectation => storedInHalves(withRoundedOperands(expectation));
+
 for (const [way, { gpu, skip, most }] of Object.entries(ways)) {
   describe(`webgpu with subgroup matrices, ${way}`, { skip }, () => {
     const cases = [...convolutions.values()].flatMap((of) => of.slice(-most));
@@ -72,12 +82,16 @@ for (const [way, { gpu, skip, most }] of Object.entries(ways)) {
     });
     for (const given of cases) {
       test(`${titleOf(given)} · ${kernelBounds.conv.claim} and the rounding of what is loaded and stored`, async () => {
-        const plan = planOf(given);
-        const maps = halved(plan, contentsOf(given, plan));
-        const weights = Float32Array.from(Float16Array.from(maps.get("weight") ?? []));
-        const contents = new Map(maps).set("weight", weights);
-        const expectation = withRoundedOperands(await expectationAfter(plan, contents, given.scalars));
-        assert.deepEqual(faultsIn(storedInHalves(expectation), await program.run(given, contents)), []);
+        const contents = inHalves(planOf(given), given);
+        const expectation = allowing(await expectationAfter(planOf(given), contents, given.scalars));
+        assert.deepEqual(faultsIn(expectation, await program.run(given, contents)), []);
+      });
+    }
+    for (const [index, given] of cases.entries()) {
+      const { given: whole, plan } = withStatistics(given, index % 2 === 0 ? 0 : 0.3);
+      test(`${plan.calls.map(({ kernel }) => kernel).join(", ")} · ${given.name}`, async () => {
+        const contents = inHalves(plan, whole);
+        assert.deepEqual(await wrongIn(plan, contents, await runPlan(backend, plan, contents), allowing), []);
       });
     }
   });

@@ -3,38 +3,16 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { compileProgram } from "../../src/backends/webgpu/compile.ts";
+import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
+import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
 import type { Target } from "../../src/backends/webgpu/kernel.ts";
 import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import type { KernelCall, Plan, PlanBuffer } from "../../src/plan/plan.ts";
-import { type AnyCase, type Case, type Contents, callOf, contentsOf, planOf } from "../conformance/case.ts";
+import type { Plan, PlanBuffer } from "../../src/plan/plan.ts";
+import { type Case, callOf, contentsOf, planOf } from "../conformance/case.ts";
 import { allCases } from "../conformance/cases.ts";
-import { expectationAfter, faultsIn } from "../conformance/runCase.ts";
+import { type Expectation, halved, storedInHalves } from "../conformance/runCase.ts";
 import { gpuOrReason } from "./gpu.ts";
-
-/** A case whose call is followed by others. */
-interface Sequence {
-  readonly given: AnyCase;
-  readonly plan: Plan;
-}
-
-const scalars = { seed: 5, step: 3 };
-
-function sequence(given: AnyCase, more: readonly KernelCall[]): Sequence {
-  const plan = planOf(given);
-  return { given, plan: { ...plan, calls: [...plan.calls, ...more] } };
-}
-
-function withStatistics(given: Case<"conv">, rate: number): Sequence {
-  const { y, size } = given.args;
-  const shape = { batch: size.batch, plane: size.outHeight * size.outWidth };
-  const all = given.buffers.y?.shape[1] ?? 0;
-  const [mean, variance] = ["yMean", "yVariance"].map((buffer) => ({ ...y, buffer })) as [typeof y, typeof y];
-  const buffers = { ...given.buffers, yMean: { shape: [all] }, yVariance: { shape: [all] } };
-  return sequence({ ...given, buffers }, [
-    ...(rate > 0 ? [callOf("dropout", { x: y, rate, stream: 7, ...shape })] : []),
-    callOf("channelStatistics", { x: y, mean, variance, ...shape }),
-  ]);
-}
+import { runPlan, type Sequence, sequence, withStatistics, wrongIn } from "./sequences.ts";
 
 /** The weight gradient's call comes first, as in plans. Without a composite, x is a buffer that the input gradient does not read. */
 function withWeightGradient(given: Case<"convGradInput">): Sequence {
@@ -84,41 +62,6 @@ function narrow(plan: Plan, target: Target): Target {
   return { ...target, bindingBytes, windows };
 }
 
-async function run(backend: WebgpuBackend, plan: Plan, contents: Contents): Promise<Contents> {
-  const executable = await backend.compile({ plan });
-  for (const [name, data] of contents) await executable.write(name, data, "plan");
-  await executable.run("plan", scalars);
-  const names = [...contents.keys()];
-  const found = await executable.read(names, "plan");
-  await executable.dispose();
-  return new Map(names.map((name, index) => [name, found[index]]));
-}
-
-/**
- * What is wrong after a run. Each call is judged by what the calls before it have left; what dropout then changes in place is not there to be read,
- * so it is taken from the reference, and its error goes through.
- */
-async function wrongIn(plan: Plan, contents: Contents, found: Contents): Promise<readonly string[]> {
-  const outputs = new Map<string, { values: ArrayLike<number>; errors: Float64Array }>();
-  let inputs = contents;
-  for (const [index, call] of plan.calls.entries()) {
-    const expectation = await expectationAfter({ ...plan, calls: [call] }, inputs, scalars);
-    const gain = call.kernel === "dropout" ? 1 / (1 - call.args.rate) : 0;
-    for (const [name, { values, errors }] of expectation.outputs) {
-      const earlier = gain > 0 ? outputs.get(name)?.errors : undefined;
-      outputs.set(name, { values, errors: errors.map((error, i) => error + gain * (earlier?.[i] ?? 0)) });
-    }
-    const readable = plan.calls[index + 1]?.kernel !== "dropout";
-    const left = (name: string, data: Float32Array | Int32Array) => {
-      const output = expectation.outputs.get(name);
-      if (!output) return data;
-      return readable ? (found.get(name) ?? data) : Float32Array.from(output.values);
-    };
-    inputs = new Map([...inputs].map(([name, data]) => [name, left(name, data)]));
-  }
-  return faultsIn({ plan, before: contents, outputs, undecided: 0, judged: 0 }, found);
-}
-
 /** A pair whose x has no part in dx, and whose dx has all channels of its buffer. */
 const plain = gradients.find(({ given }) => given.name.startsWith("c=7→2"));
 assert.ok(plain);
@@ -131,31 +74,43 @@ const apart = ["convGradWeight", "convGradInput"];
 
 const gpu = await gpuOrReason();
 
-for (const tiled of [false, true]) {
-  const target: Target = { tiled, bindingBytes: 2 ** 30, windows: 7, storage: "f32" };
-  describe(`webgpu, calls together, ${tiled ? "tiled" : "direct"}`, {
-    skip: typeof gpu === "string" ? gpu : false,
-  }, () => {
+const lacks = typeof gpu === "string" ? undefined : lacksHalves(await findAdapter(gpu));
+const exact = (expectation: Expectation): Expectation => expectation;
+
+for (const [way, { tiled, storage, some }] of Object.entries({
+  direct: { tiled: false, storage: "f32", some: sequences },
+  tiled: { tiled: true, storage: "f32", some: sequences.filter(every(3, 0)) },
+  "tiled, feature maps in f16": { tiled: true, storage: "f16", some: sequences.filter(every(4, 1)) },
+} as const)) {
+  const target: Target = { tiled, bindingBytes: 2 ** 30, windows: 7, storage };
+  const skip = typeof gpu === "string" ? gpu : ((storage === "f16" && lacks) ?? false);
+  describe(`webgpu, calls together, ${way}`, { skip }, () => {
     let backend: WebgpuBackend;
     before(async () => {
-      backend = await createWebgpuBackend({ tiled, ...(typeof gpu === "string" ? {} : { gpu }) });
+      backend = await createWebgpuBackend({
+        tiled,
+        storage,
+        matrices: false,
+        ...(typeof gpu === "string" ? {} : { gpu }),
+      });
     });
     after(() => backend.dispose());
-    for (const { given, plan } of tiled ? sequences.filter(every(3, 0)) : sequences) {
+    for (const { given, plan } of some) {
       test(`${plan.calls.map(({ kernel }) => kernel).join(", ")} · ${given.name}`, async () => {
         const alone = plan.calls.flatMap((call) => stepsOf({ ...plan, calls: [call] }, target));
         const fewer = tiled || given.kernel === "conv" ? plan.calls.length - 1 : 0;
         assert.ok(stepsOf(plan, target).length <= alone.length - fewer);
-        const contents = contentsOf(given, plan);
-        assert.deepEqual(await wrongIn(plan, contents, await run(backend, plan, contents)), []);
+        const drawn = contentsOf(given, plan);
+        const [contents, allowing] = storage === "f16" ? [halved(plan, drawn), storedInHalves] : [drawn, exact];
+        assert.deepEqual(await wrongIn(plan, contents, await runPlan(backend, plan, contents), allowing), []);
       });
     }
-    if (!tiled) return;
+    if (way !== "tiled") return;
     test(`dx in the memory of x, one product after the other · ${plain.given.name}`, async () => {
       const reusing = reusingX(plain.plan);
       assert.deepEqual(productsOf(reusing, target), apart);
       const contents = contentsOf(plain.given, plain.plan);
-      const found = new Map(await run(backend, reusing, new Map([...contents].filter(([name]) => name !== "dx"))));
+      const found = new Map(await runPlan(backend, reusing, new Map([...contents].filter(([name]) => name !== "dx"))));
       found.set("dx", found.get("x") ?? new Float32Array()).set("x", contents.get("x") ?? new Float32Array());
       assert.deepEqual(await wrongIn(plain.plan, contents, found), []);
     });
@@ -164,7 +119,7 @@ for (const tiled of [false, true]) {
       assert.deepEqual(productsOf(plain.plan, narrowed), apart);
       const contents = contentsOf(plain.given, plain.plan);
       const through = new WebgpuBackend(backend.device, narrowed, backend.info);
-      assert.deepEqual(await wrongIn(plain.plan, contents, await run(through, plain.plan, contents)), []);
+      assert.deepEqual(await wrongIn(plain.plan, contents, await runPlan(through, plain.plan, contents)), []);
     });
   });
 }

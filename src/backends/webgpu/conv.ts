@@ -115,8 +115,8 @@ fn finish(row: u32, column: u32, value: f32)${moments ? " -> f32" : ""} {
   let image = column / ${outPlane}u;
   let p = row * ${outPlane}u + column % ${outPlane}u;
   let kept = ${dropout ? `dropOut(value, image * call.rows * ${outPlane}u + p)` : "value"};
-  store_y(image * call.yStride + p, kept);
-${moments ? "  return stored_y(kept);\n" : ""}}`,
+  ${moments ? "return stored_y" : "store_y"}(image * call.yStride + p, kept);
+}`,
     },
     target,
     shape,

@@ -24,8 +24,8 @@ export interface Dispatch {
   /** Kernel and part, e.g. "conv 1×1". */
   readonly label: string;
   /**
-   * The body reads with `load_name(i)` and writes with `store_name(i, value)`; i counts words from the operand's start. `stored_name(value)` is
-   * what will be read of a value that was written.
+   * The body reads with `load_name(i)` and writes with `store_name(i, value)`, or with `stored_name(i, value)`, which returns what will be read there;
+   * i counts words from the operand's start.
    */
   readonly operands: Readonly<Record<string, Operand>>;
   /** u32 numbers of the call: `call.name` in the body. */
@@ -61,25 +61,39 @@ export function callWords({ operands, numbers }: Dispatch): string[] {
   return names;
 }
 
-/** The accessors of an operand that the code uses, by what they do. */
+/** The accessors of an operand that the code uses. */
 function accessors(name: string, space: Space, from: string, code: string) {
   const word = `${from}[call.${name} + i]`;
   const [value, narrow] = { f32: [word, "value"], f16: [`f32(${word})`, "f16(value)"], u32: [word, ""] }[typeOf(space)];
   const all = {
     load: `fn load_${name}(i: u32) -> ${typeOf(space) === "u32" ? "u32" : "f32"} { return ${value}; }`,
     store: `fn store_${name}(i: u32, value: f32) { ${word} = ${narrow}; }`,
-    stored: `fn stored_${name}(value: f32) -> f32 { return f32(${narrow}); }`,
+    stored: `fn stored_${name}(i: u32, value: f32) -> f32 { ${
+      typeOf(space) === "f16"
+        ? `let half = nearestHalf(value); ${word} = f16(half); return half;`
+        : `${word} = value; return value;`
+    } }`,
   };
-  return Object.entries(all).flatMap(([verb, text]) => (code.includes(`${verb}_${name}(`) ? [{ verb, text }] : []));
+  return Object.entries(all).flatMap(([verb, text]) => (code.includes(`${verb}_${name}(`) ? [text] : []));
 }
 
 /** Bytes that a dispatch must move at least: each of its operands' words once for reading and once for writing. */
 export function movedBytes({ operands, code }: Dispatch): number {
   return Object.entries(operands).reduce((sum, [name, { space, words, skipped = 0 }]) => {
-    const ways = accessors(name, space, "", code).filter(({ verb }) => verb !== "stored").length;
-    return sum + ways * (words - skipped) * wordBytes(space);
+    return sum + accessors(name, space, "", code).length * (words - skipped) * wordBytes(space);
   }, 0);
 }
+
+/**
+ * A value of f16 as f32, which converting cannot change any more (but for subnormals, by 2⁻²⁵). By bits, because WGSL leaves it open which way f16(value)
+ * rounds, and drivers take f32(f16(value)) for the value itself. NaN stays NaN.
+ */
+const nearestHalf = `fn nearestHalf(value: f32) -> f32 {
+  let bits = bitcast<u32>(value);
+  let rounded = select(bits + 0xfffu + ((bits >> 13u) & 1u), bits, (bits & 0x7f800000u) == 0x7f800000u);
+  return bitcast<f32>(rounded & 0xffffe000u);
+}
+`;
 
 /** The whole shader. `windowOf` tells which window an operand is seen through. Equal texts share a pipeline. */
 export function shaderText(dispatch: Dispatch, windowOf: (operand: string) => number): string {
@@ -88,7 +102,7 @@ export function shaderText(dispatch: Dispatch, windowOf: (operand: string) => nu
   const texts = Object.entries(operands).flatMap(([name, { space }]) => {
     if (space !== "tables") windows.set(windowOf(name), space);
     const from = space === "tables" ? "tables" : `window${windowOf(name)}`;
-    return accessors(name, space, from, code).map(({ text }) => text);
+    return accessors(name, space, from, code);
   });
   const enabled = [
     ...(lanes || [...windows.values()].includes("maps") ? ["f16"] : []),
@@ -108,7 +122,7 @@ ${[...windows]
       `@group(0) @binding(${slots.windows + i}) var<storage, read_write> window${i}: array<${typeOf(space)}>;\n`,
   )
   .join("")}
-${texts.join("\n")}
+${texts.some((text) => text.includes("nearestHalf(")) ? nearestHalf : ""}${texts.join("\n")}
 ${memory > 0 ? `var<workgroup> memory: array<vec4f, ${memory}>;\n` : ""}${code}
 @compute @workgroup_size(${size})${lanes ? ` @subgroup_size(${lanes})` : ""}
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32${lanes ? ", @builtin(subgroup_id) subgroup: u32" : ""}) {

@@ -22,6 +22,8 @@ export interface WebgpuOptions {
    * convolutions of the forward pass round their operands to f16 as well. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
    */
   readonly storage?: Storage;
+  /** false: subgroup matrices are not used, also where they are offered. */
+  readonly matrices?: boolean;
   /** Stage products in workgroup memory. Default: on a GPU, not on an adapter that computes on the CPU. */
   readonly tiled?: boolean;
   /** Bytes that one binding may show, at most the adapter's limit; for tests. */
@@ -54,7 +56,7 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   const requiredLimits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
   const timestamps = adapter.features.has("timestamp-query");
   const tiled = options.tiled ?? !software;
-  const matrices = storage === "f16" && tiled ? findMatrices(adapter) : undefined;
+  const matrices = storage === "f16" && tiled && options.matrices !== false ? findMatrices(adapter) : undefined;
   let device: GPUDevice;
   try {
     device = await adapter.requestDevice({

@@ -12,10 +12,14 @@ struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 @group(0) @binding(5) var<storage, read_write> window2: array<f32>;
 @group(0) @binding(6) var<storage, read_write> window3: array<f32>;
 
+fn nearestHalf(value: f32) -> f32 {
+  let bits = bitcast<u32>(value);
+  let rounded = select(bits + 0xfffu + ((bits >> 13u) & 1u), bits, (bits & 0x7f800000u) == 0x7f800000u);
+  return bitcast<f32>(rounded & 0xffffe000u);
+}
 fn load_x(i: u32) -> f32 { return f32(window1[call.x + i]); }
 fn load_weight(i: u32) -> f32 { return window2[call.weight + i]; }
-fn store_y(i: u32, value: f32) { window1[call.y + i] = f16(value); }
-fn stored_y(value: f32) -> f32 { return f32(f16(value)); }
+fn stored_y(i: u32, value: f32) -> f32 { let half = nearestHalf(value); window1[call.y + i] = f16(half); return half; }
 fn load_mean(i: u32) -> f32 { return window0[call.mean + i]; }
 fn load_variance(i: u32) -> f32 { return window0[call.variance + i]; }
 fn load_gamma(i: u32) -> f32 { return window2[call.gamma + i]; }
@@ -60,8 +64,7 @@ fn finish(row: u32, column: u32, value: f32) -> f32 {
   let image = column / 1024u;
   let p = row * 1024u + column % 1024u;
   let kept = value;
-  store_y(image * call.yStride + p, kept);
-  return stored_y(kept);
+  return stored_y(image * call.yStride + p, kept);
 }
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;

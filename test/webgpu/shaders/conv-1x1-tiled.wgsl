@@ -9,8 +9,7 @@ struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
 
 fn load_x(i: u32) -> f32 { return window0[call.x + i]; }
 fn load_weight(i: u32) -> f32 { return window1[call.weight + i]; }
-fn store_y(i: u32, value: f32) { window0[call.y + i] = value; }
-fn stored_y(value: f32) -> f32 { return f32(value); }
+fn stored_y(i: u32, value: f32) -> f32 { window0[call.y + i] = value; return value; }
 fn load_mean(i: u32) -> f32 { return window0[call.mean + i]; }
 fn load_variance(i: u32) -> f32 { return window0[call.variance + i]; }
 fn load_gamma(i: u32) -> f32 { return window1[call.gamma + i]; }
@@ -56,8 +55,7 @@ fn finish(row: u32, column: u32, value: f32) -> f32 {
   let image = column / 1024u;
   let p = row * 1024u + column % 1024u;
   let kept = value;
-  store_y(image * call.yStride + p, kept);
-  return stored_y(kept);
+  return stored_y(image * call.yStride + p, kept);
 }
 
 
