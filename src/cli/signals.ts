@@ -44,7 +44,8 @@ export function listenForStop(onRequest: (cause: "SIGINT" | "SIGTERM" | "EPIPE")
     signal: controller.signal,
     exitCode: () => code,
     release: () => {
-      for (const { name, handler } of handlers) process.removeListener(name, handler);
+      // What was stopped is about to end with its code, which an echo that comes late must not change.
+      if (code === undefined) for (const { name, handler } of handlers) process.removeListener(name, handler);
       process.stdout.removeListener("error", onClosedPipe);
       process.stdout.on("error", endQuietlyOnClosedPipe);
     },
