@@ -25,18 +25,19 @@ export class Predictor {
   readonly inputSize: InputSize;
   readonly #executable: Executable;
   readonly #batchSize: number;
-  readonly #threads: number;
+  /** Pictures that the device works on at once. */
+  readonly #atOnce: number;
   readonly #table: Float32Array; // [C, 256]
   #queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(trained: TrainedModel, executable: Executable, batchSize: number, threads: number) {
+  private constructor(trained: TrainedModel, executable: Executable, batchSize: number, atOnce: number) {
     const { height, width } = trained.preprocessing;
     this.classes = trained.classes;
     this.inputSize = { channels: trained.model.spec.inChannels, height, width };
     this.#table = normalizationTable(trained.preprocessing);
     this.#executable = executable;
     this.#batchSize = batchSize;
-    this.#threads = threads;
+    this.#atOnce = atOnce;
   }
 
   /** Compiles the network on `backend`, which stays the caller's. @throws UsageError for a batch size that is no whole number. */
@@ -52,7 +53,8 @@ export class Predictor {
     const plan = (batch: number) => planInference(buildGraph(model.spec, { batch, height, width, mode: "inference" }));
     const executable = await backend.compile({ one: plan(1), many: plan(batchSize) });
     for (const [path, { data }] of model.state) await executable.write(path, data);
-    return new Predictor(trained, executable, batchSize, backend.info.threads);
+    const { name, threads } = backend.info;
+    return new Predictor(trained, executable, batchSize, name === "webgpu" ? batchSize : threads);
   }
 
   /** The best classes of each picture. Pictures of any size are scaled and cropped to the network's input. @throws InputError naming what is wrong with a picture. */
@@ -93,8 +95,8 @@ export class Predictor {
   *#partsOf(pictures: readonly Uint8Array[]): Generator<Part> {
     for (let from = 0; from < pictures.length; ) {
       const left = pictures.slice(from, from + this.#batchSize);
-      // Threads share the pictures of a batch; a small rest is cheaper one by one than filled up.
-      const plan = left.length <= this.#batchSize / this.#threads && left.length < this.#batchSize ? "one" : "many";
+      // What works at once shares the pictures of a batch; a small rest is cheaper one by one than filled up.
+      const plan = left.length <= this.#batchSize / this.#atOnce && left.length < this.#batchSize ? "one" : "many";
       const part = { plan, pictures: plan === "many" ? left : left.slice(0, 1) } as const;
       yield part;
       from += part.pictures.length;
