@@ -5,6 +5,8 @@ import type { Backend } from "../backends/backend.ts";
 import { createReferenceBackend } from "../backends/reference/backend.ts";
 import { findAdapter, openGpu } from "../backends/webgpu/gpu.ts";
 import { lacksHalves } from "../backends/webgpu/halves.ts";
+import type { Matrices } from "../backends/webgpu/kernel.ts";
+import { findMatrices } from "../backends/webgpu/matrix.ts";
 import { DenseNetError, DeviceError, VerificationError } from "../errors.ts";
 import { buildGraph } from "../graph/build.ts";
 import { differentiate } from "../graph/differentiate.ts";
@@ -116,6 +118,8 @@ type FoundAdapter =
       readonly features: Readonly<Record<(typeof shownFeatures)[number], boolean>>;
       /** Whether --storage f16 can be had, and if not, why. */
       readonly f16Storage: { readonly ok: boolean; readonly missing?: string };
+      /** Those that it offers and convolutions go through with --storage f16, if they then multiply right. */
+      readonly subgroupMatrices: Matrices | null;
     };
 
 /** Those that decide how large a net fits, in bytes. */
@@ -130,7 +134,11 @@ async function findGpu(): Promise<FoundAdapter> {
     const features = Object.fromEntries(shownFeatures.map((feature) => [feature, adapter.features.has(feature)]));
     const missing = lacksHalves(found);
     const f16Storage = missing === undefined ? { ok: true } : { ok: false, missing };
-    return { name, software, limits, features, f16Storage } as Exclude<FoundAdapter, { missing: string }>;
+    const subgroupMatrices = (missing === undefined && findMatrices(adapter)) || null;
+    return { name, software, limits, features, f16Storage, subgroupMatrices } as Exclude<
+      FoundAdapter,
+      { missing: string }
+    >;
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;
     return { missing: error.message };
@@ -139,7 +147,7 @@ async function findGpu(): Promise<FoundAdapter> {
 
 function gpuRows(gpu: FoundAdapter): string[][] {
   if ("missing" in gpu) return [["WebGPU", `none: ${gpu.missing}`]];
-  const { name, software, limits, features, f16Storage } = gpu;
+  const { name, software, limits, features, f16Storage, subgroupMatrices: matrices } = gpu;
   return [
     ["WebGPU", `${name}${software ? " (computes on the processor)" : ""}`],
     [
@@ -148,6 +156,7 @@ function gpuRows(gpu: FoundAdapter): string[][] {
     ],
     ["", foundFeatures(features)],
     ["", f16Storage.ok ? "feature maps in f32 or f16 (--storage)" : `feature maps in f32 only: ${f16Storage.missing}`],
+    ...(matrices ? [["", `with f16 subgroup matrices of ${matrices.m}×${matrices.n}×${matrices.k}`]] : []),
   ];
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
 import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
+import { findMatrices } from "../../src/backends/webgpu/matrix.ts";
 import { openRunDevice } from "../../src/cli/device.ts";
 import { DeviceError } from "../../src/errors.ts";
 import type { StartEvent, TrainEvent } from "../../src/train/events.ts";
@@ -262,6 +263,7 @@ GPU.prototype.requestAdapter = async function (how) {
     const has = ["subgroups", "shader-f16", "timestamp-query"].map((name) => [name, adapter.features.has(name)]);
     assert.deepEqual(webgpu.features, Object.fromEntries(has));
     const { ok, missing } = webgpu.f16Storage;
+    assert.deepEqual(webgpu.subgroupMatrices, (ok && findMatrices(adapter)) || null);
     assert.equal(ok, webgpu.features["shader-f16"]);
     assert.equal(missing, ok ? undefined : `${webgpu.name} has no feature shader-f16`);
     assert.match((await densenet(["doctor"])).stdout, ok ? /feature maps in f32 or f16/ : /feature maps in f32 only: /);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
 import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
-import { findMatrices } from "../../src/backends/webgpu/matrix.ts";
+import { findMatrices, matrixFeatures } from "../../src/backends/webgpu/matrix.ts";
 import { tileFor } from "../../src/backends/webgpu/product.ts";
 import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
 import type { Plan } from "../../src/plan/plan.ts";
@@ -94,6 +94,48 @@ for (const [way, { gpu, skip, most }] of Object.entries(ways)) {
         assert.deepEqual(await wrongIn(plan, contents, await runPlan(backend, plan, contents), allowing), []);
       });
     }
+  });
+}
+
+const [f16, f32] = ["f16", "f32"];
+for (const [what, configs, sizes, chosen] of [
+  [
+    "the largest of f16 summed in f32",
+    [
+      { M: 16, N: 8, K: 8, componentType: f16, resultComponentType: f32 },
+      { M: 16, N: 16, K: 16, componentType: f16, resultComponentType: f16 },
+      { M: 16, N: 16, K: 16, componentType: f16, resultComponentType: f32 },
+      { M: 16, N: 8, K: 16, componentType: f16, resultComponentType: f32 },
+    ],
+    [32, 32],
+    { m: 16, n: 16, k: 16, lanes: 32 },
+  ],
+  [
+    "in the subgroups that there are",
+    [{ M: 16, N: 16, K: 16, componentType: f16, resultComponentType: f32 }],
+    [64, 64],
+    { m: 16, n: 16, k: 16, lanes: 64 },
+  ],
+  ["none of f32", [{ M: 8, N: 8, K: 8, componentType: f32, resultComponentType: f32 }], [32, 32], undefined],
+  [
+    "none that does not divide a tile",
+    [{ M: 16, N: 64, K: 16, componentType: f16, resultComponentType: f32 }],
+    [32, 32],
+    undefined,
+  ],
+  [
+    "none larger than what a subgroup owns of a tile",
+    [{ M: 16, N: 16, K: 16, componentType: f16, resultComponentType: f32 }],
+    [8, 8],
+    undefined,
+  ],
+] as const) {
+  test(`of an adapter's subgroup matrices are taken: ${what}`, () => {
+    const [subgroupMinSize, subgroupMaxSize] = sizes;
+    const info = { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs: configs };
+    const offering = (features: readonly string[]) => ({ features: new Set(features), info }) as unknown as GPUAdapter;
+    assert.deepEqual(findMatrices(offering(matrixFeatures)), chosen);
+    assert.equal(findMatrices(offering(matrixFeatures.slice(1))), undefined);
   });
 }
 
