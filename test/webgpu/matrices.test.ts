@@ -4,7 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
 import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
 import { findMatrices, matrixFeatures } from "../../src/backends/webgpu/matrix.ts";
-import { tileFor } from "../../src/backends/webgpu/product.ts";
+import { tileFor } from "../../src/backends/webgpu/tile.ts";
 import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
 import type { Plan } from "../../src/plan/plan.ts";
 import { kernelBounds } from "../conformance/bounds.ts";
@@ -127,6 +127,12 @@ for (const [what, configs, sizes, chosen] of [
     "none larger than what a subgroup owns of a tile",
     [{ M: 16, N: 16, K: 16, componentType: f16, resultComponentType: f32 }],
     [8, 8],
+    undefined,
+  ],
+  [
+    "none in subgroups that do not divide a workgroup",
+    [{ M: 16, N: 16, K: 16, componentType: f16, resultComponentType: f32 }],
+    [128, 128],
     undefined,
   ],
 ] as const) {

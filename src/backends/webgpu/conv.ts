@@ -7,17 +7,9 @@ import { finishComposite, goBack, loading, loadingOperands } from "./composite.t
 import { beside, type Dispatch, f32 } from "./dispatch.ts";
 import { dropOut } from "./elementwise.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
-import {
-  columnTiles,
-  type Extent,
-  emitDeepProduct,
-  emitProduct,
-  type SummedProduct,
-  tileColumns,
-  tileFor,
-  tilesTogether,
-} from "./product.ts";
+import { emitDeepProduct, emitProduct, type SummedProduct } from "./product.ts";
 import { mergeMoments } from "./statistics.ts";
+import { columnTiles, type Extent, tileColumns, tileFor, tilesTogether } from "./tile.ts";
 
 type DyStatistics = NonNullable<KernelTable["convGrad"]["dyStatistics"]>;
 

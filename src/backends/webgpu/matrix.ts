@@ -4,7 +4,8 @@
 // Which lane holds which element is the driver's secret, so in the end the matrices go through workgroup memory once more, half the tile's columns
 // at a time, to the threads that finish their elements.
 import type { Matrices } from "./kernel.ts";
-import { side, type TileShape, tileColumns } from "./product.ts";
+import type { Slabs } from "./product.ts";
+import { side, type TileShape, tileColumns } from "./tile.ts";
 
 /** Features that a device must be asked for, beside shader-f16. */
 export const matrixFeatures = ["subgroups", "subgroup-size-control", "chromium-experimental-subgroup-matrix"] as const;
@@ -18,7 +19,7 @@ interface MatrixConfig {
   readonly K: number;
 }
 
-/** Lanes that every maker of subgroup matrices has among its subgroups' sizes, or is asked for where it can be. */
+/** Lanes of a subgroup, where an adapter leaves the choice. */
 const usualLanes = 32;
 /** WebGPU's guaranteed workgroup memory, bytes. */
 const workgroupBytes = 16384;
@@ -32,7 +33,8 @@ export function findMatrices({ features, info }: GPUAdapter): Matrices | undefin
   return subgroupMatrixConfigs
     .filter((config) => config.componentType === "f16" && config.resultComponentType === "f32")
     .map(({ M, N, K }) => ({ m: M, n: N, k: K, lanes }))
-    .filter(({ m, n, k }) => 16 % m === 0 && 32 % n === 0 && 16 % k === 0 && Number.isInteger(perRound(m, n, lanes)))
+    .filter(({ m, n, k }) => 16 % m === 0 && 32 % n === 0 && 16 % k === 0)
+    .filter(({ m, n }) => 64 % lanes === 0 && Number.isInteger(perRound(m, n, lanes)))
     .sort((a, b) => b.m * b.n * b.k - a.m * a.n * a.k)
     .at(0);
 }
@@ -41,15 +43,9 @@ export function findMatrices({ features, info }: GPUAdapter): Matrices | undefin
 const perRound = (m: number, n: number, lanes: number): number => (8 * lanes) / (m * n);
 
 /** WGSL of a tile, in the places that product.ts has for it. */
-export interface MatrixTile {
+export interface MatrixTile extends Slabs {
   readonly declarations: string;
-  /** Depth of a slab. */
-  readonly slab: number;
   readonly begin: string;
-  /** Store four rows of A, `value` of rows `four`·4 … at depth `k`; four columns of B, `staged` and what lies `across` apart. */
-  readonly storeA: string;
-  readonly storeB: string;
-  readonly multiply: string;
   /** Leaves a thread's elements in sum0 … sum3. */
   readonly finish: string;
 }
