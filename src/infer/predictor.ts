@@ -53,8 +53,8 @@ export class Predictor {
     const plan = (batch: number) => planInference(buildGraph(model.spec, { batch, height, width, mode: "inference" }));
     const executable = await backend.compile({ one: plan(1), many: plan(batchSize) });
     for (const [path, { data }] of model.state) await executable.write(path, data);
-    const { name, threads } = backend.info;
-    return new Predictor(trained, executable, batchSize, name === "webgpu" ? batchSize : threads);
+    const { device, threads } = backend.info;
+    return new Predictor(trained, executable, batchSize, device === undefined ? threads : batchSize);
   }
 
   /** The best classes of each picture. Pictures of any size are scaled and cropped to the network's input. @throws InputError naming what is wrong with a picture. */

@@ -72,6 +72,21 @@ test("predictor · parts n + 1 and n + 2 are submitted before the logits of part
   assert.deepEqual(stalls, ["many 3", "many 4", "one 2", "one 3"]);
 });
 
+test("predictor · a device of its own takes a rest of pictures at once, and a single one alone", async () => {
+  // As that device tells it: the last two runs of each plan.
+  const expected = await predictOn(wasm);
+  for (const [count, runs] of [
+    [23, ["many 4", "many 5"]],
+    [21, ["many 3", "many 4", "one 1"]],
+  ] as const) {
+    const stalls: string[] = [];
+    const late = lateDevice(wasm, 3, stalls);
+    const card: Backend = { ...late, info: { ...late.info, device: "a card" } };
+    assert.deepEqual(await predictOn(card, pictures.slice(0, count)), expected.slice(0, count));
+    assert.deepEqual(stalls, runs);
+  }
+});
+
 test("evaluate · a device lost while results are under way is one DeviceError, whatever else was asked of it", async () => {
   await assert.rejects(evaluateOn(losingDevice(lateDevice(wasm, 3), "read", 1)), DeviceError);
 });
