@@ -145,6 +145,13 @@ for (const [what, configs, sizes, chosen] of [
   });
 }
 
+test("subgroup matrices that are not wanted are not used", { skip }, async () => {
+  const offering = withPlayedMatrices(gpu, { M: 16, N: 16, K: 16 });
+  const backend = await createWebgpuBackend({ gpu: offering, storage: "f16", tiled: true, matrices: false });
+  assert.equal(backend.target.matrices, undefined);
+  await backend.dispose();
+});
+
 test("subgroup matrices that multiply wrongly are passed over, with a sentence", { skip }, async () => {
   const broken = withPlayedMatrices(gpu, { M: 16, N: 16, K: 16 }, "turned");
   const backend = await createWebgpuBackend({ gpu: broken, storage: "f16", tiled: true });

@@ -61,6 +61,9 @@ export function callWords({ operands, numbers }: Dispatch): string[] {
   return names;
 }
 
+/** What a body can do with an operand. */
+const verbs = ["load", "store", "stored"] as const;
+
 /** The accessors of an operand that the code uses. */
 function accessors(name: string, space: Space, from: string, code: string) {
   const word = `${from}[call.${name} + i]`;
@@ -74,7 +77,7 @@ function accessors(name: string, space: Space, from: string, code: string) {
         : `${word} = value; return value;`
     } }`,
   };
-  return Object.entries(all).flatMap(([verb, text]) => (code.includes(`${verb}_${name}(`) ? [text] : []));
+  return verbs.flatMap((verb) => (code.includes(`${verb}_${name}(`) ? [all[verb]] : []));
 }
 
 /** Bytes that a dispatch must move at least: each of its operands' words once for reading and once for writing. */
@@ -164,7 +167,7 @@ function suffixed({ operands, numbers, code, ...rest }: Dispatch, suffix: string
   const named = <T>(record: Readonly<Record<string, T>>): Record<string, T> =>
     Object.fromEntries(Object.entries(record).map(([name, value]) => [name + suffix, value]));
   const declared = [...code.matchAll(/\b(?:fn|struct|var<workgroup>) (\w+)/g)].map(([, name]) => name);
-  const accessors = Object.keys(operands).flatMap((name) => [`load_${name}`, `store_${name}`, `stored_${name}`]);
+  const accessors = Object.keys(operands).flatMap((name) => verbs.map((verb) => `${verb}_${name}`));
   const own = new Set([...declared, ...accessors, ...Object.keys(numbers).map((name) => `call.${name}`)]);
   return {
     ...rest,
