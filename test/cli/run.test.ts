@@ -185,7 +185,7 @@ for (const [signal, code] of [
     const { child, done } = start(["train", "--config", await config(500), "--output", output, "--json"]);
     let seen = "";
     child.stdout?.on("data", (text: string) => {
-      // In the middle of the second epoch. Twice, as npm and a terminal send it: the echo is not a second wish.
+      // In the second epoch, or after it where the reader comes late. Twice, as npm and a terminal send it: the echo is not a second wish.
       if (!seen.includes('"step":7') && (seen + text).includes('"step":7')) {
         child.kill(signal);
         child.kill(signal);
@@ -201,16 +201,19 @@ for (const [signal, code] of [
     const resumed = start(["train", "--resume", output, "--json"]);
     let told = "";
     resumed.child.stdout?.on("data", (text: string) => {
+      // Once: a signal that comes later than an echo ends a run where it stands.
+      if (!told.includes('"type":"step"') && (told + text).includes('"type":"step"')) resumed.child.kill(signal);
       told += text;
-      if (told.includes('"type":"step"')) resumed.child.kill(signal);
     });
-    const [first, second] = events((await resumed.done).stdout) as {
+    const [first, ...rest] = events((await resumed.done).stdout) as {
       type: string;
       resumedAtStep?: number;
       step?: number;
     }[];
     assert.deepEqual([first?.type, first?.resumedAtStep], ["start", last.step]);
-    assert.deepEqual([second?.type, second?.step], ["step", last.step + 1]);
+    // A run that was stopped after the last update of an epoch has its validation to do first.
+    const next = rest.find(({ type }) => type === "step");
+    assert.equal(next?.step, last.step + 1);
     const record = events(await readFile(join(output, "metrics.jsonl"), "utf8"));
     const steps = record.filter((event) => event.type === "step").map((event) => event.step);
     assert.deepEqual(
