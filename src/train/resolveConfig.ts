@@ -142,12 +142,40 @@ function invalidSetting(issue: z.core.$ZodIssue, settings: ReadonlyMap<string, S
       { field: path, nearest },
     );
   }
-  const expected = /expected (.*?)(?:, received .*)?$/.exec(issue.message)?.[1] ?? issue.message;
+  const expected = expectationOf(issue);
   return new UsageError(`${where}${path}: got ${JSON.stringify(setting?.value)}, expected ${expected}`, {
     field: path,
     value: setting?.value,
     expected,
   });
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  number: "a number",
+  int: "a whole number",
+  string: "a text",
+  boolean: "true or false",
+  array: "a list",
+  object: "an object of settings",
+};
+
+/** What the schema asks for, in words. */
+function expectationOf(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      return kinds[issue.expected] ?? issue.expected;
+    case "invalid_value":
+      return `one of ${issue.values.join(", ")}`;
+    case "too_small": {
+      if (issue.origin === "array") return `a list of at least ${issue.minimum}`;
+      if (issue.origin === "string") return "a text that is not empty";
+      return `a number ${issue.inclusive ? "of at least" : "above"} ${issue.minimum}`;
+    }
+    case "too_big":
+      return `a number ${issue.inclusive ? "of at most" : "below"} ${issue.maximum}`;
+    default:
+      return issue.message;
+  }
 }
 
 function settingNames(group: string | undefined): readonly string[] {

@@ -66,7 +66,7 @@ const BROKEN: readonly { name: string; text?: string; code: number; says: RegExp
   { name: "cut.json", text: '{"lr": ', code: 3, says: /cut\.json: is not JSON/ },
   { name: "list.json", text: "[1]", code: 2, says: /list\.json: expected an object/ },
   { name: "typo.json", text: '{"epocs": 3}', code: 2, says: /typo\.json: epocs: .*did you mean epochs\?/ },
-  { name: "type.json", text: '{"lr": "fast"}', code: 2, says: /type\.json: lr: got "fast", expected number/ },
+  { name: "type.json", text: '{"lr": "fast"}', code: 2, says: /type\.json: lr: got "fast", expected a number/ },
 ];
 
 for (const { name, text, code, says } of BROKEN) {
