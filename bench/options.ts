@@ -1,7 +1,7 @@
 // Beside the line: the benchmark's command line → what to time. Shared by main.ts and peers.ts.
 import { availableParallelism } from "node:os";
 import { type ParseArgsConfig, type ParseArgsOptionsConfig, parseArgs } from "node:util";
-import type { WasmOptions } from "../src/backends/wasm/wasm.ts";
+import { maxThreads, type WasmOptions } from "../src/backends/wasm/wasm.ts";
 import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { UsageError } from "../src/errors.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
@@ -115,7 +115,7 @@ export function readStorage(device: Device, text: string | undefined): Storage {
   return choice("--storage", text ?? "f32", storages);
 }
 
-export const defaultThreads = (): number => Math.min(64, availableParallelism());
+export const defaultThreads = (): number => Math.min(maxThreads, availableParallelism());
 export const isImageNet = (net: string): boolean => namedSpec(net).stem === "imagenet";
 /** Height and width of a picture where no size was asked for. */
 export const defaultSize = (net: string): number => (isImageNet(net) ? 224 : 32);
@@ -171,7 +171,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions {
         : [...["BC-40-12", "BC-100-12"].flatMap((net) => jobsOf(net, both)), ...jobsOf("121", ["infer"])],
     device,
     storage: readStorage(device, values.storage),
-    threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, 64),
+    threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, maxThreads),
     steps: values.steps === undefined ? undefined : wholeNumber("--steps", values.steps, 1, 100_000),
     recompute: choice("--recompute", values.recompute, recomputePolicies),
     variant: choice("--variant", values.variant ?? "default", variants),

@@ -41,7 +41,9 @@ export const dataDirOption = (): Option =>
     "CIFAR-10/100 binary folder or .tar.gz, or a folder of pictures per class (default: the CIFAR-10 subset that comes with the package)",
   );
 export const threadsOption = (): Option =>
-  new Option("--threads <n>", "compute threads (default: one per processor)").argParser(wholeFlag("--threads", 1));
+  new Option("--threads <n>", "compute threads, 1 to 64 (default: one per processor)").argParser(
+    wholeFlag("--threads", 1),
+  );
 /** What --device takes: the backends, and the CPU by its other name. */
 const devices: Readonly<Record<string, BackendName>> = {
   auto: "auto",

@@ -60,7 +60,7 @@ export const trainConfigSchema = z.strictObject({
   device: z.enum(backendNames),
   /** How webgpu keeps feature maps, see WebgpuOptions. Runs that were saved before there was a choice have f32. */
   storage: z.enum(storages).default("f32"),
-  /** Compute threads; null: one per processor. */
+  /** Compute threads, 1 to 64; null: one per processor. */
   threads: z.int().positive().nullable(),
   /** Save also in the middle of an epoch, every so many updates; 0: at the end of epochs only. */
   checkpointEverySteps: z.int().gte(0),

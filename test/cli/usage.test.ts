@@ -46,7 +46,7 @@ const MISTAKES: readonly { args: readonly string[]; says: RegExp }[] = [
   { args: ["train", "--epochs", "-3"], says: /epochs: got -3, expected/ },
   { args: ["train", "--lr", "Infinity"], says: /--lr: got "Infinity", expected a number/ },
   { args: ["train", "--threads", "0"], says: /--threads: got "0", expected a whole number of at least 1/ },
-  { args: ["train", "--threads", "65"], says: /threads: got 65, expected 1 to 64/ },
+  { args: ["train", "--threads", "65"], says: /threads: got 65, expected a whole number from 1 to 64/ },
   { args: ["train", "--storage", "f8"], says: /'f8' is invalid.*f32, f16/ },
   { args: ["train", "--storage", "f16"], says: /storage: f16 is for the devices webgpu and auto, got it with wasm/ },
   {

@@ -2,7 +2,7 @@
 //
 // A program is compiled once; compute threads share its memory and run plans in step (worker.ts). The calling thread only copies
 // data in and out and is never blocked. Without SharedArrayBuffer one thread computes and owns the memory.
-import { DeviceError, ResourceError } from "../../errors.ts";
+import { DeviceError, ResourceError, UsageError } from "../../errors.ts";
 import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
 import { controlWords } from "./barrier.ts";
@@ -12,8 +12,11 @@ import { chooseTarget, type TargetOptions } from "./features.ts";
 import type { Target } from "./target.ts";
 import { type ComputeThread, startThread } from "./threads.ts";
 
+/** No machine with more processors has been measured. */
+export const maxThreads = 64;
+
 export interface WasmOptions extends TargetOptions {
-  /** Compute threads, 1 to 64. Default: as many as the machine has cores. More than one needs SharedArrayBuffer. */
+  /** Compute threads, 1 to 64. Default: one per processor. More than one needs SharedArrayBuffer. */
   readonly threads?: number;
   /** false: behave as a page without cross-origin isolation. */
   readonly sharedMemory?: boolean;
@@ -21,16 +24,21 @@ export interface WasmOptions extends TargetOptions {
   readonly keepWeights?: boolean;
 }
 
-/** A backend whose compute threads are started by the first `compile`. Throws DeviceError where WebAssembly SIMD is missing. */
+/**
+ * A backend whose compute threads are started by the first `compile`.
+ * @throws UsageError for a number of threads outside 1…64
+ * @throws DeviceError where WebAssembly SIMD is missing
+ */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<WasmBackend> {
   const notes: string[] = [];
   const shared =
     options.sharedMemory !== false &&
     typeof SharedArrayBuffer !== "undefined" &&
     globalThis.crossOriginIsolated !== false;
-  const wanted = options.threads ?? globalThis.navigator?.hardwareConcurrency ?? 1;
-  if (!Number.isInteger(wanted) || wanted < 1 || wanted > 64) {
-    throw new RangeError(`threads must be a whole number from 1 to 64, got ${wanted}`);
+  const wanted = options.threads ?? Math.min(maxThreads, globalThis.navigator?.hardwareConcurrency ?? 1);
+  if (!Number.isInteger(wanted) || wanted < 1 || wanted > maxThreads) {
+    const message = `threads: got ${wanted}, expected a whole number from 1 to ${maxThreads}`;
+    throw new UsageError(message, { field: "threads", value: wanted });
   }
   if (!shared && wanted > 1)
     notes.push("One thread: there is no SharedArrayBuffer (a page needs COOP same-origin and COEP require-corp).");
