@@ -1,12 +1,13 @@
-// Trains the tiny net in the run folder given, from its last checkpoint if there is one, to the end or until it is killed or told to stop.
+// Trains the tiny net in the run folder given for the epochs given, from its last checkpoint if there is one, to the end or until it is killed
+// or told to stop.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import { resumeRun, startRun } from "../../src/train/trainer.node.ts";
 import { tinyConfig, tinyDataset } from "./tiny.ts";
 
-const runDir = process.argv[2];
-const config = tinyConfig({ epochs: 14, checkpointEverySteps: 1 });
+const [runDir, epochs] = process.argv.slice(2) as [string, string];
+const config = tinyConfig({ epochs: Number(epochs), checkpointEverySteps: 1 });
 const backend = await createWasmBackend({ threads: 1 });
 const options = { config, dataset: tinyDataset(), backend, runDir };
 const begun = await stat(join(runDir, "checkpoints", "last.json")).catch(() => undefined);
