@@ -19,9 +19,9 @@ const engines: Readonly<Record<string, () => Promise<Backend>>> = {
   "wasm 128-bit, 1 thread": wasm({ threads: 1, revectorize: false }),
   "wasm 128-bit, 2 threads": wasm({ threads: 2, revectorize: false }),
   "wasm 128-bit, without shared memory": wasm({ sharedMemory: false, revectorize: false, keepWeights: false }),
-  "wasm, 1 thread": wasm({ threads: 1 }),
-  "wasm, 2 threads": wasm({ threads: 2 }),
-  "wasm, 5 threads": wasm({ threads: 5 }),
+  "wasm 256-bit, 1 thread": wasm({ threads: 1, revectorize: true }),
+  "wasm 256-bit, 2 threads": wasm({ threads: 2, revectorize: true }),
+  "wasm 256-bit, 5 threads": wasm({ threads: 5, revectorize: true }),
 };
 
 test("cases are named once and decided by rounding in less than 1 % of their elements", async () => {

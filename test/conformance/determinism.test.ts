@@ -67,6 +67,9 @@ function assertSameBits(a: ReadonlyMap<string, Uint32Array>, b: ReadonlyMap<stri
   for (const [name, bits] of a) assert.deepEqual(bits, b.get(name), name);
 }
 
+// The engine's flag for 256-bit code holds for the whole process once it is set, so 128-bit code comes first.
+const narrow = await bitsAfterTraining({ threads: 2, revectorize: false }, "none");
+
 const machines: Readonly<Record<string, WasmOptions>> = {
   "plain SIMD, 2 threads": { threads: 2, relaxedSimd: false },
   "1 thread": { threads: 1 },
@@ -104,8 +107,5 @@ test("without shared memory one thread leaves the same bits as with it", async (
 });
 
 test("256-bit code leaves the same bits as 128-bit code, so that a start under load, which may choose the slower, changes nothing", async () => {
-  assertSameBits(
-    await bitsAfterTraining({ threads: 2 }, "none"),
-    await bitsAfterTraining({ threads: 2, revectorize: false }, "none"),
-  );
+  assertSameBits(narrow, await bitsAfterTraining({ threads: 2, revectorize: true }, "none"));
 });

@@ -3,11 +3,13 @@ import { ModuleBuilder } from "./assembler.ts";
 import { pageBytes } from "./compile.ts";
 import type { Target } from "./target.ts";
 import { tileShape } from "./target.ts";
-import { dotSide, dotSpillBytes, dotTile, productTile } from "./tile.ts";
+import { dotSide, dotSpillBytes, dotTile, outerTile, productTile } from "./tile.ts";
 
-/** Options that keep the fast paths from being taken, for tests and measurements. */
+/** What code may be written, for tests and measurements. */
 export interface TargetOptions {
+  /** false: multiply and add are two instructions. Default: one, where there is relaxed SIMD. */
   readonly relaxedSimd?: boolean;
+  /** 256-bit code: false never, true wherever the engine may write it. Default: where it also proves faster. */
   readonly revectorize?: boolean;
 }
 
@@ -41,73 +43,77 @@ function fill(floats: Float32Array): void {
   }
 }
 
-/** The first tile whose result leaves 8·2⁻²⁴·Σ|terms| of the scalar meaning, or undefined. */
+/** Whether a tile's result leaves 8·2⁻²⁴·Σ|terms| of `before` + Σ x·y. */
+function leaves(found: number, factors: Iterable<readonly [x: number, y: number]>, before = 0): boolean {
+  let sum = before;
+  let magnitude = Math.abs(before);
+  for (const [x, y] of factors) {
+    sum += x * y;
+    magnitude += Math.abs(x * y);
+  }
+  return !(Math.abs(found - sum) <= 8 * 2 ** -24 * magnitude);
+}
+
+/** The first tile whose result leaves its scalar meaning by more than rounding, or undefined. */
 export function findWrongTile(target: Target): string | undefined {
   const { rows: tallest, vectors } = tileShape(target);
   const width = vectors * 4;
   const module = new ModuleBuilder();
   const taps = [0, 4, 8];
-  const products = Array.from({ length: tallest }, (_, i) =>
-    productTile(
-      module,
-      target,
-      i + 1,
-      taps.map((tap) => tap * 4),
-    ),
-  );
-  const dots = [undefined, taps.map((tap) => tap * 4)].map((tapBytes) =>
-    dotTile(module, target, dotSide, dotSide, tapBytes),
-  );
+  const tapBytes = taps.map((tap) => tap * 4);
+  const heights = Array.from({ length: tallest }, (_, i) => i + 1);
+  const products = heights.map((rows) => ({ rows, tile: productTile(module, target, rows, tapBytes) }));
+  const outers = heights.map((rows) => ({ rows, tile: outerTile(module, target, rows) }));
+  const dots = [undefined, tapBytes].map((bytes) => ({
+    by: bytes ? "taps" : "rows",
+    tile: dotTile(module, target, dotSide, dotSide, bytes),
+  }));
   const { call, floats } = instantiate(module);
   const [a, b, c] = [1024, 65536, 262144];
+  const range = (length: number): number[] => Array.from({ length }, (_, i) => i);
+
   const depth = 7;
   const bStep = 48;
-  for (const [i, signature] of products.entries()) {
-    const rows = i + 1;
+  for (const { rows, tile } of products) {
     fill(floats);
-    call(signature.index, a * 4, b * 4, c * 4, depth, bStep * 4, width * 4);
-    for (let r = 0; r < rows; r++) {
-      for (let p = 0; p < width; p++) {
-        let sum = 0;
-        let magnitude = 0;
-        for (let d = 0; d < depth; d++) {
-          for (const [t, tap] of taps.entries()) {
-            const term = floats[a + (d * taps.length + t) * rows + r] * floats[b + d * bStep + p + tap];
-            sum += term;
-            magnitude += Math.abs(term);
-          }
-        }
-        if (!(Math.abs(floats[c + r * width + p] - sum) <= 8 * 2 ** -24 * magnitude))
-          return `product tile ${rows}×${width}`;
+    call(tile.index, a * 4, b * 4, c * 4, depth, bStep * 4, width * 4);
+    for (const r of range(rows)) {
+      for (const p of range(width)) {
+        const factors = range(depth).flatMap((d) =>
+          taps.map(
+            (tap, t) => [floats[a + (d * taps.length + t) * rows + r], floats[b + d * bStep + p + tap]] as const,
+          ),
+        );
+        if (leaves(floats[c + r * width + p], factors)) return `product tile ${rows}×${width}`;
       }
     }
   }
+
   const length = 56;
-  for (const [kind, signature] of dots.entries()) {
+  const aStep = 64;
+  for (const { rows, tile } of outers) {
+    fill(floats);
+    call(tile.index, a * 4, aStep * 4, b * 4, bStep * 4, c * 4, width * 4, length * 4);
+    for (const r of range(rows)) {
+      for (const v of range(width)) {
+        const factors = range(length).map((d) => [floats[a + r * aStep + d], floats[b + d * bStep + v]] as const);
+        if (leaves(floats[c + r * width + v], factors)) return `outer tile ${rows}×${width}`;
+      }
+    }
+  }
+
+  const rowStep = 128;
+  for (const { by, tile } of dots) {
     fill(floats);
     const before = floats.slice(c, c + dotSide * dotSide);
-    call(
-      signature.index,
-      a * 4,
-      b * 4,
-      length * 4,
-      256,
-      512,
-      c * 4,
-      dotSide * 4,
-      pageBytes * memoryPages - dotSpillBytes,
-    );
-    for (let i = 0; i < dotSide; i++) {
-      for (let j = 0; j < dotSide; j++) {
-        let sum = before[i * dotSide + j];
-        let magnitude = Math.abs(sum);
-        for (let p = 0; p < length; p++) {
-          const term = floats[a + i * 64 + p] * floats[b + (kind === 0 ? j * 128 : taps[j]) + p];
-          sum += term;
-          magnitude += Math.abs(term);
-        }
-        if (!(Math.abs(floats[c + i * dotSide + j] - sum) <= 8 * 2 ** -24 * magnitude))
-          return `dot tile ${kind === 0 ? "by rows" : "by taps"}`;
+    const spill = pageBytes * memoryPages - dotSpillBytes;
+    call(tile.index, a * 4, b * 4, length * 4, aStep * 4, rowStep * 4, c * 4, dotSide * 4, spill);
+    for (const i of range(dotSide)) {
+      for (const j of range(dotSide)) {
+        const from = b + (by === "rows" ? j * rowStep : taps[j]);
+        const factors = range(length).map((p) => [floats[a + i * aStep + p], floats[from + p]] as const);
+        const at = i * dotSide + j;
+        if (leaves(floats[c + at], factors, before[at])) return `dot tile by ${by}`;
       }
     }
   }
@@ -172,8 +178,8 @@ export function chooseTarget(options: TargetOptions = {}): ChosenTarget {
     if (obstacle) notes.push(`128-bit code: ${obstacle}.`);
     else {
       const wide = { relaxedSimd, revectorized: true };
-      const [fast, slow] = [tileSpeed(wide), tileSpeed({ relaxedSimd, revectorized: false })];
-      if (fast > 1.25 * slow) candidates.push(wide);
+      const isFaster = (): boolean => tileSpeed(wide) > 1.25 * tileSpeed({ relaxedSimd, revectorized: false });
+      if (options.revectorize || isFaster()) candidates.push(wide);
       else notes.push("128-bit code: this processor or engine does not pack operations into 256 bits.");
     }
   }

@@ -1,4 +1,4 @@
-// backends/wasm: the two register tiles that do nearly all multiply-adds of a network.
+// backends/wasm: the three register tiles that do nearly all multiply-adds of a network.
 import {
   type Expression,
   type FunctionBuilder,
