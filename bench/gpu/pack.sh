@@ -18,8 +18,7 @@ cp -a "$stage"/loader/usr/lib/x86_64-linux-gnu/libvulkan.so.1* "$tree/lib"
 cd "$root"
 cp -r package.json src test "$tree"
 mkdir -p "$tree/bench" "$tree/scripts/fixtures" # in fixtures: the net that PyTorch runs
-cp -r bench/*.ts bench/gpu "$tree/bench"
-rm -f "$tree"/bench/gpu/*.tar.xz
+cp bench/*.ts "$tree/bench"
 mkdir "$tree/bench/peers"
 cp bench/peers/*.* "$tree/bench/peers"
 cp scripts/fixtures/denseNet.py "$tree/scripts/fixtures"

@@ -40,8 +40,8 @@ export interface Executable {
   /** Of these, what the largest arena takes. */
   readonly arenaBytes: number;
   /**
-   * Runs to have under way before the results of the oldest are waited for. 1: `run` resolves when the run is done. More: when it is submitted,
-   * and the device works on while its results are on the way.
+   * Runs to have under way before the results of the oldest are waited for. 1: `run` resolves when the run is done. More: when it is submitted and
+   * no more than so many are under way, and the device works on while its results are on the way.
    */
   readonly queueDepth: number;
   /**

@@ -1,4 +1,4 @@
-// checkpoint: a network's numbers under torchvision's state-dict paths (PAPER.md §5.1), between memory and safetensors. Portable.
+// checkpoint: a network's numbers under torchvision's state-dict paths, between memory and safetensors. Portable.
 import { InputError } from "../errors.ts";
 import { buildGraph } from "../graph/build.ts";
 import { smallestInput } from "../spec/architecture.ts";

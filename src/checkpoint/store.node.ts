@@ -1,4 +1,4 @@
-// checkpoint: the checkpoints of a run on disk. Whatever moment a process dies at, `last` names a whole, verified checkpoint.
+// checkpoint: the checkpoints of a run on disk. Whatever moment a process dies at, `last` names a whole checkpoint, and loading proves it by its SHA-256.
 //
 //   <run>/checkpoints/step-00000120/{model.safetensors, training.safetensors, manifest.json}
 //   <run>/checkpoints/{last.json, best.json}     which folder is meant

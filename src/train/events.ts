@@ -77,7 +77,7 @@ export interface EpochEvent extends EpochMetrics {
   readonly best: boolean;
 }
 
-/** A checkpoint is on disk, whole and verified. */
+/** A checkpoint is on disk, whole; loading it checks its SHA-256. */
 export interface CheckpointEvent {
   readonly type: "checkpoint";
   readonly path: string;

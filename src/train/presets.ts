@@ -1,4 +1,4 @@
-// train: the recipes of the paper by name (sections 4.1, 4.2; PAPER.md §1.5), and a quick one for a first run. Data, so they can be printed.
+// train: the recipes of the paper by name (sections 4.1 and 4.2), and a quick one for a first run. Data, so they can be printed.
 import type { PartialTrainConfig } from "./resolveConfig.ts";
 
 /** Section 4.2: SGD with Nesterov momentum 0.9, weight decay 1e-4, batch 64, rate 0.1 divided by 10 after 50 % and 75 % of the epochs. */
@@ -34,7 +34,7 @@ const presets = {
     milestones: [30 / 90, 60 / 90],
     data: { augment: "imagenet", imageSize: 224 },
   },
-  /** About two minutes on two cores, on the pictures that come with the package. Not a recipe of the paper. */
+  /** A minute on two cores, on the pictures that come with the package. Not a recipe of the paper. */
   quick: {
     model: { variant: "BC-40-12", blockConfig: [4, 4, 4] },
     data: { dir: "embedded", augment: "standard" },

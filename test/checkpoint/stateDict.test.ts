@@ -25,7 +25,7 @@ function refused(tensors: ReadonlyMap<string, Tensor>, says: RegExp): void {
 
 test("stateDict · densenet121 has torchvision's 727 keys, 364 parameters and 8 062 504 numbers", () => {
   // model.state_dict() of torchvision.models.densenet121: 121 batch norms of 5 tensors, 120 convolutions, classifier of 2. 7 978 856 learned
-  // numbers and 83 648 running ones (PAPER.md §1.3), and 121 counters.
+  // numbers and 83 648 running ones, and 121 counters.
   const net = createDenseNet(namedSpec("121"));
   const tensors = stateDictTensors(net);
   assert.equal(tensors.size, 727);

@@ -8,7 +8,7 @@ test("inspect --json · DenseNet-BC-100-12 has the paper's parameters, multiply-
   assert.equal(stderr, "");
   const found = JSON.parse(stdout);
   assert.equal(found.name, "DenseNet-BC-100-12");
-  assert.equal(found.params, 769_162); // PAPER.md §1.3
+  assert.equal(found.params, 769_162); // 0.8M in table 2
   assert.equal(Math.round(found.macs / 1e5), 2879); // 287.9 M
   assert.equal(found.connections, 3 * ((16 * 17) / 2));
   assert.equal(found.depth, 100);

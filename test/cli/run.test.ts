@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -107,10 +107,16 @@ test("eval --json · the errors, loss and count of the last epoch", async () => 
   assert.ok(Math.abs(found.loss - end.final.valLoss) < 1e-5);
 });
 
-test("eval · the embedded pictures are of other classes · exit 3", async () => {
-  const { code, stderr } = await densenet(["eval", run]);
-  assert.ok(code === 2 || code === 3, String(code));
-  assert.match(stderr, /CIFAR-10 subset/);
+test("eval · pictures of another size · exit 2; of other classes · exit 3", async () => {
+  const embedded = await densenet(["eval", run]);
+  assert.equal(embedded.code, 2);
+  assert.match(embedded.stderr, /^densenet: imageSize: got 12, expected 32, .* CIFAR-10 subset/);
+  const others = join(folder, "others");
+  await cp(data, others, { recursive: true });
+  await rename(join(others, "blue"), join(others, "azure"));
+  const { code, stderr } = await densenet(["eval", run, "--data-dir", others]);
+  assert.equal(code, 3);
+  assert.match(stderr, /^densenet: .*class 0 is "azure", the network was trained with "blue"/);
 });
 
 test("predict --json · file, label, index, score of each file in order", async () => {

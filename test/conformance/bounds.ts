@@ -1,7 +1,9 @@
 // Beside the line: how far an f32 backend may be from the f64 reference, derived for each kernel, not fitted.
 //
 // u = 2⁻²⁴ is the largest relative error of one rounded operation. Two rules:
-//  - A sum of products, in any order, with or without FMA: 8u·Σ|terms| (DESIGN.md, Numerics). Σ|terms| is the reference op on absolute values.
+//  - A sum of n products, in any order, with or without FMA: 8u·Σ|terms|. Terms of random sign and size t have partial sums of about √k·t, which
+//    are rounded by u/√3 of themselves (root mean square); over the chain that is u·t·√(Σk/3) ≈ 0.4u·n·t, or 0.4u·Σ|terms| whatever n is. The
+//    rest is room for terms that are not random. (The worst case, n·u·Σ|terms|, would prove nothing.) Σ|terms| is the reference op on absolute values.
 //  - A short expression of n rounded operations: n·u times the sum of the absolute values of its terms, constants that are rounded to f32
 //    (1 − momentum, 1/count, …) and the rounding of intermediate sums counted as operations.
 // Errors of operands go through linearly. Second-order terms (u²) are below everything else and left out.

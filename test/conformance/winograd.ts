@@ -2,7 +2,7 @@
 //
 // Y = Aᵀ[Σ_c (G g Gᵀ) ⊙ (Bᵀ d B)]A. Every rounding on the way is relative to a value whose magnitude is at most that of the same expression
 // with absolute values everywhere, M = |Aᵀ|[Σ_c (|G||g||Gᵀ|) ⊙ (|Bᵀ||d||B|)]|A|. Roundings that a term passes, without FMA: Bᵀ at most 3
-// in each direction; G at most 4 (two sums, the constant, the product); the chain over the channels 8 (DESIGN.md's rule); Aᵀ at most 4 in each
+// in each direction; G at most 4 (two sums, the constant, the product); the chain over the channels 8 (the rule for sums in bounds.ts); Aᵀ at most 4 in each
 // direction. Together 6 + 8 + 8 + 8 = 30 if all fell to one side, which they don't: measured in the suite's cases below 0.7u·M. Allowed: 8u·M.
 
 interface Maps {

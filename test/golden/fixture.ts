@@ -55,7 +55,7 @@ export type Precision = "f32" | "f64";
 /** Summation order is free, and PyTorch's own deviation is one draw of a random error: 16 times it for f32, 64 for f64. */
 const F32_FACTOR = 16;
 const F64_FACTOR = 64 * 2 ** -29;
-/** Promised by the issue: agreement in f64 relative to the tensor's greatest value. */
+/** Agreement in f64 relative to the tensor's greatest value. */
 const F64_RELATIVE = 1e-9;
 
 function median(values: readonly number[]): number {

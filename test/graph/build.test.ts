@@ -9,7 +9,7 @@ import { opOf } from "../../src/ops/table.ts";
 import { defineSpec } from "../../src/spec/define.ts";
 import { namedSpec } from "../../src/spec/variants.ts";
 
-/** PAPER.md §1.3: name, parameters with 10 (cifar) or 1000 classes, multiply-adds per image as printed there, classifier inputs. */
+/** Counted apart from this code (test/spec/architecture.test.ts): name, parameters with 10 (cifar) or 1000 classes, multiply-adds per image as printed there, classifier inputs. */
 const TABLE: readonly (readonly [name: string, params: number, macs: string, features: number])[] = [
   ["40-12", 1_019_722, "264.8 M", 448],
   ["100-12", 6_979_642, "1.770 G", 1168],
@@ -28,7 +28,7 @@ const TABLE: readonly (readonly [name: string, params: number, macs: string, fea
   ["232", 55_570_984, "10.119 G", 3648],
   ["264-k48", 72_686_632, "12.851 G", 4032],
 ];
-/** PAPER.md §1.3: running means and variances. */
+/** Of torchvision's networks: running means and variances. */
 const RUNNING: Readonly<Record<string, number>> = { "121": 83_648, "169": 158_400, "201": 229_056, "161": 219_936 };
 
 function countOf(graph: Graph, kind: "parameter" | "state"): number {

@@ -47,6 +47,15 @@ describe("README", () => {
     }
   });
 
+  test("names a stand-in for the command that works in the clone", () => {
+    const [, line = ""] = /In the clone, `(npm run [^`]+)` stands for `densenet`/.exec(readme) ?? [];
+    const { status, stdout, stderr } = spawnSync("sh", ["-c", `${line} inspect BC-100-12 --json`], {
+      encoding: "utf8",
+    });
+    assert.equal(status, 0, stderr);
+    assert.equal(JSON.parse(stdout).params, 769_162);
+  });
+
   test("names files that exist", () => {
     const links = [...readme.matchAll(/\]\(((?!http)[^)]+)\)/g)].map(([, target]) => target);
     assert.ok(links.length >= 3);

@@ -6,7 +6,7 @@ import { UsageError } from "../../src/errors.ts";
 import { editDistance, nearestName } from "../../src/spec/nearestName.ts";
 import { canonicalName, namedSpec, variantName, variantNames } from "../../src/spec/variants.ts";
 
-test("variantNames · every network of the issue, each its own spec", () => {
+test("variantNames · every network of the paper, its technical report and torchvision, each its own spec", () => {
   assert.deepEqual([...variantNames].sort(), [
     "100-12",
     "100-24",

@@ -60,7 +60,7 @@ test("config · a variant may be spelled freely and is saved under its own name"
   assert.equal(resolveConfig({ flags: { model: { variant: "densenet121" } } }).config.model.variant, "121");
 });
 
-test("config · the network follows the data: PAPER.md's parameter counts for 10 and 100 classes", () => {
+test("config · the network follows the data: the parameter counts for 10 and 100 classes", () => {
   const { config } = resolveConfig({ preset: "paper-cifar10" });
   assert.equal(parameterCount(configuredSpec(config, { classes: 10, channels: 3 })), 769_162);
   assert.equal(parameterCount(configuredSpec(config, { classes: 100, channels: 3 })), 800_032);
@@ -68,7 +68,7 @@ test("config · the network follows the data: PAPER.md's parameter counts for 10
   assert.equal(configuredSpec(config, { classes: 10, channels: 1 }).inChannels, 1);
 });
 
-// PAPER.md §1.4 and §1.5.
+// The paper, sections 4.1 and 4.2; SVHN and ImageNet there too.
 const recipes: [
   preset: string,
   epochs: number,

@@ -1,7 +1,7 @@
 // backends/webgpu: plans on a GPU through WebGPU, in Node and in browsers, also inside a worker.
 //
 // A run is one command buffer with one compute pass, submitted without waiting: dispatches of a pass run in order, so do submissions and the
-// queue's writes. Only `read` waits for the device.
+// queue's writes. `read` waits for its own results, `run` for the oldest of more than `queueDepth` runs.
 import { DeviceError, ResourceError } from "../../errors.ts";
 import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
