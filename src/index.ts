@@ -6,28 +6,37 @@ export { type BackendName, type BackendOptions, backendNames, createBackend } fr
 export { createReferenceBackend } from "./backends/reference/backend.ts";
 export { createWasmBackend, type WasmBackend, type WasmOptions } from "./backends/wasm/wasm.ts";
 export { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "./backends/webgpu/webgpu.ts";
-export { type Checkpoint, decodeModel, encodeModel, type TrainedModel } from "./checkpoint/checkpoint.ts";
+export {
+  type Checkpoint,
+  decodeModel,
+  decodeTraining,
+  encodeModel,
+  encodeTraining,
+  type TrainedModel,
+  type TrainingState,
+} from "./checkpoint/checkpoint.ts";
 export type { Model, StateDict, StateTensor } from "./checkpoint/stateDict.ts";
-export { makeBatch } from "./data/batch.ts";
-export type { Batch, Dataset, Split } from "./data/dataset.ts";
+export { type Batch, bytesSplit, type Dataset, type Split } from "./data/dataset.ts";
+export { type EpochOptions, makeBatches } from "./data/epoch.ts";
 export { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "./data/normalization.ts";
 export * from "./errors.ts";
-export { buildGraph } from "./graph/build.ts";
+export { type BuildOptions, buildGraph } from "./graph/build.ts";
 export { differentiate } from "./graph/differentiate.ts";
 export type { Graph } from "./graph/graph.ts";
-export { type Evaluation, evaluate } from "./infer/evaluate.ts";
-export { Predictor } from "./infer/predictor.ts";
+export { type EvaluateOptions, type Evaluation, evaluate } from "./infer/evaluate.ts";
+export type { Picture } from "./infer/fitPicture.ts";
+export { type PredictOptions, Predictor, type PredictorOptions } from "./infer/predictor.ts";
 export type { Prediction } from "./infer/scores.ts";
-export { planInference, planTraining, type RecomputePolicy } from "./plan/lower.ts";
+export { planInference, planTraining, type RecomputePolicy, type TrainingOptions } from "./plan/lower.ts";
 export type { Plan } from "./plan/plan.ts";
 export { printPlan } from "./plan/print.ts";
 export { architecture, macs, parameterCount } from "./spec/architecture.ts";
-export { defineSpec } from "./spec/define.ts";
+export { defineSpec, type SpecFields } from "./spec/define.ts";
 export type { DenseNetSpec } from "./spec/spec.ts";
 export { namedSpec, variantNames } from "./spec/variants.ts";
 export type { TrainConfig } from "./train/config.ts";
 export type { TrainEvent } from "./train/events.ts";
 export { createDenseNet } from "./train/model.ts";
 export { presetNames } from "./train/presets.ts";
-export { resolveConfig } from "./train/resolveConfig.ts";
-export { Trainer } from "./train/trainer.ts";
+export { configuredSpec, resolveConfig } from "./train/resolveConfig.ts";
+export { type BatchLoader, type CheckpointSink, Trainer, type TrainerOptions } from "./train/trainer.ts";

@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { InputError } from "../errors.ts";
-import { type BytesDescription, bytesSplit, type Dataset, sharedBytes } from "./dataset.ts";
+import { bytesSplit, type Dataset, type Split, sharedBytes } from "./dataset.ts";
 import { cifar10Normalization, cifar100Normalization } from "./normalization.ts";
 import { readTar } from "./tar.ts";
 
@@ -119,8 +119,8 @@ export async function readCifar(source: CifarSource): Promise<Dataset> {
     height: CIFAR_SIDE,
     width: CIFAR_SIDE,
     ...(source.kind === "cifar10" ? cifar10Normalization : cifar100Normalization),
-    train: bytesSplit(await readRecords(source, layout, layout.train, layout.recordsPerTrainFile)),
-    val: bytesSplit(await readRecords(source, layout, layout.test, TEST_RECORDS)),
+    train: await readRecords(source, layout, layout.train, layout.recordsPerTrainFile),
+    val: await readRecords(source, layout, layout.test, TEST_RECORDS),
     citation: CIFAR_CITATION,
   };
 }
@@ -154,7 +154,7 @@ async function readRecords(
   layout: Layout,
   files: readonly string[],
   recordsPerFile: number,
-): Promise<BytesDescription> {
+): Promise<Split> {
   const recordBytes = layout.labelBytes + CIFAR_PIXELS;
   const pixels = sharedBytes(files.length * recordsPerFile * CIFAR_PIXELS);
   const labels = new Uint16Array(files.length * recordsPerFile);
@@ -178,7 +178,7 @@ async function readRecords(
       pixels.set(content.subarray(at + layout.labelBytes, at + recordBytes), position * CIFAR_PIXELS);
     }
   }
-  return { kind: "bytes", pixels, labels, channels: 3, height: CIFAR_SIDE, width: CIFAR_SIDE };
+  return bytesSplit({ pixels, labels, channels: 3, height: CIFAR_SIDE, width: CIFAR_SIDE });
 }
 
 function checkLabel(path: string, record: number, what: string, found: number, classes: number): void {

@@ -1,12 +1,13 @@
 // data: what a data set is to everything after it — labelled pictures as planar bytes, in a training and a validation split. Portable.
+import { UsageError } from "../errors.ts";
 import type { Box } from "./augment.ts";
 
-/** A split as plain data that can be posted to another thread; pixel bytes lie in shared memory and are not copied. */
+/** A split as plain data that can be posted to another thread. Pixel bytes in shared memory are not copied on the way. */
 export type SplitDescription = BytesDescription | FilesDescription;
 
 export interface BytesDescription {
   readonly kind: "bytes";
-  readonly pixels: Uint8Array<SharedArrayBuffer>; // [rows, C, H, W]
+  readonly pixels: Uint8Array; // [rows, C, H, W], channels in the order R, G, B
   readonly labels: Uint16Array; // [length]
   /** Which rows of pixels the split consists of; all of them in order when absent. */
   readonly rows?: Int32Array; // [length]
@@ -68,12 +69,19 @@ export function sharedBytes(length: number): Uint8Array<SharedArrayBuffer> {
   return new Uint8Array(new SharedArrayBuffer(length));
 }
 
-/** A split over pictures that already lie in memory. */
-export function bytesSplit(description: BytesDescription): Split {
-  const { pixels, labels, rows } = description;
-  const stride = description.channels * description.height * description.width;
-  if (rows === undefined ? pixels.length !== labels.length * stride : rows.length !== labels.length) {
-    throw new RangeError(`${labels.length} labels for ${rows?.length ?? pixels.length / stride} pictures`);
+/**
+ * A split over pictures that already lie in memory.
+ * @throws UsageError unless there is a label for each picture
+ */
+export function bytesSplit(pictures: Omit<BytesDescription, "kind">): Split {
+  const { pixels, labels, rows, channels, height, width } = pictures;
+  const stride = channels * height * width;
+  const count = rows?.length ?? pixels.length / stride;
+  if (labels.length !== count) {
+    throw new UsageError(
+      `labels: got ${labels.length}, expected one for each of ${count} pictures of [${channels}, ${height}, ${width}] bytes`,
+      { field: "labels", value: labels.length },
+    );
   }
   return {
     length: labels.length,
@@ -83,6 +91,6 @@ export function bytesSplit(description: BytesDescription): Split {
       const row = rows === undefined ? index : rows[index];
       out.set(pixels.subarray(row * stride, (row + 1) * stride));
     },
-    describe: () => description,
+    describe: () => ({ ...pictures, kind: "bytes" }),
   };
 }

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { brotliDecompress } from "node:zlib";
 import { InputError } from "../errors.ts";
 import { CIFAR_CITATION, CIFAR_PIXELS, CIFAR_SIDE } from "./cifar.node.ts";
-import { type BytesDescription, bytesSplit, type Dataset, sharedBytes } from "./dataset.ts";
+import { bytesSplit, type Dataset, type Split, sharedBytes } from "./dataset.ts";
 import { predictPixels, restorePixels } from "./losslessPixels.ts";
 import { cifar10Normalization } from "./normalization.ts";
 
@@ -65,7 +65,7 @@ export async function readEmbedded(file: string = embeddedFile): Promise<Dataset
       file,
     });
   }
-  const split = (from: number, to: number): BytesDescription => {
+  const split = (from: number, to: number): Split => {
     const labels = Uint16Array.from(packed.subarray(HEADER + from, HEADER + to));
     const wrong = labels.findIndex((label) => label >= CLASSES.length);
     if (wrong >= 0) {
@@ -83,7 +83,7 @@ export async function readEmbedded(file: string = embeddedFile): Promise<Dataset
       const out = pixels.subarray(target, target + CIFAR_PIXELS);
       restorePixels(packed.subarray(source, source + CIFAR_PIXELS), CIFAR_SIDE, CIFAR_SIDE, out);
     }
-    return { kind: "bytes", pixels, labels, channels: 3, height: CIFAR_SIDE, width: CIFAR_SIDE };
+    return bytesSplit({ pixels, labels, channels: 3, height: CIFAR_SIDE, width: CIFAR_SIDE });
   };
   return {
     name: "CIFAR-10 subset",
@@ -92,8 +92,8 @@ export async function readEmbedded(file: string = embeddedFile): Promise<Dataset
     height: CIFAR_SIDE,
     width: CIFAR_SIDE,
     ...cifar10Normalization,
-    train: bytesSplit(split(0, trainCount)),
-    val: bytesSplit(split(trainCount, count)),
+    train: split(0, trainCount),
+    val: split(trainCount, count),
     citation: CIFAR_CITATION,
   };
 }

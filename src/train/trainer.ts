@@ -11,8 +11,8 @@ import type { Backend, Executable } from "../backends/backend.ts";
 import { runAhead, type Work } from "../backends/runAhead.ts";
 import { type Checkpoint, isStatistic, type TrainedModel, type TrainingState } from "../checkpoint/checkpoint.ts";
 import type { Model, StateDict } from "../checkpoint/stateDict.ts";
-import type { Augment } from "../data/batch.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
+import type { EpochOptions } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
 import type { TrainConfig } from "./config.ts";
 import { findBrokenLayer } from "./divergence.ts";
@@ -30,22 +30,8 @@ import {
   type TrainingPlans,
 } from "./trainingPlans.ts";
 
-/** The batches of an epoch: a function of its arguments, apart from `startBatch`, which skips. `loadBatches` of the data folder in Node. */
-export type BatchLoader = (
-  dataset: Dataset,
-  split: "train" | "val",
-  options: {
-    readonly batchSize: number;
-    readonly seed: number;
-    /** 0-based. */
-    readonly epoch: number;
-    readonly shuffle: boolean;
-    readonly augment: Augment;
-    readonly startBatch?: number;
-    /** Fills a smaller last batch with zeros. */
-    readonly padTo?: number;
-  },
-) => AsyncIterable<Batch>;
+/** The batches of an epoch: a function of its arguments, apart from `startBatch`, which skips. `makeBatches`; in Node `loadBatches`. */
+export type BatchLoader = (dataset: Dataset, split: "train" | "val", options: EpochOptions) => AsyncIterable<Batch>;
 
 /** Keeps a checkpoint and says where it is. */
 export type CheckpointSink = (

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Batch, Dataset } from "../../src/data/dataset.ts";
 import { readEmbedded } from "../../src/data/embedded.node.ts";
-import { batchCount, epochOrder, type LoadOptions, loadBatches } from "../../src/data/loader.node.ts";
+import { batchIndices, makeBatches } from "../../src/data/epoch.ts";
+import { type LoadOptions, loadBatches } from "../../src/data/loader.node.ts";
 import { UsageError } from "../../src/errors.ts";
 
 const dataset = await readEmbedded();
@@ -29,7 +30,6 @@ function threads(): number {
 
 test("batches · every picture once, the last batch small and kept, labels and pixels those of the split", async () => {
   const batches = await collect({ shuffle: true, augment: "none", batchSize: 96 }, "val");
-  assert.equal(batches.length, batchCount(1000, 96));
   assert.deepEqual(
     batches.map((batch) => batch.count),
     [...new Array<number>(10).fill(96), 40],
@@ -86,6 +86,13 @@ test("batches · started at batch n they are those that an uninterrupted epoch h
   }
 });
 
+test("makeBatches · the same batches without a thread", async () => {
+  for (const options of [{}, { startBatch: 3 }, { indices: small, padTo: 64, shuffle: false }, { startBatch: 94 }]) {
+    const made = await Array.fromAsync(makeBatches(dataset, "train", { ...base, ...options }));
+    assert.deepEqual(made, await collect(options));
+  }
+});
+
 test("batches · padTo fills the last one with zero pictures and label 0", async () => {
   const batches = await collect({ indices: small.slice(0, 70), padTo: 64, shuffle: false, augment: "none" });
   const last = batches[1];
@@ -95,8 +102,8 @@ test("batches · padTo fills the last one with zero pictures and label 0", async
   assert.ok(last.images.subarray(0, 6 * 3072).some((value) => value !== 0));
 });
 
-test("epochOrder · shuffled indices are a permutation of those given", () => {
-  const order = epochOrder(6000, { ...base, indices: small });
+test("batchIndices · shuffled indices are a permutation of those given", () => {
+  const order = batchIndices(6000, { ...base, indices: small }).flatMap((indices) => [...indices]);
   assert.deepEqual(
     [...order].sort((a, b) => a - b),
     small,
@@ -152,5 +159,5 @@ test("loader · a thread that breaks rejects instead of waiting for ever", async
   };
   await assert.rejects(async () => {
     for await (const batch of loadBatches(broken, "train", base)) assert.ok(batch);
-  }, /6000 labels for 1000 pictures/);
+  }, /labels: got 6000, expected one for each of 1000 pictures of \[3, 32, 32\] bytes/);
 });

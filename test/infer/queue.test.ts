@@ -5,11 +5,12 @@ import type { Backend } from "../../src/backends/backend.ts";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import type { TrainedModel } from "../../src/checkpoint/checkpoint.ts";
+import { makeBatches } from "../../src/data/epoch.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
 import { Predictor } from "../../src/infer/predictor.ts";
 import { lateDevice, losingDevice } from "../train/fakeDevices.ts";
-import { loadInline, tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
+import { tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
 
 const wasm = await createWasmBackend({ threads: 1 });
 test.after(() => wasm.dispose());
@@ -28,7 +29,7 @@ const evaluateOn = (backend: Backend, onProgress?: (done: number) => void) =>
     trained,
     dataset,
     backend,
-    loadBatches: loadInline,
+    loadBatches: makeBatches,
     batchSize: 16,
     ...(onProgress ? { onProgress } : {}),
   });

@@ -4,12 +4,13 @@ import { test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
+import { makeBatches } from "../../src/data/epoch.ts";
 import { DeviceError, DivergedError } from "../../src/errors.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
 import { type BatchLoader, Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
 import { lateDevice } from "./fakeDevices.ts";
-import { collect, loadInline, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
+import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const wasm = await createWasmBackend({ threads: 1 });
 test.after(() => wasm.dispose());
@@ -18,7 +19,7 @@ const dataset = tinyDataset(58, 100);
 
 function trainer(backend: Backend, changes: PartialTrainConfig, options: Partial<TrainerOptions> = {}): Trainer {
   const config = tinyConfig({ epochs: 2, ...changes });
-  return new Trainer({ model: tinyModel(config), dataset, backend, config, loadBatches: loadInline, ...options });
+  return new Trainer({ model: tinyModel(config), dataset, backend, config, loadBatches: makeBatches, ...options });
 }
 
 async function train(backend: Backend, changes: PartialTrainConfig) {
@@ -77,7 +78,7 @@ test("queue · stopped after an update: those under way are finished, told and s
     dataset,
     backend: device,
     config,
-    loadBatches: loadInline,
+    loadBatches: makeBatches,
     resume: saved.training,
   });
   const second = await collect(rest.run());
@@ -90,7 +91,7 @@ test("queue · stopped after an update: those under way are finished, told and s
 /** The seventh batch of the run, the third of its second epoch, has a pixel that is no number. */
 const brokenPicture: BatchLoader = async function* (from, split, options) {
   let number = options.startBatch ?? 0;
-  for await (const batch of loadInline(from, split, options)) {
+  for await (const batch of makeBatches(from, split, options)) {
     if (split === "train" && options.epoch === 1 && number++ === 2) batch.images[batch.images.length - 1] = Number.NaN;
     yield batch;
   }
@@ -107,7 +108,7 @@ const diverging: readonly [name: string, changes: PartialTrainConfig, loadBatche
   [
     "a learning rate",
     { lr: 1e30, schedule: "constant", warmupEpochs: 0, dropRate: 0 },
-    loadInline,
+    makeBatches,
     /in update 2 \(epoch 1\).* broke is /,
   ],
 ];

@@ -14,6 +14,7 @@ import {
   encodeTraining,
 } from "../../src/checkpoint/checkpoint.ts";
 import { loadCheckpoint } from "../../src/checkpoint/store.node.ts";
+import { makeBatches } from "../../src/data/epoch.ts";
 import { InputError, UsageError } from "../../src/errors.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
@@ -21,7 +22,7 @@ import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
 import type { RunState } from "../../src/train/runState.ts";
 import { resumeRun, savedConfig, startRun } from "../../src/train/trainer.node.ts";
 import { type BatchLoader, Trainer } from "../../src/train/trainer.ts";
-import { collect, loadInline, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
+import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const dataset = tinyDataset();
 const root = await mkdtemp(join(tmpdir(), "densenet-resume-"));
@@ -34,7 +35,7 @@ async function train(
   {
     from,
     stop = () => false,
-    loadBatches = loadInline,
+    loadBatches = makeBatches,
   }: { from?: Checkpoint; stop?: (event: TrainEvent) => boolean; loadBatches?: BatchLoader } = {},
 ) {
   const model = from?.trained.model ?? tinyModel(config);
@@ -117,7 +118,7 @@ test("resume · stopped in the middle of a validation", async () => {
   const controller = new AbortController();
   let validations = 0;
   const loadBatches: BatchLoader = async function* (...args) {
-    for await (const batch of loadInline(...args)) {
+    for await (const batch of makeBatches(...args)) {
       // The second batch of the second epoch's validation.
       if (args[1] === "val" && ++validations === 4) controller.abort();
       yield batch;
@@ -148,7 +149,14 @@ test("resume · a finished run has nothing left to do and says how it ended", as
   const whole = await train(config, backend);
   assert.ok(whole.saved.training);
   const { model } = whole.saved.trained;
-  const again = new Trainer({ model, dataset, backend, config, loadBatches: loadInline, resume: whole.saved.training });
+  const again = new Trainer({
+    model,
+    dataset,
+    backend,
+    config,
+    loadBatches: makeBatches,
+    resume: whole.saved.training,
+  });
   const events = await collect(again.run());
   assert.deepEqual(
     events.map(({ type }) => type),
@@ -168,7 +176,7 @@ test("resume · a saved run keeps its settings and its data; device, storage and
       dataset: data,
       backend,
       config: tinyConfig(changes),
-      loadBatches: loadInline,
+      loadBatches: makeBatches,
       resume: { momentum: saved.training?.momentum ?? new Map(), run },
     });
   make({ recompute: "bottleneck", threads: 2, checkpointEverySteps: 3, keepCheckpoints: 5, data: { dir: "moved" } });

@@ -2,16 +2,12 @@
 // switched on — dropout, augmentation, warm-up, a smaller last batch.
 
 import type { Model } from "../../src/checkpoint/stateDict.ts";
-import { makeBatch } from "../../src/data/batch.ts";
 import { bytesSplit, type Dataset, type Split, sharedBytes } from "../../src/data/dataset.ts";
-import { epochOrder } from "../../src/data/loader.node.ts";
-import { normalizationTable } from "../../src/data/normalization.ts";
 import { lowbias32 } from "../../src/ops/random.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import { createDenseNet } from "../../src/train/model.ts";
 import { configuredSpec, type PartialTrainConfig, resolveConfig } from "../../src/train/resolveConfig.ts";
-import type { BatchLoader } from "../../src/train/trainer.ts";
 
 const SIDE = 16;
 
@@ -25,7 +21,7 @@ function pictures(count: number, seed: number): Split {
     const slope = x * Math.cos(label * 0.63) + y * Math.sin(label * 0.63);
     pixels[i] = 128 + 4 * slope + (lowbias32((seed << 20) + i) % 64) - 32;
   }
-  return bytesSplit({ kind: "bytes", pixels, labels, channels: 3, height: SIDE, width: SIDE });
+  return bytesSplit({ pixels, labels, channels: 3, height: SIDE, width: SIDE });
 }
 
 export function tinyDataset(trainCount = 58, valCount = 21): Dataset {
@@ -74,16 +70,6 @@ export function timeless(event: TrainEvent): unknown {
   const timed = ["seconds", "imagesPerSecond", "etaSeconds"];
   return JSON.parse(JSON.stringify(event, (key, value) => (timed.includes(key) ? undefined : value)));
 }
-
-/** The loader's batches without its thread, whose start takes longer than such an epoch. */
-export const loadInline: BatchLoader = async function* (dataset, split, options) {
-  const { batchSize, startBatch = 0, padTo } = options;
-  const order = epochOrder(dataset[split].length, options);
-  const recipe = { ...dataset, ...options, table: normalizationTable(dataset) };
-  for (let from = startBatch * batchSize; from < order.length; from += batchSize) {
-    yield await makeBatch(dataset[split], order.slice(from, from + batchSize), recipe, padTo);
-  }
-};
 
 export async function collect(events: AsyncIterable<TrainEvent>): Promise<TrainEvent[]> {
   return Array.fromAsync(events);

@@ -4,20 +4,28 @@ import { createReferenceBackend } from "../../src/backends/reference/backend.ts"
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { Batch } from "../../src/data/dataset.ts";
+import { makeBatches } from "../../src/data/epoch.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import type { EpochEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
 import { learningRate } from "../../src/train/schedule.ts";
 import { type BatchLoader, Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
 import { epochLayout } from "../../src/train/trainingPlans.ts";
-import { collect, loadInline, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
+import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const dataset = tinyDataset();
 const wasm = await createWasmBackend({ threads: 1 });
 test.after(() => wasm.dispose());
 
 function trainer(config: TrainConfig, changes: Partial<TrainerOptions> = {}): Trainer {
-  return new Trainer({ model: tinyModel(config), dataset, backend: wasm, config, loadBatches: loadInline, ...changes });
+  return new Trainer({
+    model: tinyModel(config),
+    dataset,
+    backend: wasm,
+    config,
+    loadBatches: makeBatches,
+    ...changes,
+  });
 }
 
 const stepsOf = (events: TrainEvent[]) => events.filter((event): event is StepEvent => event.type === "step");
@@ -94,7 +102,7 @@ test("trainer · the validation error of the last epoch is what evaluating the t
     trained: run.trained,
     dataset,
     backend: wasm,
-    loadBatches: loadInline,
+    loadBatches: makeBatches,
     batchSize: 4,
   });
   assert.equal(result.count, 21);
@@ -154,8 +162,8 @@ test("trainer · accumulation is the mean of its parts: a batch that repeats its
   const twice = { ...once, batchSize: 16, accumulationSteps: 2 };
   const pictures = tinyDataset(32, 16);
   const doubled: BatchLoader = async function* (from, split, options) {
-    if (split === "val") return yield* loadInline(from, split, options);
-    for await (const batch of loadInline(pictures, split, { ...options, batchSize: 8 })) {
+    if (split === "val") return yield* makeBatches(from, split, options);
+    for await (const batch of makeBatches(pictures, split, { ...options, batchSize: 8 })) {
       yield {
         images: Float32Array.of(...batch.images, ...batch.images),
         labels: Int32Array.of(...batch.labels, ...batch.labels),

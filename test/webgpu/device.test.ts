@@ -7,6 +7,7 @@ import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
 import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
 import { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "../../src/backends/webgpu/webgpu.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
+import { makeBatches } from "../../src/data/epoch.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
 import { planInference, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
@@ -26,7 +27,7 @@ import {
 } from "../conformance/runCase.ts";
 import { assertGolden, loadFixture } from "../golden/fixture.ts";
 import { planEngine } from "../golden/planEngine.ts";
-import { collect, loadInline, timeless, tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
+import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
 import { gpuOrReason } from "./gpu.ts";
 
 const gpu = await gpuOrReason();
@@ -150,7 +151,7 @@ describe("webgpu trains", { skip }, () => {
   const dataset = tinyDataset(160, 60);
   const config = tinyConfig({ epochs: 4 });
   const trainer = (backend: Backend, changes: Partial<TrainerOptions> = {}): Trainer =>
-    new Trainer({ model: tinyModel(config), dataset, backend, config, loadBatches: loadInline, ...changes });
+    new Trainer({ model: tinyModel(config), dataset, backend, config, loadBatches: makeBatches, ...changes });
   const losses = (events: readonly TrainEvent[]): number[] =>
     events.filter((event): event is StepEvent => event.type === "step").map(({ loss }) => loss);
   const lastError = (events: readonly TrainEvent[]): number =>
@@ -342,7 +343,7 @@ describe("webgpu trains", { skip }, () => {
     const wasm = await createWasmBackend({ threads: 1 });
     const backend = await open();
     const evaluateOn = (device: Backend) =>
-      evaluate({ trained, dataset, backend: device, loadBatches: loadInline, batchSize: 8 });
+      evaluate({ trained, dataset, backend: device, loadBatches: makeBatches, batchSize: 8 });
     const [cpu, one, three] = [
       await evaluateOn(wasm),
       await evaluateOn(atDepth(backend, 1)),

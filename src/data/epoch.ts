@@ -1,0 +1,74 @@
+// data: which pictures each batch of an epoch holds, and the batches themselves. Functions of (seed, epoch, batch number) alone, never of timing,
+// so a resumed epoch goes on with exactly the batches that were left. Portable.
+import { UsageError } from "../errors.ts";
+import { type Augment, type BatchRecipe, makeBatch } from "./batch.ts";
+import type { Batch, Dataset } from "./dataset.ts";
+import { normalizationTable } from "./normalization.ts";
+import { permutation } from "./shuffle.ts";
+
+export interface EpochOptions {
+  readonly batchSize: number;
+  /** Decides order and augmentation together with `epoch`. Unsigned 32 bit. */
+  readonly seed: number;
+  /** 0-based. */
+  readonly epoch: number;
+  readonly shuffle: boolean;
+  readonly augment: Augment;
+  /** First batch to make, counted from 0; those before it are skipped at no cost. */
+  readonly startBatch?: number;
+  /** Only these pictures, in this order unless shuffled. */
+  readonly indices?: readonly number[] | Int32Array;
+  /** Fills a smaller last batch with zero pictures up to this size. */
+  readonly padTo?: number;
+}
+
+/**
+ * The positions in a split of `length` pictures that each batch of the epoch holds, from the first batch on; the last one may be smaller.
+ * @throws UsageError for impossible options
+ */
+export function batchIndices(length: number, options: EpochOptions): Int32Array[] {
+  const { batchSize, seed, epoch, shuffle, startBatch = 0, padTo } = options;
+  requireWhole("batchSize", batchSize, 1);
+  requireWhole("startBatch", startBatch, 0);
+  if (padTo !== undefined) requireWhole("padTo", padTo, batchSize);
+  const chosen =
+    options.indices === undefined ? Int32Array.from({ length }, (_, i) => i) : Int32Array.from(options.indices);
+  const wrong = chosen.find((index) => index < 0 || index >= length);
+  if (wrong !== undefined) {
+    throw new UsageError(`indices: got ${wrong}, expected 0 to ${length - 1}`, { field: "indices", value: wrong });
+  }
+  const order = shuffle ? permutation(chosen.length, seed, epoch).map((position) => chosen[position]) : chosen;
+  // Copies: posting a view to a thread would post the whole order.
+  return Array.from({ length: Math.ceil(order.length / batchSize) }, (_, batch) =>
+    order.slice(batch * batchSize, (batch + 1) * batchSize),
+  );
+}
+
+/** What makeBatch needs beside a batch's pictures. */
+export function recipeOf(dataset: Dataset, { augment, seed, epoch }: EpochOptions): BatchRecipe {
+  const { channels, height, width, mean, std } = dataset;
+  return { channels, height, width, augment, seed, epoch, table: normalizationTable({ mean, std }) };
+}
+
+/**
+ * The batches of one epoch, each made by the calling thread when it is asked for. In Node `loadBatches` makes the same ones ahead, in a thread of
+ * its own.
+ * @throws UsageError for impossible options, InputError naming a picture that does not decode
+ */
+export async function* makeBatches(
+  dataset: Dataset,
+  split: "train" | "val",
+  options: EpochOptions,
+): AsyncGenerator<Batch, void, undefined> {
+  const recipe = recipeOf(dataset, options);
+  for (const indices of batchIndices(dataset[split].length, options).slice(options.startBatch)) {
+    yield await makeBatch(dataset[split], indices, recipe, options.padTo);
+  }
+}
+
+/** @throws UsageError naming `field` */
+export function requireWhole(field: string, value: number, least: number): void {
+  if (!Number.isInteger(value) || value < least) {
+    throw new UsageError(`${field}: got ${value}, expected a whole number of at least ${least}`, { field, value });
+  }
+}
