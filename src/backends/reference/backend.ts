@@ -1,9 +1,9 @@
 // backends/reference: the slow, obvious device. It runs any plan in f32 or f64 on the calling thread, for tests and for finding out which
 // of two fast answers is right.
-import { VerificationError } from "../../errors.ts";
 import type { Precision } from "../../ops/op.ts";
 import type { BufferName, KernelCall, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, Executable, RunScalars } from "../backend.ts";
+import { persistentOf } from "../persistent.ts";
 import { referenceKernels } from "./kernels.ts";
 import { createMemory, createStorage, type ReferenceMemory, ROLES, roleSizes, type Storage } from "./memory.ts";
 
@@ -43,24 +43,6 @@ function runCall<K extends KernelCall["kernel"]>(
   run(args, memory, scalars);
 }
 
-/** Buffers of all plans by name. @throws VerificationError if two plans place the same persistent buffer differently. */
-function persistentBuffers(plans: Readonly<Record<string, Plan>>): ReadonlyMap<BufferName, PlanBuffer> {
-  const persistent = new Map<BufferName, PlanBuffer>();
-  for (const [planName, plan] of Object.entries(plans)) {
-    for (const buffer of plan.buffers.values()) {
-      if (buffer.role === "arena") continue;
-      const known = persistent.get(buffer.name) ?? buffer;
-      if (known.role !== buffer.role || known.offset !== buffer.offset || known.bytes !== buffer.bytes) {
-        throw new VerificationError(
-          `plan ${planName}: ${buffer.name} is ${buffer.bytes} bytes at ${buffer.role} ${buffer.offset}, another plan has ${known.bytes} at ${known.role} ${known.offset}`,
-        );
-      }
-      persistent.set(buffer.name, buffer);
-    }
-  }
-  return persistent;
-}
-
 /** Memory has no value before it is written: NaN (and label −1) make every plan that relies on one fail. */
 function poison({ role, dtype, offset, bytes }: PlanBuffer, { roles, arenaIntegers }: Storage): void {
   if (role !== "arena") return;
@@ -82,7 +64,7 @@ function poisonArena(plan: Plan, { roles, arenaIntegers }: Storage): void {
 }
 
 function compileReference(plans: Readonly<Record<string, Plan>>, precision: Precision): ReferenceExecutable {
-  const persistent = persistentBuffers(plans);
+  const { buffers: persistent } = persistentOf(plans);
   const sizes = roleSizes([
     ...persistent.values(),
     ...Object.values(plans).flatMap((plan) => [...plan.buffers.values()]),

@@ -4,6 +4,7 @@
 // the kernels of inference want them) | shared working memory | one scratch for each thread. Addresses are 32-bit, so a program ends at 4 GiB.
 import { ResourceError } from "../../errors.ts";
 import type { BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
+import { persistentOf, persistentRoles } from "../persistent.ts";
 import { ModuleBuilder } from "./assembler.ts";
 import { scalarOffsets } from "./elementwise.ts";
 import { type Addresses, type Phase, partialBytes } from "./kernel.ts";
@@ -14,14 +15,6 @@ export const pageBytes = 65536;
 const pageLimit = 65536;
 /** Whole vectors may be read (never used) past the end of a buffer. */
 const readSlack = 256;
-const persistentRoles = [
-  "parameter",
-  "gradient",
-  "gradientSum",
-  "momentum",
-  "state",
-] as const satisfies readonly BufferRole[];
-type PersistentRole = (typeof persistentRoles)[number];
 
 export interface Program {
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -57,27 +50,13 @@ export function compileProgram(
   shared: boolean,
   keepsWeights: boolean,
 ): Program {
-  const roleBytes = new Map<PersistentRole, number>(persistentRoles.map((role) => [role, 0]));
-  const persistent = new Map<string, PlanBuffer>();
-  for (const plan of Object.values(plans)) {
-    for (const buffer of plan.buffers.values()) {
-      if (buffer.role === "arena") continue;
-      const known = persistent.get(buffer.name);
-      if (known && (known.offset !== buffer.offset || known.bytes !== buffer.bytes)) {
-        throw new RangeError(
-          `${buffer.name} lies elsewhere in two plans that are compiled together; they must come from one network`,
-        );
-      }
-      persistent.set(buffer.name, buffer);
-      roleBytes.set(buffer.role, Math.max(roleBytes.get(buffer.role) ?? 0, buffer.offset + buffer.bytes));
-    }
-  }
+  const { roleBytes } = persistentOf(plans);
   let top = align(1024 + scalarOffsets.bytes);
   const scalars = 1024;
   const bases = new Map<BufferRole, number>();
   for (const role of persistentRoles) {
     bases.set(role, top);
-    top += align((roleBytes.get(role) ?? 0) + readSlack);
+    top += align(roleBytes[role] + readSlack);
   }
   bases.set("arena", top);
   top += align(Math.max(0, ...Object.values(plans).map((plan) => plan.arenaBytes)) + readSlack);
@@ -121,7 +100,7 @@ export function compileProgram(
         const found = find(buffer);
         return (found.shape[1] ?? 1) * planeFloats(found) * 4;
       },
-      role: (role) => ({ address: bases.get(role) ?? 0, bytes: roleBytes.get(role) ?? 0 }),
+      role: (role) => ({ address: bases.get(role) ?? 0, bytes: roleBytes[role] }),
     };
     const phases: number[][] = [];
     const prepare: number[][] = [];

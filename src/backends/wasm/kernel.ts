@@ -1,5 +1,6 @@
 // backends/wasm: the frame of every kernel. A kernel is one or more phases; all threads run a phase, then meet at a barrier.
 import type { KernelTable, View } from "../../plan/plan.ts";
+import type { PersistentRole } from "../persistent.ts";
 import {
   type Expression,
   type FunctionBuilder,
@@ -49,7 +50,7 @@ export interface Addresses {
   /** From one image of the view's buffer to the next. */
   batchStride(view: View): number;
   /** Bytes of all buffers of one persistent role, and where they begin. */
-  role(role: "parameter" | "gradient" | "gradientSum" | "momentum"): {
+  role(role: PersistentRole): {
     readonly address: number;
     readonly bytes: number;
   };

@@ -3,8 +3,9 @@
 // A program is compiled once; compute threads share its memory and run plans in step (worker.ts). The calling thread only copies
 // data in and out and is never blocked. Without SharedArrayBuffer one thread computes and owns the memory.
 import { DeviceError, ResourceError, UsageError } from "../../errors.ts";
-import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
+import type { BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { findBuffer } from "../persistent.ts";
 import { controlWords } from "./barrier.ts";
 import { compileProgram, type Program, pageBytes } from "./compile.ts";
 import { scalarOffsets } from "./elementwise.ts";
@@ -177,19 +178,8 @@ export class WasmExecutable implements Executable {
     return new WasmExecutable(program, plans, threads, memory, onDispose);
   }
 
-  #find(name: BufferName, planName: string | undefined): PlanBuffer {
-    const plans = planName === undefined ? Object.values(this.#plans) : [this.#plans[planName]];
-    for (const plan of plans) {
-      const buffer = plan?.buffers.get(name);
-      if (buffer && (planName !== undefined || buffer.role !== "arena")) return buffer;
-    }
-    throw new RangeError(
-      `no buffer ${name} ${planName === undefined ? "persists in these plans" : `in plan ${planName}`}`,
-    );
-  }
-
   async write(name: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void> {
-    const buffer = this.#find(name, plan);
+    const buffer = findBuffer(this.#plans, name, plan);
     if (data.byteLength !== buffer.bytes) {
       throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
     }
@@ -205,7 +195,7 @@ export class WasmExecutable implements Executable {
   async read(names: readonly BufferName[], plan?: string): Promise<(Float32Array | Int32Array)[]> {
     return Promise.all(
       names.map(async (name) => {
-        const buffer = this.#find(name, plan);
+        const buffer = findBuffer(this.#plans, name, plan);
         const address = this.#program.address(buffer);
         let bytes: Uint8Array;
         if (this.#memory) bytes = new Uint8Array(this.#memory.buffer, address, buffer.bytes).slice();

@@ -6,6 +6,7 @@
 import { ResourceError } from "../../errors.ts";
 import { layOut } from "../../plan/arena.ts";
 import type { BufferName, BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
+import { type Persistent, persistentOf, persistentRoles } from "../persistent.ts";
 import {
   callBytes,
   callWords,
@@ -68,11 +69,9 @@ type Address = Operand & { readonly space: MemorySpace };
 const grain = 128;
 const align = (words: number): number => Math.ceil(words / grain) * grain;
 
-const persistentRoles = ["parameter", "gradient", "gradientSum", "momentum", "state"] as const satisfies BufferRole[];
-
 interface Layout {
   readonly base: ReadonlyMap<BufferRole, number>;
-  readonly roleWords: ReadonlyMap<BufferRole, number>;
+  readonly roleBytes: Persistent["roleBytes"];
   /** By plan: where its arena buffers lie. */
   readonly arenas: ReadonlyMap<string, Arena>;
   readonly words: Readonly<Record<Exclude<MemorySpace, "scratch">, number>>;
@@ -105,31 +104,17 @@ function layOutArena({ buffers, arenaBytes }: Plan, storage: Storage): Arena {
 }
 
 function layOutSpaces(plans: Readonly<Record<string, Plan>>, storage: Storage): Layout {
-  const known = new Map<string, PlanBuffer>();
-  const roleWords = new Map<BufferRole, number>();
-  for (const plan of Object.values(plans)) {
-    for (const buffer of plan.buffers.values()) {
-      if (buffer.role === "arena") continue;
-      const other = known.get(buffer.name);
-      if (other && (other.offset !== buffer.offset || other.bytes !== buffer.bytes)) {
-        throw new RangeError(
-          `${buffer.name} lies elsewhere in two plans that are compiled together; they must come from one network`,
-        );
-      }
-      known.set(buffer.name, buffer);
-      roleWords.set(buffer.role, Math.max(roleWords.get(buffer.role) ?? 0, (buffer.offset + buffer.bytes) / 4));
-    }
-  }
+  const { roleBytes } = persistentOf(plans);
   const base = new Map<BufferRole, number>();
   let persistent = 0;
   for (const role of persistentRoles) {
     base.set(role, persistent);
-    persistent += align(roleWords.get(role) ?? 0);
+    persistent += align(roleBytes[role] / 4);
   }
   const arenas = new Map(Object.entries(plans).map(([name, plan]) => [name, layOutArena(plan, storage)]));
   const largest = (space: "arena" | "maps"): number =>
     align(Math.max(0, ...[...arenas.values()].map(({ words }) => words[space])));
-  return { base, roleWords, arenas, words: { persistent, arena: largest("arena"), maps: largest("maps") } };
+  return { base, roleBytes, arenas, words: { persistent, arena: largest("arena"), maps: largest("maps") } };
 }
 
 /** Runs of a space that hold the operands, as few as possible. None is longer than a binding, but for operands that overlap or nearly so. */
@@ -211,7 +196,7 @@ function windowsOf(
 }
 
 export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Target): Program {
-  const { base, roleWords, arenas, words: fixed } = layOutSpaces(plans, target.storage);
+  const { base, roleBytes, arenas, words: fixed } = layOutSpaces(plans, target.storage);
   const address: Program["address"] = ({ name, role, offset, bytes }, plan) => ({
     ...(arenas.get(plan ?? "")?.starts.get(name) ?? { space: "persistent", start: (base.get(role) ?? 0) + offset / 4 }),
     words: bytes / 4,
@@ -230,7 +215,7 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
       let scratch = 0;
       const at: Addresses = {
         buffer: (name) => address(find(name), plan),
-        role: (role) => ({ space: "persistent", start: base.get(role) ?? 0, words: roleWords.get(role) ?? 0 }),
+        role: (role) => ({ space: "persistent", start: base.get(role) ?? 0, words: roleBytes[role] / 4 }),
         batchStride: ({ buffer }) =>
           find(buffer)
             .shape.slice(1)

@@ -1,5 +1,6 @@
 // backends/webgpu: what an emitter is given and what it returns.
-import type { BufferName, BufferRole, KernelName, KernelTable, View } from "../../plan/plan.ts";
+import type { BufferName, KernelName, KernelTable, View } from "../../plan/plan.ts";
+import type { PersistentRole } from "../persistent.ts";
 import type { Dispatch, Operand } from "./dispatch.ts";
 
 export const storages = ["f32", "f16"] as const;
@@ -35,7 +36,7 @@ export interface Addresses {
   /** Channels of a buffer [N, C, H, W] (all images: from the first image's first channel to the last image's last) or of a vector [C]. */
   view(view: View): Operand;
   buffer(name: BufferName): Operand;
-  role(role: BufferRole): Operand;
+  role(role: PersistentRole): Operand;
   /** Words from an image of a view to the next. */
   batchStride(view: View): number;
   /** Working memory of this call alone, uninitialised. */

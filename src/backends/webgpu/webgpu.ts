@@ -3,8 +3,9 @@
 // A run is one command buffer with one compute pass, submitted without waiting: dispatches of a pass run in order, so do submissions and the
 // queue's writes. `read` waits for its own results, `run` for the oldest of more than `queueDepth` runs.
 import { DeviceError, ResourceError } from "../../errors.ts";
-import type { BufferName, Plan, PlanBuffer } from "../../plan/plan.ts";
+import type { BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { findBuffer } from "../persistent.ts";
 import { compileProgram, type MemorySpace, memorySpaces, type Program, type Window } from "./compile.ts";
 import { callBytes, runWords, slots, wordBytes } from "./dispatch.ts";
 import { findAdapter, openGpu } from "./gpu.ts";
@@ -342,20 +343,9 @@ export class WebgpuExecutable implements Executable {
     throw new RangeError(`no plan is called ${plan}; there are ${[...this.#runs.keys()].join(", ")}`);
   }
 
-  #find(name: BufferName, planName: string | undefined): PlanBuffer {
-    const plans = planName === undefined ? Object.values(this.#plans) : [this.#plans[planName]];
-    for (const plan of plans) {
-      const buffer = plan?.buffers.get(name);
-      if (buffer && (planName !== undefined || buffer.role !== "arena")) return buffer;
-    }
-    throw new RangeError(
-      `no buffer ${name} ${planName === undefined ? "persists in these plans" : `in plan ${planName}`}`,
-    );
-  }
-
   async write(name: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void> {
     this.#backend.requireAlive();
-    const buffer = this.#find(name, plan);
+    const buffer = findBuffer(this.#plans, name, plan);
     if (data.byteLength !== buffer.bytes) {
       throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
     }
@@ -373,7 +363,7 @@ export class WebgpuExecutable implements Executable {
     const { device } = this.#backend;
     let size = 0;
     const copies = names.map((name) => {
-      const buffer = this.#find(name, plan);
+      const buffer = findBuffer(this.#plans, name, plan);
       const { space, start, words } = this.#program.address(buffer, plan);
       const from = size;
       // A queue copies multiples of four bytes.
