@@ -448,7 +448,6 @@ async function main(args: readonly string[]): Promise<void> {
   for (const { peer, reason } of skipped) say(`skipped: ${peer}: ${reason}`);
   const date = new Date().toISOString();
   const comparisons: Comparison[] = [];
-  for (const job of options.jobs) comparisons.push(await compare(found[job.mode], job, options, skipped));
   const { device, storage, threads, rounds, steps } = options;
   const document: PeerDocument = {
     date,
@@ -462,15 +461,28 @@ async function main(args: readonly string[]): Promise<void> {
     skipped,
     comparisons,
   };
-  if (options.output) {
-    const name = device === "cpu" ? "peers" : `peers-${device}`;
-    await writeResult(name, date, ".json", `${JSON.stringify(document, undefined, 2)}\n`);
+  let failure: ResourceError | undefined;
+  for (const job of options.jobs) {
+    try {
+      comparisons.push(await compare(found[job.mode], job, options, skipped));
+    } catch (error) {
+      // A net that does not fit must not cost the comparisons of those that do.
+      if (!(error instanceof ResourceError)) throw error;
+      say(`failed: ${job.net}, ${job.mode}, batch ${job.batch}: ${error.message}`);
+      failure ??= error;
+    }
+    // After each, because the next may run into a limit of time.
+    if (options.output && comparisons.length > 0) {
+      const name = device === "cpu" ? "peers" : `peers-${device}`;
+      await writeResult(name, date, ".json", `${JSON.stringify(document, undefined, 2)}\n`);
+    }
   }
   if (options.json) printJson(document);
   else {
     printLine(comparisonTable(comparisons));
     if (skipped.length > 0) printLine(`${skipped.length} skipped: ${skipped.map(({ peer }) => peer).join(", ")}`);
   }
+  if (failure) throw failure;
 }
 
 const args = process.argv.slice(2);

@@ -26,14 +26,15 @@ part=${1:-all}
 unxz_to() { # file.xz: what it holds, on stdout
   if command -v xz >/dev/null; then xz -dc "$1"; else python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$1"; fi
 }
-# Anew where the archive is, and where an earlier call was stopped while it unpacked.
-if [ ! -e "$tree/unpacked" ] || [ "$archive" -nt "$tree/unpacked" ]; then
+# Anew where the archive is another, and where an earlier call was stopped while it unpacked.
+sum=$(cksum <"$archive")
+if [ "$(cat "$tree/unpacked" 2>/dev/null)" != "$sum" ]; then
   rm -rf "$tree"
   mkdir -p "$work"
   unxz_to "$archive" >"$work/densenet-gpu.tar"
   if command -v tar >/dev/null; then tar -C "$work" -xf "$work/densenet-gpu.tar"; else python3 -m tarfile -e "$work/densenet-gpu.tar" "$work"; fi
   rm "$work/densenet-gpu.tar"
-  touch "$tree/unpacked"
+  echo "$sum" >"$tree/unpacked"
 fi
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
@@ -60,7 +61,7 @@ measure() {
 
 conformance() {
   node --test --test-reporter=spec test/webgpu/*.test.ts test/bench/gate.test.ts >"$out/conformance.txt" 2>&1 || {
-    grep -E '✖|^ℹ' "$out/conformance.txt"
+    grep -E '✖|^ℹ' "$out/conformance.txt" || tail -n 20 "$out/conformance.txt"
     return 7
   }
   tail -n 8 "$out/conformance.txt"
@@ -95,6 +96,10 @@ cifar() {
 }
 case $part in
   conformance | roofline | train | infer | cifar) "$part" "$@" ;;
-  all) conformance && roofline && train && infer ;;
+  all)
+    status=0
+    for part in conformance roofline train infer; do "$part" || status=$?; done
+    exit $status
+    ;;
   *) sed -n '2,/^set/s/^# \{0,1\}//p' "$here/run.sh"; exit 2 ;;
 esac

@@ -9,17 +9,22 @@ export interface FoundGpu {
   readonly software: boolean;
 }
 
-/** Dawn's object must stay referenced: a collected one takes its devices with it. */
-const kept: GPU[] = [];
+/**
+ * By their flags. Dawn's object must stay referenced, a collected one takes its devices with it; and one is enough, each brings threads and
+ * memory of the driver's.
+ */
+const opened = new Map<string, GPU>();
 
 async function loadDawn(flags: readonly string[]): Promise<GPU> {
+  const known = opened.get(flags.join());
+  if (known) return known;
   // A name that bundlers do not follow: pages have navigator.gpu and never need the package.
   const name = "webgpu";
   try {
     const dawn: { create(flags: readonly string[]): GPU; globals: object } = await import(/* @vite-ignore */ name);
     Object.assign(globalThis, dawn.globals);
     const gpu = dawn.create(flags);
-    kept.push(gpu);
+    opened.set(flags.join(), gpu);
     return gpu;
   } catch (error) {
     throw new DeviceError(
@@ -30,8 +35,11 @@ async function loadDawn(flags: readonly string[]): Promise<GPU> {
   }
 }
 
-/** Dawn hides shader-f16 on NVIDIA's Vulkan driver without these. */
-const usualFlags = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"];
+/** Without these Dawn hides shader-f16 on NVIDIA's Vulkan driver, and rounds timestamps to 65 µs, longer than most dispatches take on a card. */
+const usualFlags = [
+  "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia",
+  "disable-dawn-features=timestamp_quantization",
+];
 
 /** @throws DeviceError where there is no WebGPU. `dawnFlags` reach Dawn in Node only. */
 export async function openGpu(dawnFlags: readonly string[] = usualFlags): Promise<GPU> {

@@ -8,9 +8,9 @@ import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts
 import { findBuffer } from "../persistent.ts";
 import { compileProgram, type MemorySpace, memorySpaces, type Program, type Window } from "./compile.ts";
 import { callBytes, runWords, slots, wordBytes } from "./dispatch.ts";
-import { findAdapter, openGpu } from "./gpu.ts";
+import { type FoundGpu, findAdapter, openGpu } from "./gpu.ts";
 import { fromHalves, lacksHalves, toHalves } from "./halves.ts";
-import type { Storage, Target } from "./kernel.ts";
+import type { Matrices, Storage, Target } from "./kernel.ts";
 import { findMatrices, matrixFeatures } from "./matrix.ts";
 import { findWrongProduct } from "./selfCheck.ts";
 
@@ -45,8 +45,9 @@ const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorag
  */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
   const { storage = "f32" } = options;
-  const found = await findAdapter(options.gpu ?? (await openGpu()));
-  const { adapter, name, software } = found;
+  const gpu = options.gpu ?? (await openGpu());
+  const found = await findAdapter(gpu);
+  const { name, software } = found;
   if (software && options.software === false) {
     throw new DeviceError(`the only WebGPU adapter is ${name}, which computes on the CPU, slower than wasm`, { name });
   }
@@ -54,14 +55,35 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   if (lacks !== undefined) {
     throw new DeviceError(`feature maps cannot be stored in f16, ask for storage "f32": ${lacks}`, { name });
   }
-  const requiredLimits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
-  const timestamps = adapter.features.has("timestamp-query");
+  const notes = [
+    `The GPU is ${name}.`,
+    ...(software ? ["This adapter computes on the CPU: right, but slower than wasm."] : []),
+  ];
   const tiled = options.tiled ?? !software;
-  const matrices = storage === "f16" && tiled && options.matrices !== false ? findMatrices(adapter) : undefined;
+  const matrices = storage === "f16" && tiled && options.matrices !== false ? findMatrices(found.adapter) : undefined;
+  if (matrices) {
+    const proved = await openProved(found, options, notes, matrices);
+    if (typeof proved !== "string") return proved;
+    notes.push(`Its subgroup matrices are not used: ${proved}.`);
+  }
+  // An adapter gives one device, which the matrices may have taken down.
+  const proved = await openProved(matrices ? await findAdapter(gpu) : found, options, notes);
+  if (typeof proved !== "string") return proved;
+  throw new DeviceError(`${name} is of no use: ${proved}`, { name });
+}
+
+/** A backend on a device of the adapter's, or why its answers are wrong; that device is then given back. */
+async function openProved(
+  { adapter, name, software }: FoundGpu,
+  { storage = "f32", tiled = !software, bindingBytes = Number.POSITIVE_INFINITY }: WebgpuOptions,
+  notes: readonly string[],
+  matrices?: Matrices,
+): Promise<WebgpuBackend | string> {
+  const timestamps = adapter.features.has("timestamp-query");
   let device: GPUDevice;
   try {
     device = await adapter.requestDevice({
-      requiredLimits,
+      requiredLimits: Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]])),
       requiredFeatures: [
         ...(timestamps ? ["timestamp-query"] : []),
         ...(storage === "f16" ? ["shader-f16"] : []),
@@ -71,43 +93,27 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   } catch (error) {
     throw new DeviceError(`${name} gave no device: ${(error as Error).message}`, { name }, { cause: error });
   }
-  const bindingBytes = Math.min(
-    options.bindingBytes ?? Number.POSITIVE_INFINITY,
-    device.limits.maxStorageBufferBindingSize,
-  );
-  // The tables take one.
-  const windows = device.limits.maxStorageBuffersPerShaderStage - 1;
-  const plain: Target = { tiled, bindingBytes, windows, storage };
-  const notes = [
-    `The GPU is ${name}.`,
-    ...(software ? ["This adapter computes on the CPU: right, but slower than wasm."] : []),
-  ];
-  const make = (target: Target): WebgpuBackend =>
-    new WebgpuBackend(device, target, {
-      name: "webgpu",
-      threads: 1,
-      device: name,
-      pieceBytes: device.limits.maxBufferSize,
-      features: {
-        tiled,
-        software,
-        timestamps,
-        f16Storage: storage === "f16",
-        subgroupMatrices: target.matrices !== undefined,
-      },
-      notes,
-    });
-  if (matrices) {
-    const backend = make({ ...plain, matrices });
-    const wrong = await findWrongProduct(backend).catch(({ message }: Error) => message);
-    if (wrong === undefined) return backend;
-    notes.push(`Its subgroup matrices are not used: ${wrong}.`);
-  }
-  const backend = make(plain);
-  const wrong = await findWrongProduct(backend);
+  const { limits } = device;
+  const target: Target = {
+    tiled,
+    bindingBytes: Math.min(bindingBytes, limits.maxStorageBufferBindingSize),
+    // The tables take one.
+    windows: limits.maxStorageBuffersPerShaderStage - 1,
+    storage,
+    ...(matrices ? { matrices } : {}),
+  };
+  const backend = new WebgpuBackend(device, target, {
+    name: "webgpu",
+    threads: 1,
+    device: name,
+    pieceBytes: limits.maxBufferSize,
+    features: { tiled, software, timestamps, f16Storage: storage === "f16", subgroupMatrices: matrices !== undefined },
+    notes,
+  });
+  const wrong = await findWrongProduct(backend).catch(({ message }: Error) => message);
   if (wrong === undefined) return backend;
   await backend.dispose();
-  throw new DeviceError(`${name} is of no use: ${wrong}`, { name });
+  return wrong;
 }
 
 export class WebgpuBackend implements Backend {
@@ -293,8 +299,8 @@ export class WebgpuExecutable implements Executable {
     onDispose: (executable: WebgpuExecutable) => void,
   ): Promise<WebgpuExecutable> {
     const { device } = backend;
-    const buffers = await createBuffers(device, program);
     const { pipelines, layouts } = await createPipelines(device, program);
+    const buffers = await createBuffers(device, program);
     const groups = new Map<string, GPUBindGroup>();
     const bind = (windows: readonly Window[]): GPUBindGroup => {
       const key = JSON.stringify(windows);
