@@ -31,7 +31,7 @@ export class PlanBuilder {
 
   /**
    * `written`: the host fills it before a run; `kept`: the host reads it after one; `forward`: it is part of the forward pass, so that four
-   * dimensions mean feature maps. Declaring a buffer again changes nothing.
+   * dimensions that no host writes mean feature maps. Declaring a buffer again changes nothing.
    */
   buffer(
     name: BufferName,
@@ -41,7 +41,7 @@ export class PlanBuilder {
   ): BufferName {
     if (!this.#buffers.has(name)) {
       const { dtype = "f32", written = false, kept = false, forward = false } = options;
-      const featureMaps = forward && shape.length === 4 ? ({ featureMaps: true } as const) : {};
+      const featureMaps = forward && !written && shape.length === 4 ? ({ featureMaps: true } as const) : {};
       this.#buffers.set(name, { name, shape, dtype, role, ...featureMaps, written, kept });
     }
     return name;

@@ -1,6 +1,6 @@
 // backends/webgpu: plans on a GPU through WebGPU, in Node and in browsers, also inside a worker.
 //
-// A run is one command buffer with one compute pass, submitted without waiting: dispatches of a pass run in order, so do submissions and the
+// A run is one command buffer with one compute pass, or a few where it moves very much, submitted without waiting: dispatches of a pass run in order, so do submissions and the
 // queue's writes. `read` waits for its own results, `run` for the oldest of more than `queueDepth` runs.
 import { DeviceError, ResourceError } from "../../errors.ts";
 import type { BufferName, Plan } from "../../plan/plan.ts";
@@ -155,12 +155,34 @@ export class WebgpuBackend implements Backend {
   }
 }
 
+/**
+ * Bytes moved by the dispatches of one submission, about. Drivers take a device away that works on one for seconds; an integrated GPU of 50 GB/s
+ * moves as much in a third of one. A step of BC-100-12 at batch 64 is one submission, of 121 several. The order of dispatches is the same.
+ */
+const submissionBytes = 16 * 2 ** 30;
+
+/** Dispatches in order, cut where those before have moved `most` bytes. */
+export function submissions<S extends { readonly movedBytes: number }>(steps: readonly S[], most: number): S[][] {
+  const cut: S[][] = [[]];
+  let moved = 0;
+  for (const step of steps) {
+    if (moved >= most) {
+      cut.push([]);
+      moved = 0;
+    }
+    cut.at(-1)?.push(step);
+    moved += step.movedBytes;
+  }
+  return cut;
+}
+
 interface PlanRun {
   readonly pipeline: GPUComputePipeline;
   readonly bindings: GPUBindGroup;
   readonly callOffset: number;
   readonly grid: readonly [width: number, height: number];
   readonly call: number;
+  readonly movedBytes: number;
 }
 
 type Buffers = Readonly<Record<MemorySpace | "tables" | "calls" | "run", GPUBuffer>>;
@@ -325,12 +347,13 @@ export class WebgpuExecutable implements Executable {
     for (const [plan, steps] of program.steps) {
       runs.set(
         plan,
-        steps.map(({ shader, windows, callOffset, grid, call }) => ({
+        steps.map(({ shader, windows, callOffset, grid, call, movedBytes }) => ({
           pipeline: pipelines[shader] as GPUComputePipeline,
           bindings: bind(windows),
           callOffset,
           grid,
           call,
+          movedBytes,
         })),
       );
     }
@@ -405,15 +428,17 @@ export class WebgpuExecutable implements Executable {
     this.#backend.requireAlive();
     const { device } = this.#backend;
     this.#writeScalars(scalars);
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    for (const { pipeline, bindings, callOffset, grid } of this.#runsOf(plan)) {
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindings, [callOffset]);
-      pass.dispatchWorkgroups(...grid);
+    for (const part of submissions(this.#runsOf(plan), submissionBytes)) {
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (const { pipeline, bindings, callOffset, grid } of part) {
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, bindings, [callOffset]);
+        pass.dispatchWorkgroups(...grid);
+      }
+      pass.end();
+      device.queue.submit([encoder.finish()]);
     }
-    pass.end();
-    device.queue.submit([encoder.finish()]);
     this.#submitted.push(device.queue.onSubmittedWorkDone());
     if (this.#submitted.length > this.queueDepth) await this.#submitted.shift();
     this.#backend.requireAlive();
