@@ -15,11 +15,14 @@ export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "storage">;
 /** @throws UsageError for feature maps in f16 on a backend that keeps them in f32 */
 export function requireStorage(name: BackendName, storage: Storage): void {
   if (storage === "f32" || name === "webgpu" || name === "auto") return;
-  throw new UsageError(`storage: f16 is for the devices webgpu and auto, got it with ${name}, which has f32 only`, {
-    field: "storage",
-    value: storage,
-    device: name,
-  });
+  throw new UsageError(
+    `storage: f16 is for the devices webgpu and auto, got it with ${name}, which has f32 only: ask for storage f32`,
+    {
+      field: "storage",
+      value: storage,
+      device: name,
+    },
+  );
 }
 
 /** The same backend, telling also what was passed over for it. */

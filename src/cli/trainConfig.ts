@@ -48,7 +48,10 @@ export function addTrainFlags(command: Command): Command {
   return command
     .option("--preset <name>", `settings to start from: ${presetNames.join(", ")}`)
     .option("--config <file>", "JSON file of settings, such as a run's config.json")
-    .option("--resume <run>", "go on with the run in this folder, bit for bit as if it had not stopped")
+    .option(
+      "--resume <run>",
+      "go on with the run in this folder, on the same device and threads bit for bit as if it had not stopped",
+    )
     .option("--model <name>", "network, e.g. BC-40-12, BC-100-12, 121")
     .addOption(dataDirOption())
     .option(
