@@ -32,7 +32,7 @@ interface Listing {
   readonly labels: Uint16Array;
 }
 
-/** Whether any folder in `dir`, or in its train folder, holds a picture. */
+/** Whether any folder in `dir`, or in its train folder, holds a picture. @throws InputError when one of them cannot be read. */
 export async function looksLikeImageFolder(dir: string): Promise<boolean> {
   const parts = await partsOf(dir);
   for (const name of await subfolders(parts.train)) {
@@ -42,7 +42,8 @@ export async function looksLikeImageFolder(dir: string): Promise<boolean> {
 }
 
 /**
- * Opens a folder of pictures. Classes are the folder names in code-unit order; pictures of a class are found at any depth and stand in the
+ * Opens a folder of pictures. Folders of classes in train and in val, valid, validation or test, whatever the case of these names, are the
+ * two parts; otherwise every folder is a class. Classes are the folder names in code-unit order; pictures of a class are found at any depth and stand in the
  * order of their paths. Mean and deviation are measured on up to 512 training pictures. Nothing else is decoded before it is asked for.
  * @throws InputError for no pictures, fewer than two classes, an empty class, or a val folder whose classes differ.
  * @throws UsageError for an impossible size or fraction.
@@ -84,11 +85,24 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
   };
 }
 
-async function partsOf(dir: string): Promise<{ readonly train: string; readonly val?: string }> {
+async function partsOf(dir: string): Promise<{ readonly train: string; readonly val?: string | undefined }> {
   const names = await subfolders(dir);
-  if (!names.includes("train")) return { train: dir };
-  const val = VAL_FOLDERS.find((name) => names.includes(name));
-  return { train: join(dir, "train"), ...(val === undefined ? {} : { val: join(dir, val) }) };
+  // A part holds folders of classes. What holds pictures at once is a class that happens to be called train, or pictures without labels.
+  const part = async (wanted: string): Promise<string | undefined> => {
+    for (const name of names) {
+      if (name.toLowerCase() !== wanted) continue;
+      const path = join(dir, name);
+      if ((await subfolders(path)).length > 0) return path;
+    }
+    return undefined;
+  };
+  const train = await part("train");
+  if (train === undefined) return { train: dir };
+  for (const wanted of VAL_FOLDERS) {
+    const val = await part(wanted);
+    if (val !== undefined) return { train, val };
+  }
+  return { train };
 }
 
 /** Names of the folders in `dir`, hidden ones left out, in code-unit order: the same on every machine. */

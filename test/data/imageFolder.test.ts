@@ -94,6 +94,37 @@ test("train and val folders · classes sorted, every picture exactly its source'
   );
 });
 
+test("Train and Test, VALID before test · the parts whatever the case of their names", async () => {
+  const dir = join(root, "capitals");
+  await cp(join(split, "train"), join(dir, "Train"), { recursive: true });
+  await cp(join(split, "val"), join(dir, "Test"), { recursive: true });
+  const dataset = await openDataset({ dir });
+  assert.deepEqual(dataset.classes, ["cat", "dog", "truck"]);
+  assert.deepEqual([dataset.train.length, dataset.val.length], [18, 9]);
+  await cp(join(split, "train"), join(dir, "VALID"), { recursive: true });
+  assert.equal((await openDataset({ dir })).val.length, 18);
+});
+
+test("a class called train or val; test pictures without labels · parts are only what holds folders of classes", async () => {
+  const vehicles = join(root, "vehicles");
+  for (const [own, name] of [
+    ["cat", "car"],
+    ["dog", "train"],
+    ["truck", "val"],
+  ]) {
+    await cp(join(flat, own), join(vehicles, name), { recursive: true });
+  }
+  const dataset = await openDataset({ dir: vehicles });
+  assert.deepEqual([dataset.classes, dataset.train.length], [["car", "train", "val"], 27]);
+
+  const unlabelled = join(root, "unlabelled");
+  await cp(join(split, "train"), join(unlabelled, "train"), { recursive: true });
+  await cp(join(flat, "cat"), join(unlabelled, "test"), { recursive: true });
+  const held = await openDataset({ dir: unlabelled });
+  assert.deepEqual(held.classes, ["cat", "dog", "truck"]);
+  assert.deepEqual([held.train.length, held.val.length], [15, 3]);
+});
+
 test("one folder of classes · stratified by the seed; the same seed the same pictures; other files are passed over", async () => {
   const one = await openDataset({ dir: flat, valSplit: 0.3, seed: 1 });
   assert.deepEqual([...one.val.labels], [0, 0, 0, 1, 1, 1, 2, 2, 2]);
@@ -158,7 +189,9 @@ test("empty class, one class, no class, missing and unknown class in val, one pi
 
   const none = join(root, "none");
   await mkdir(join(none, "train"), { recursive: true });
-  await refuses(openDataset({ dir: none, kind: "folder" }), InputError, join(none, "train"), "has no class folder");
+  await refuses(openDataset({ dir: none, kind: "folder" }), InputError, none, "has one class folder, train, expected");
+  await rm(join(none, "train"), { recursive: true });
+  await refuses(openDataset({ dir: none, kind: "folder" }), InputError, none, "has no class folder");
 
   const missing = join(root, "missing");
   await cp(split, missing, { recursive: true });
