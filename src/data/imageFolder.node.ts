@@ -107,7 +107,7 @@ async function partsOf(dir: string): Promise<{ readonly train: string; readonly 
 
 /** Names of the folders in `dir`, hidden ones left out, in code-unit order: the same on every machine. */
 async function subfolders(dir: string): Promise<string[]> {
-  const entries = await readdir(dir, { withFileTypes: true });
+  const entries = await readdir(dir, { withFileTypes: true }).catch(unreadableFolder(dir));
   return entries
     .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
     .map((entry) => entry.name)
@@ -115,11 +115,19 @@ async function subfolders(dir: string): Promise<string[]> {
 }
 
 async function picturesIn(dir: string): Promise<string[]> {
-  const names = await readdir(dir, { recursive: true });
+  const names = await readdir(dir, { recursive: true }).catch(unreadableFolder(dir));
   return names
     .filter((name) => pictureExtensions.includes(extname(name).toLowerCase()) && !basename(name).startsWith("."))
     .sort()
     .map((name) => join(dir, name));
+}
+
+/** Names the folder that failed, which with a recursive listing may lie below `dir`. */
+function unreadableFolder(dir: string): (cause: unknown) => never {
+  return (cause) => {
+    const { path = dir, code } = cause as NodeJS.ErrnoException;
+    throw new InputError(`${path}: the folder cannot be read (${code})`, { dir: path, code }, { cause });
+  };
 }
 
 /** The pictures of every class folder in `dir`; with `expected`, its classes must be exactly those. */

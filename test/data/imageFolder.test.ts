@@ -1,6 +1,7 @@
 // data: folders of pictures, made here from embedded ones, and everything that can be wrong with them.
 import assert from "node:assert/strict";
-import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import fs, { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -215,6 +216,29 @@ test("empty class, one class, no class, missing and unknown class in val, one pi
 
   await refuses(openDataset({ dir: flat, imageSize: 0 }), UsageError, "imageSize: got 0");
   await refuses(openDataset({ dir: flat, valSplit: 5 }), UsageError, "valSplit: got 5, expected a fraction");
+});
+
+test("a folder that may not be read, itself or below a class · InputError naming it", async (context) => {
+  // Planted: permission bits do not bind root, whom tests may run as.
+  const { readdir } = fs;
+  for (const denied of [flat, join(flat, "cat", "more")]) {
+    const lists = (path: unknown, options: { recursive?: boolean }): boolean =>
+      path === denied || (options.recursive === true && denied.startsWith(`${path}`));
+    const mock = context.mock.method(fs, "readdir", (async (...args: Parameters<typeof readdir>) => {
+      if (!lists(args[0], args[1] as { recursive?: boolean })) return readdir(...args);
+      throw Object.assign(new Error(`EACCES: permission denied, scandir '${denied}'`), {
+        code: "EACCES",
+        path: denied,
+      });
+    }) as typeof readdir);
+    syncBuiltinESMExports();
+    try {
+      await refuses(openDataset({ dir: flat }), InputError, `${denied}: the folder cannot be read (EACCES)`);
+    } finally {
+      mock.mock.restore();
+      syncBuiltinESMExports();
+    }
+  }
 });
 
 test("decodePicture · grey, palette, transparent, 16-bit and CMYK pictures come as 8-bit RGB of the right colour", async () => {
