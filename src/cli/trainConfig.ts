@@ -56,7 +56,7 @@ export function addTrainFlags(command: Command): Command {
     .addOption(dataDirOption())
     .option(
       "--val-split <n>",
-      "training pictures held out for validation, a number or a fraction",
+      "training pictures held out for validation, a number or a fraction (default, or 0: none, the data has a val or test part; 0.1 of a folder that has none)",
       numberFlag("--val-split"),
     )
     .addOption(

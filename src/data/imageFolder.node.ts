@@ -14,7 +14,10 @@ export interface ImageFolderOptions {
   readonly imageSize?: number | undefined;
   /** 1 decodes to grey levels. Default 3. */
   readonly channels?: 1 | 3 | undefined;
-  /** Fraction of every class held out for validation. Default: none with a val folder, 0.1 without one. */
+  /**
+   * Training pictures held out for validation, chosen by `seed`. Below 1: that fraction of every class. From 1 on: about so many in all, as
+   * the same fraction of every class, rounded. Absent or 0: none with a val folder, 0.1 without one.
+   */
   readonly valSplit?: number | undefined;
   /** Decides which pictures are held out. Default 0. */
   readonly seed?: number | undefined;
@@ -46,7 +49,7 @@ export async function looksLikeImageFolder(dir: string): Promise<boolean> {
  * two parts; otherwise every folder is a class. Classes are the folder names in code-unit order; pictures of a class are found at any depth and stand in the
  * order of their paths. Mean and deviation are measured on up to 512 training pictures. Nothing else is decoded before it is asked for.
  * @throws InputError for no pictures, fewer than two classes, an empty class, or a val folder whose classes differ.
- * @throws UsageError for an impossible size or fraction.
+ * @throws UsageError for an impossible size or held-out part.
  */
 export async function openImageFolder(dir: string, options: ImageFolderOptions = {}): Promise<Dataset> {
   const { imageSize, channels = 3, seed = 0 } = options;
@@ -59,12 +62,19 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
   const parts = await partsOf(dir);
   const all = await list(parts.train);
   const ownVal = parts.val === undefined ? undefined : await list(parts.val, all.classes);
-  const valSplit = options.valSplit || (ownVal === undefined ? DEFAULT_VAL_SPLIT : 0);
-
+  const count = all.files.length;
+  const asked = options.valSplit ?? 0;
+  if (!(asked >= 0 && (asked < 1 || (Number.isInteger(asked) && asked < count)))) {
+    throw new UsageError(
+      `valSplit: got ${asked}, expected a fraction below 1 or a whole number of pictures below the ${count} of ${parts.train}`,
+      { field: "valSplit", value: asked },
+    );
+  }
   let train = all;
   let val: Listing;
-  if (valSplit > 0 || ownVal === undefined) {
-    const chosen = stratifiedSplit(all.labels, all.classes, valSplit, seed);
+  if (asked > 0 || ownVal === undefined) {
+    const fraction = (asked < 1 ? asked : asked / count) || DEFAULT_VAL_SPLIT;
+    const chosen = stratifiedSplit(all.labels, all.classes, fraction, seed);
     train = pick(all, chosen.train);
     val = pick(all, chosen.val);
   } else {

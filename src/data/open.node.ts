@@ -16,7 +16,8 @@ export interface OpenOptions extends ImageFolderOptions {
   readonly kind?: DatasetKind | undefined;
   /**
    * Below 1: that fraction of every class of the training pictures becomes the validation split, chosen by `seed`. From 1 on: the last so
-   * many pictures (the paper's 5 000 of CIFAR). Absent or 0: the data set's own test or val split.
+   * many pictures (the paper's 5 000 of CIFAR); of a folder, whose last ones are all of one class, about so many, spread over the classes.
+   * Absent or 0: the data set's own test or val split; of a folder without one 0.1.
    */
   readonly valSplit?: number | undefined;
 }

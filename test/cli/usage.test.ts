@@ -23,6 +23,11 @@ for (const verb of VERBS) {
   });
 }
 
+test("densenet train --help says what is held out of a folder without a val part, with 0 too", async () => {
+  const { stdout } = await densenet(["train", "--help"]);
+  assert.match(stdout.replace(/\s+/g, " "), /--val-split <n> .*default, or 0: .* 0\.1 of a folder that has none\)/);
+});
+
 test("without a verb: help on stderr, exit 2", async () => {
   const { code, stdout, stderr } = await densenet([]);
   assert.equal(code, 2);

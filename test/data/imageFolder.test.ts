@@ -137,6 +137,10 @@ test("one folder of classes · stratified by the seed; the same seed the same pi
   assert.equal(new Set([...files(one, "train"), ...files(one, "val")]).size, 30);
   assert.deepEqual(files(await openDataset({ dir: flat, valSplit: 0.3, seed: 1 }), "val"), files(one, "val"));
   assert.notDeepEqual(files(await openDataset({ dir: flat, valSplit: 0.3, seed: 2 }), "val"), files(one, "val"));
+  // A number of pictures is that fraction of all: one folder of classes, or train in place of its val.
+  assert.deepEqual(files(await openDataset({ dir: flat, valSplit: 9, seed: 1 }), "val"), files(one, "val"));
+  const instead = await openDataset({ dir: split, valSplit: 6 });
+  assert.deepEqual([instead.train.length, [...instead.val.labels]], [12, [0, 0, 1, 1, 2, 2]]);
   // A tenth by default, and at least one of each class.
   assert.deepEqual([...(await openDataset({ dir: flat })).val.labels], [0, 1, 2]);
 });
@@ -215,7 +219,11 @@ test("empty class, one class, no class, missing and unknown class in val, one pi
   await refuses(openDataset({ dir: lone }), InputError, 'class "fox" has 1 training picture, expected at least 2');
 
   await refuses(openDataset({ dir: flat, imageSize: 0 }), UsageError, "imageSize: got 0");
-  await refuses(openDataset({ dir: flat, valSplit: 5 }), UsageError, "valSplit: got 5, expected a fraction");
+  for (const valSplit of [30, 1.5, -1, Number.NaN]) {
+    const whole = `valSplit: got ${valSplit}, expected a fraction below 1 or a whole number of pictures below the `;
+    await refuses(openDataset({ dir: flat, valSplit }), UsageError, `${whole}30 of ${flat}`);
+    await refuses(openDataset({ dir: split, valSplit }), UsageError, `${whole}18 of ${join(split, "train")}`);
+  }
 });
 
 test("a folder that may not be read, itself or below a class · InputError naming it", async (context) => {
