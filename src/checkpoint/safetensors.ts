@@ -75,15 +75,15 @@ export function decodeSafetensors(bytes: Uint8Array, source: string): Safetensor
     );
   }
   const declared = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
-  if (declared > BigInt(MAX_HEADER_BYTES)) {
+  if (declared > BigInt(bytes.length - 8)) {
     throw fail(
-      `not a safetensors file: its first 8 bytes give a header of ${declared} bytes, expected at most ${MAX_HEADER_BYTES}`,
+      `not a safetensors file, or one that was cut short: its first 8 bytes give a header longer than the file's ${bytes.length} bytes`,
     );
   }
-  const dataStart = 8 + Number(declared);
-  if (bytes.length < dataStart) {
-    throw fail(`the file is truncated: its header should end at byte ${dataStart}, the file has ${bytes.length} bytes`);
+  if (declared > BigInt(MAX_HEADER_BYTES)) {
+    throw fail(`its header has ${declared} bytes, expected at most ${MAX_HEADER_BYTES}`);
   }
+  const dataStart = 8 + Number(declared);
   const header = parseHeader(bytes.subarray(8, dataStart), fail);
 
   const metadata: [string, string][] = [];

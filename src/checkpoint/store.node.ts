@@ -96,7 +96,7 @@ export async function loadCheckpoint(
   pointer: Pointer = "last",
 ): Promise<Checkpoint & { readonly folder: string }> {
   const found = await stat(path).catch((cause: unknown) => {
-    throw new InputError(`${path}: there is no such checkpoint; ${EXPECTED}`, { path }, { cause });
+    throw new InputError(`${path || '""'}: there is no such checkpoint; ${EXPECTED}`, { path }, { cause });
   });
   if (!found.isDirectory()) {
     if (basename(path) === MODEL_FILE && (await exists(join(path, "..", MANIFEST)))) {

@@ -7,7 +7,7 @@ import type { Dataset, FilesDescription } from "./dataset.ts";
 import { filesSplit, withCache } from "./filesSplit.node.ts";
 import { stratifiedSplit } from "./holdOut.ts";
 import { computeMeanStd } from "./normalization.ts";
-import { type PictureFormat, pictureExtensions } from "./picture.node.ts";
+import { type PictureFormat, pictureExtensions, readPicture } from "./picture.node.ts";
 
 export interface ImageFolderOptions {
   /** Height and width in pixels. Default: the shorter side of the first picture, at most 64. */
@@ -192,8 +192,9 @@ function pick(listing: Listing, positions: Int32Array): Listing {
 }
 
 async function defaultSize(file: string): Promise<number> {
+  const encoded = await readPicture(file);
   try {
-    const { autoOrient } = await sharp(file).metadata();
+    const { autoOrient } = await sharp(encoded).metadata();
     return Math.min(DEFAULT_LARGEST_SIZE, autoOrient.width, autoOrient.height);
   } catch (cause) {
     throw new InputError(`${file}: does not decode as a PNG, JPEG or WebP picture`, { file }, { cause });

@@ -1,4 +1,5 @@
 // data: a picture file or its bytes → planar bytes of one size. PNG, JPEG and WebP through sharp, which decodes off the calling thread.
+import { readFile } from "node:fs/promises";
 import sharp, { type Sharp } from "sharp";
 import { InputError } from "../errors.ts";
 import type { Box } from "./augment.ts";
@@ -9,6 +10,14 @@ export interface PictureFormat {
   readonly channels: 1 | 3;
   readonly height: number;
   readonly width: number;
+}
+
+/** The encoded picture in a file. @throws InputError saying what stands in the way: nothing there, a folder, no permission. */
+export async function readPicture(file: string): Promise<Uint8Array> {
+  return readFile(file).catch((cause: NodeJS.ErrnoException) => {
+    const why = cause.code === "ENOENT" ? "does not exist" : cause.code === "EISDIR" ? "is a folder" : "cannot be read";
+    throw new InputError(`${file || '""'}: ${why}, expected a PNG, JPEG or WebP picture`, { file }, { cause });
+  });
 }
 
 /** ImageNet practice scales the shorter side to 256 for a crop of 224; pictures of up to 64 pixels keep their border. */
@@ -23,7 +32,7 @@ function shorterSideScale(format: PictureFormat): number {
  * @param source file path, or an encoded picture's bytes
  * @param name what error messages call it; the path by default
  * @returns [C, H, W] bytes
- * @throws InputError naming a picture that does not decode
+ * @throws InputError naming a picture that cannot be read or does not decode
  */
 export async function decodePicture(
   source: string | Uint8Array,
@@ -32,10 +41,11 @@ export async function decodePicture(
 ): Promise<Uint8Array> {
   const name = options.name ?? (typeof source === "string" ? source : "picture");
   const { height, width, channels } = format;
+  const encoded = typeof source === "string" ? await readPicture(source) : source;
   let bytes: Uint8Array;
   try {
-    const upright = sharp(source).autoOrient();
-    const metadata = await sharp(source).metadata();
+    const upright = sharp(encoded).autoOrient();
+    const metadata = await sharp(encoded).metadata();
     const kinds: readonly (string | undefined)[] = ["png", "jpeg", "webp"];
     if (!kinds.includes(metadata.format)) throw new Error(`it is ${metadata.format}`);
     const { width: fullWidth, height: fullHeight } = metadata.autoOrient;

@@ -129,8 +129,18 @@ const entry = (begin: number, end: number, dtype = "F32", shape = "[1]") =>
   `{"dtype":"${dtype}","shape":${shape},"data_offsets":[${begin},${end}]}`;
 
 const faults: [name: string, bytes: Uint8Array, says: RegExp][] = [
-  ["header above the limit", file("{}", [], 100_000_001n), /100000001 bytes, expected at most 100000000/],
-  ["header length of 2⁶³", file("{}", [], 2n ** 63n), /not a safetensors file/],
+  [
+    "header above the limit",
+    file("{}", new Uint8Array(100_000_000), 100_000_001n),
+    /100000001 bytes, expected at most 100000000/,
+  ],
+  ["header length of 2⁶³", file("{}", [], 2n ** 63n), /not a safetensors file.* longer than the file's 10 bytes$/],
+  ["header one byte longer than the file", file("{}", [], 3n), /not a safetensors file, or one that was cut short/],
+  [
+    "some other JSON",
+    new TextEncoder().encode('{"lr": 0.1}'),
+    /not a safetensors file, or one that was cut short: its first 8 bytes give a header longer than the file's 11 bytes$/,
+  ],
   ["header is no JSON", file("{oops}"), /not JSON/],
   ["header is a list", file("[]"), /JSON object/],
   ["header begins with a space", file(" {}"), /begins with \{/],

@@ -106,6 +106,7 @@ test("store · what is no checkpoint is refused with the path and what was expec
   const empty = await mkdtemp(join(root, "empty-"));
   for (const [path, says] of [
     [join(root, "nowhere"), /nowhere: there is no such checkpoint; expected/],
+    ["", /^"": there is no such checkpoint; expected/],
     [empty, /holds no checkpoint/],
     [foreign, /foreign\.txt: not a safetensors file/],
   ] as const) {

@@ -156,6 +156,18 @@ test("predict · a file that is no picture · exit 3, named, nothing on stdout",
   assert.match(stderr, /broken\.png: does not decode/);
 });
 
+test("predict · a folder, a file that is not there · exit 3, called that; settings for a checkpoint are called no checkpoint", async () => {
+  const missing = await densenet(["predict", run, join(folder, "missing.png")]);
+  assert.equal(missing.code, 3);
+  assert.match(missing.stderr, /^densenet: .*missing\.png: does not exist, expected a PNG/);
+  const whole = await densenet(["predict", run, data]);
+  assert.equal(whole.code, 3);
+  assert.match(whole.stderr, /^densenet: .*pictures: is a folder, expected a PNG/);
+  const settings = await densenet(["predict", join(run, "config.json"), join(data, "red", "0.png")]);
+  assert.equal(settings.code, 3);
+  assert.match(settings.stderr, /config\.json: not a safetensors file, .* longer than the file's \d+ bytes\n$/);
+});
+
 test("a checkpoint with a flipped bit · exit 7; cut short · exit 3; the name of a text file · exit 3", async () => {
   const damaged = join(folder, "damaged");
   await cp(run, damaged, { recursive: true });

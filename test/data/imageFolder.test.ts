@@ -336,6 +336,18 @@ test("decodePicture · a larger picture keeps its centre; scaling up to a target
   }
 });
 
+test("decodePicture · a file that is a folder, is not there or cannot be read is called that", async () => {
+  const format = { channels: 3, height: 4, width: 4 } as const;
+  const missing = join(root, "missing.png");
+  await writeFile(join(root, "file"), "");
+  const below = join(root, "file", "1.png");
+  const expected = "expected a PNG, JPEG or WebP picture";
+  await refuses(decodePicture(flat, format), InputError, `${flat}: is a folder, ${expected}`);
+  await refuses(decodePicture(missing, format), InputError, `${missing}: does not exist, ${expected}`);
+  await refuses(decodePicture("", format), InputError, `"": does not exist, ${expected}`);
+  await refuses(decodePicture(below, format), InputError, `${below}: cannot be read, ${expected}`);
+});
+
 test("decodePicture · formats other than PNG, JPEG and WebP are refused", async () => {
   const gif = await sharp({ create: { width: 4, height: 4, channels: 3, background: "red" } })
     .gif()
