@@ -175,7 +175,8 @@ function settingsOf(flags: TrainFlags): PartialTrainConfig {
 async function readConfigFile(path: string): Promise<unknown> {
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    // The decoder leaves out a byte order mark, which editors on Windows write and JSON does not know.
+    text = new TextDecoder().decode(await readFile(path));
   } catch (cause) {
     throw new InputError(`${path}: cannot be read, expected a JSON file of settings`, { file: path }, { cause });
   }

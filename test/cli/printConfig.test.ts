@@ -56,6 +56,13 @@ test("--print-config · as text: a line for each setting, with its source", asyn
   assert.match(stdout, /^data\.dir +embedded +default$/m);
 });
 
+test("--config · a byte order mark in front is passed over", async () => {
+  const file = await configFile("marked.json", '\uFEFF{"epochs": 7}');
+  const { code, stdout, stderr } = await densenet(["train", "--config", file, "--print-config"]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^epochs +7 +config file$/m);
+});
+
 test("--workers is --threads", async () => {
   const { stdout } = await densenet(["train", "--workers", "1", "--print-config", "--json"]);
   assert.equal(JSON.parse(stdout).config.threads, 1);
