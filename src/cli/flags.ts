@@ -35,10 +35,11 @@ export function listFlag(flag: string): (text: string) => number[] {
 }
 
 export const jsonOption = (what = "one JSON document on stdout, errors too"): Option => new Option("--json", what);
-export const dataDirOption = (): Option =>
+export const EMBEDDED = "the CIFAR-10 subset that comes with the package";
+export const dataDirOption = (otherwise: string): Option =>
   new Option(
     "--data-dir <dir>",
-    "CIFAR-10/100 binary folder or .tar.gz, or a folder of pictures per class (default: the CIFAR-10 subset that comes with the package)",
+    `CIFAR-10/100 binary folder or .tar.gz, or a folder of pictures per class (default: ${otherwise})`,
   );
 export const threadsOption = (): Option =>
   new Option("--threads <n>", "compute threads, 1 to 64 (default: one per processor)").argParser(

@@ -13,7 +13,16 @@ import {
   resolveConfig,
 } from "../train/resolveConfig.ts";
 import { savedConfig } from "../train/trainer.node.ts";
-import { dataDirOption, deviceOption, listFlag, numberFlag, storageOption, threadsOption, wholeFlag } from "./flags.ts";
+import {
+  dataDirOption,
+  deviceOption,
+  EMBEDDED,
+  listFlag,
+  numberFlag,
+  storageOption,
+  threadsOption,
+  wholeFlag,
+} from "./flags.ts";
 
 /** As commander names them. */
 export interface TrainFlags {
@@ -53,7 +62,7 @@ export function addTrainFlags(command: Command): Command {
       "go on with the run in this folder, on the same device and threads bit for bit as if it had not stopped",
     )
     .option("--model <name>", "network, e.g. BC-40-12, BC-100-12, 121")
-    .addOption(dataDirOption())
+    .addOption(dataDirOption(EMBEDDED))
     .option(
       "--val-split <n>",
       "training pictures held out for validation, a number or a fraction (default, or 0: none, the data has a val or test part; 0.1 of a folder that has none)",

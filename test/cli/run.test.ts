@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { loadCheckpoint, saveCheckpoint } from "../../src/checkpoint/store.node.ts";
+import { parseRunState } from "../../src/train/runState.ts";
 import { densenet, entry, events, start } from "./command.ts";
 import { CLASSES, makePictures, tinyConfig } from "./pictures.ts";
 
@@ -107,8 +109,87 @@ test("eval --json · the errors, loss and count of the last epoch", async () => 
   assert.ok(Math.abs(found.loss - end.final.valLoss) < 1e-5);
 });
 
-test("eval · pictures of another size · exit 2; of other classes · exit 3", async () => {
-  const embedded = await densenet(["eval", run]);
+test("eval · without --data-dir the run's own pictures and the part that it held out; the same where they were moved to", async () => {
+  const { code, stdout, stderr } = await densenet(["eval", run, "--threads", "1", "--json"]);
+  assert.equal(code, 0, stderr);
+  const end = events(firstRun.stdout).at(-1) as { final: { valTop1Error: number; valLoss: number } };
+  const found = JSON.parse(stdout);
+  assert.deepEqual([found.count, found.top1Error], [12, end.final.valTop1Error]);
+  assert.ok(Math.abs(found.loss - end.final.valLoss) < 1e-5);
+  const moved = join(folder, "moved");
+  await cp(data, moved, { recursive: true });
+  const there = await densenet(["eval", run, "--data-dir", moved, "--threads", "1", "--json"]);
+  assert.deepEqual([there.stdout, there.stderr], [stdout, ""]);
+});
+
+test("eval --data-dir · other pictures are measured by their own val part; --val-split holds out of their training pictures", async () => {
+  const others = join(folder, "withVal");
+  await makePictures(join(others, "train"), 20);
+  await makePictures(join(others, "val"), 4);
+  const own = await densenet(["eval", run, "--data-dir", others, "--json"]);
+  assert.equal(JSON.parse(own.stdout).count, 12);
+  assert.match(own.stderr, /withVal: not the pictures of the run, so their own split is used/);
+  const held = await densenet(["eval", run, "--data-dir", others, "--val-split", "0.5", "--json"]);
+  assert.deepEqual([JSON.parse(held.stdout).count, held.stderr], [30, ""]);
+  // Where the run's split cannot even be made: a class of one picture.
+  const few = join(folder, "few");
+  await makePictures(join(few, "train"), 1);
+  await makePictures(join(few, "val"), 5);
+  assert.equal(JSON.parse((await densenet(["eval", run, "--data-dir", few, "--json"])).stdout).count, 15);
+});
+
+test("eval · the run's pictures are more now, or gone · exit 3, both named, and what to say", async () => {
+  const own = join(folder, "own");
+  const output = join(folder, "ownRun");
+  await makePictures(own, 8);
+  const settings = join(folder, "own.json");
+  await writeFile(settings, JSON.stringify(tinyConfig(own, 1)));
+  await densenet(["train", "--config", settings, "--output", output]);
+  await makePictures(own, 10);
+  for (const place of [[], ["--data-dir", own]]) {
+    const more = await densenet(["eval", output, ...place]);
+    assert.equal(more.code, 3);
+    assert.match(more.stderr, /own: leaves 21 pictures to train on, the run had 18, .* --val-split/);
+  }
+  const said = await densenet(["eval", output, "--val-split", "0.2", "--json"]);
+  assert.equal(JSON.parse(said.stdout).count, 6);
+  await rm(own, { recursive: true });
+  const gone = await densenet(["eval", output]);
+  assert.equal(gone.code, 3);
+  assert.match(gone.stderr, /^densenet: the run's pictures .* --data-dir .*own: does not exist/);
+});
+
+test("eval · a model without a run · the embedded pictures, or what --data-dir names", async () => {
+  const { checkpoint } = JSON.parse(await readFile(join(run, "checkpoints", "last.json"), "utf8"));
+  const bare = join(folder, "bare.safetensors");
+  await cp(join(run, "checkpoints", checkpoint, "model.safetensors"), bare);
+  const embedded = await densenet(["eval", bare]);
+  assert.equal(embedded.code, 2);
+  assert.match(embedded.stderr, /^densenet: imageSize: got 12, expected 32, .* CIFAR-10 subset/);
+  const named = await densenet(["eval", bare, "--data-dir", data, "--val-split", "0.25", "--json"]);
+  assert.equal(JSON.parse(named.stdout).count, 12);
+});
+
+test("eval · a run that does not say where its pictures are · exit 2 without --data-dir, measured with it", async () => {
+  const output = join(folder, "library");
+  await cp(run, output, { recursive: true });
+  const last = await loadCheckpoint(output);
+  assert.ok(last.training !== undefined);
+  const state = parseRunState(last.training.run, output);
+  const unnamed = { ...state, config: { ...state.config, data: { ...state.config.data, dir: null } } };
+  await saveCheckpoint(
+    output,
+    { ...last, training: { ...last.training, run: unnamed } },
+    { step: 99, best: false, keep: 1 },
+  );
+  const { code, stderr } = await densenet(["eval", output]);
+  assert.equal(code, 2);
+  assert.match(stderr, /^densenet: --data-dir: not given, and the run does not say in what folder its pictures are/);
+  assert.equal(JSON.parse((await densenet(["eval", output, "--data-dir", data, "--json"])).stdout).count, 12);
+});
+
+test("eval --data-dir · pictures of another size · exit 2; of other classes · exit 3", async () => {
+  const embedded = await densenet(["eval", run, "--data-dir", "embedded"]);
   assert.equal(embedded.code, 2);
   assert.match(embedded.stderr, /^densenet: imageSize: got 12, expected 32, .* CIFAR-10 subset/);
   const others = join(folder, "others");

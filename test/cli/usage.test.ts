@@ -28,6 +28,14 @@ test("densenet train --help says what is held out of a folder without a val part
   assert.match(stdout.replace(/\s+/g, " "), /--val-split <n> .*default, or 0: .* 0\.1 of a folder that has none\)/);
 });
 
+test("densenet eval --help says whose pictures are measured where none are named", async () => {
+  const { stdout } = await densenet(["eval", "--help"]);
+  assert.match(
+    stdout.replace(/\s+/g, " "),
+    /--data-dir <dir> [^(]*\(default: the run's; of a model without a run the CIFAR/,
+  );
+});
+
 test("without a verb: help on stderr, exit 2", async () => {
   const { code, stdout, stderr } = await densenet([]);
   assert.equal(code, 2);
