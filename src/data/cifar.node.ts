@@ -80,15 +80,21 @@ export async function findCifar(path: string): Promise<CifarSource | undefined> 
     const kind = recognise(names);
     if (kind !== undefined) {
       const read = async (file: string): Promise<Uint8Array | undefined> =>
-        names.includes(file) ? await readFile(join(folder, file)) : undefined;
+        names.includes(file) ? await readBytes(join(folder, file)) : undefined;
       return { kind, place: folder, read };
     }
   }
   return undefined;
 }
 
+async function readBytes(file: string): Promise<Uint8Array> {
+  return readFile(file).catch((cause: NodeJS.ErrnoException) => {
+    throw new InputError(`${file}: cannot be read (${cause.code})`, { file, code: cause.code }, { cause });
+  });
+}
+
 async function fromArchive(path: string): Promise<CifarSource | undefined> {
-  const packed = await readFile(path);
+  const packed = await readBytes(path);
   if (packed[0] !== 0x1f || packed[1] !== 0x8b) return undefined;
   let archive: Uint8Array;
   try {

@@ -1,7 +1,8 @@
 // data: the binary versions of CIFAR, from a folder and from the archive, and every way in which they can be wrong. The files have the
 // official sizes; all records but a few are zero.
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, open, rm, truncate, unlink, writeFile } from "node:fs/promises";
+import fs, { mkdir, mkdtemp, open, rm, truncate, unlink, writeFile } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -148,6 +149,25 @@ function tar(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
   }
   return Buffer.concat([...parts, new Uint8Array(1024)]);
 }
+
+test("CIFAR-10 · a file or an archive that cannot be read · InputError naming it", async (context) => {
+  const dir = await cifar10();
+  const batch = join(dir, "data_batch_2.bin");
+  await unlink(batch);
+  await mkdir(batch);
+  await rejects(openDataset({ dir }), InputError, `${batch}: cannot be read (EISDIR)`);
+  // Planted: permission bits do not bind root, whom tests may run as.
+  const archive = join(root, "denied.tar.gz");
+  await writeFile(archive, "");
+  context.mock.method(fs, "readFile", () => Promise.reject(Object.assign(new Error("denied"), { code: "EACCES" })));
+  syncBuiltinESMExports();
+  try {
+    await rejects(openDataset({ dir: archive }), InputError, `${archive}: cannot be read (EACCES)`);
+  } finally {
+    context.mock.restoreAll();
+    syncBuiltinESMExports();
+  }
+});
 
 test("CIFAR-10 · from the .tar.gz the same; cut off or changed it is refused", async () => {
   const contents = new Map<string, Uint8Array>();
