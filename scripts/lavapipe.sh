@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs lavapipe on Debian, the Vulkan driver that computes on the CPU, so that the WebGPU tests run without a GPU. Dawn rejects Mesa
 # before 24; where the release has only an older one, the machine's own package source is read once more, for the release's backports.
-# After it: VK_DRIVER_FILES=/usr/share/vulkan/icd.d/lvp_icd.json node --test test/webgpu/device.test.ts
+# After it: VK_DRIVER_FILES=/usr/share/vulkan/icd.d/lvp_icd.json node --test test/backends/webgpu/device.test.ts
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 eval "$(apt-config shell list Dir::Etc::sourcelist/f parts Dir::Etc::sourceparts/d)"

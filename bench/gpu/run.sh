@@ -60,7 +60,7 @@ measure() {
 }
 
 conformance() {
-  node --test --test-reporter=spec test/webgpu/*.test.ts test/bench/gate.test.ts >"$out/conformance.txt" 2>&1 || {
+  node --test --test-reporter=spec test/backends/webgpu/*.test.ts test/bench/gate.test.ts >"$out/conformance.txt" 2>&1 || {
     grep -E '✖|^ℹ' "$out/conformance.txt" || tail -n 20 "$out/conformance.txt"
     return 7
   }

@@ -15,7 +15,7 @@ import { differentiate } from "../../src/graph/differentiate.ts";
 import { planInference, planTraining } from "../../src/plan/lower.ts";
 import type { KernelCall, KernelName, Plan } from "../../src/plan/plan.ts";
 import { defineSpec } from "../../src/spec/define.ts";
-import { dawnMissing, gpuOrReason, nullDevice, withShaders } from "../webgpu/gpu.ts";
+import { dawnMissing, gpuOrReason, nullDevice, withShaders } from "../backends/webgpu/gpu.ts";
 
 const size = { batch: 2, height: 9, width: 10 };
 const small = defineSpec({ growthRate: 5, blockConfig: [2, 1], stem: "cifar", bottleneck: true, compression: 0.5 });

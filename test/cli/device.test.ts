@@ -10,7 +10,7 @@ import { findMatrices } from "../../src/backends/webgpu/matrix.ts";
 import { openRunDevice } from "../../src/cli/device.ts";
 import { DeviceError } from "../../src/errors.ts";
 import type { StartEvent, TrainEvent } from "../../src/train/events.ts";
-import { gpuOrReason } from "../webgpu/gpu.ts";
+import { gpuOrReason } from "../backends/webgpu/gpu.ts";
 import { densenet, events } from "./command.ts";
 import { makePictures, tinyConfig } from "./pictures.ts";
 

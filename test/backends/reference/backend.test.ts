@@ -1,8 +1,8 @@
 // backends/reference: running plans. Plans here are written by hand, because the subject is the memory: poison, lifetimes, sharing.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
-import type { KernelCall, Plan, PlanBuffer } from "../../src/plan/plan.ts";
+import { createReferenceBackend } from "../../../src/backends/reference/backend.ts";
+import type { KernelCall, Plan, PlanBuffer } from "../../../src/plan/plan.ts";
 import { layOut, view } from "./buffers.ts";
 
 function planOf(buffers: Map<string, PlanBuffer>, calls: readonly Pick<KernelCall, "kernel" | "args">[]): Plan {

@@ -1,8 +1,8 @@
 // Beside the line: plans of several calls for a GPU, run there, and each call judged by what those before it have left.
-import type { WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import type { KernelCall, Plan } from "../../src/plan/plan.ts";
-import { type AnyCase, type Case, type Contents, callOf, planOf } from "../conformance/case.ts";
-import { type Expectation, expectationAfter, faultsIn } from "../conformance/runCase.ts";
+import type { WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
+import type { KernelCall, Plan } from "../../../src/plan/plan.ts";
+import { type AnyCase, type Case, type Contents, callOf, planOf } from "../../conformance/case.ts";
+import { type Expectation, expectationAfter, faultsIn } from "../../conformance/runCase.ts";
 
 /** A case whose call is followed by others. */
 export interface Sequence {

@@ -1,21 +1,21 @@
 // The WebGPU backend on an adapter, real or played by the CPU: conformance, PyTorch's fixtures, training beside wasm, a lost device.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { Backend } from "../../src/backends/backend.ts";
-import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
-import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
-import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
-import { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "../../src/backends/webgpu/webgpu.ts";
-import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
-import { makeBatches } from "../../src/data/epoch.ts";
-import { DeviceError } from "../../src/errors.ts";
-import { evaluate } from "../../src/infer/evaluate.ts";
-import { planInference, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
-import type { EpochEvent, RecoveredEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
-import { Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
-import { kernelBounds } from "../conformance/bounds.ts";
-import { contentsOf, planOf, titleOf } from "../conformance/case.ts";
-import { allCases } from "../conformance/cases.ts";
+import type { Backend } from "../../../src/backends/backend.ts";
+import { createWasmBackend } from "../../../src/backends/wasm/wasm.ts";
+import { findAdapter } from "../../../src/backends/webgpu/gpu.ts";
+import { lacksHalves } from "../../../src/backends/webgpu/halves.ts";
+import { createWebgpuBackend, type WebgpuBackend, type WebgpuOptions } from "../../../src/backends/webgpu/webgpu.ts";
+import type { Checkpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { makeBatches } from "../../../src/data/epoch.ts";
+import { DeviceError } from "../../../src/errors.ts";
+import { evaluate } from "../../../src/infer/evaluate.ts";
+import { planInference, planTraining, type RecomputePolicy } from "../../../src/plan/lower.ts";
+import type { EpochEvent, RecoveredEvent, StepEvent, TrainEvent } from "../../../src/train/events.ts";
+import { Trainer, type TrainerOptions } from "../../../src/train/trainer.ts";
+import { kernelBounds } from "../../conformance/bounds.ts";
+import { contentsOf, planOf, titleOf } from "../../conformance/case.ts";
+import { allCases } from "../../conformance/cases.ts";
 import {
   type CaseProgram,
   compileCases,
@@ -24,10 +24,10 @@ import {
   faultsIn,
   halved,
   storedInHalves,
-} from "../conformance/runCase.ts";
-import { assertGolden, loadFixture } from "../golden/fixture.ts";
-import { planEngine } from "../golden/planEngine.ts";
-import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
+} from "../../conformance/runCase.ts";
+import { assertGolden, loadFixture } from "../../golden/fixture.ts";
+import { planEngine } from "../../golden/planEngine.ts";
+import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "../../train/tiny.ts";
 import { gpuOrReason } from "./gpu.ts";
 
 const gpu = await gpuOrReason();

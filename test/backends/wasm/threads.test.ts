@@ -1,8 +1,8 @@
 // How many threads compute, by default and when asked for.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
-import { UsageError } from "../../src/errors.ts";
+import { createWasmBackend } from "../../../src/backends/wasm/wasm.ts";
+import { UsageError } from "../../../src/errors.ts";
 
 for (const [processors, threads] of [
   [3, 3],

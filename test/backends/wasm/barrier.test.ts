@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { describe, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { controlWords, meet } from "../../src/backends/wasm/barrier.ts";
+import { controlWords, meet } from "../../../src/backends/wasm/barrier.ts";
 
 function start(rounds: number): { control: Int32Array; worker: Worker } {
   const control = new Int32Array(new SharedArrayBuffer(controlWords.count * 4));

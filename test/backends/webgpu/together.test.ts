@@ -2,15 +2,15 @@
 // between them or without; both gradients of a convolution, which are one dispatch of products, where they are tiled, and one of sums.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { compileProgram } from "../../src/backends/webgpu/compile.ts";
-import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
-import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
-import type { Target } from "../../src/backends/webgpu/kernel.ts";
-import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import type { Plan, PlanBuffer } from "../../src/plan/plan.ts";
-import { type Case, callOf, contentsOf, planOf } from "../conformance/case.ts";
-import { allCases } from "../conformance/cases.ts";
-import { type Expectation, halved, storedInHalves } from "../conformance/runCase.ts";
+import { compileProgram } from "../../../src/backends/webgpu/compile.ts";
+import { findAdapter } from "../../../src/backends/webgpu/gpu.ts";
+import { lacksHalves } from "../../../src/backends/webgpu/halves.ts";
+import type { Target } from "../../../src/backends/webgpu/kernel.ts";
+import { createWebgpuBackend, WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
+import type { Plan, PlanBuffer } from "../../../src/plan/plan.ts";
+import { type Case, callOf, contentsOf, planOf } from "../../conformance/case.ts";
+import { allCases } from "../../conformance/cases.ts";
+import { type Expectation, halved, storedInHalves } from "../../conformance/runCase.ts";
 import { gpuOrReason } from "./gpu.ts";
 import { runPlan, type Sequence, sequence, withStatistics, wrongIn } from "./sequences.ts";
 

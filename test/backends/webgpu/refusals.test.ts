@@ -1,12 +1,12 @@
 // What a GPU can refuse, each said in a sentence: played by Dawn's null device with another answer here and there.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { compileProgram, memorySpaces } from "../../src/backends/webgpu/compile.ts";
-import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import { type DenseNetError, DeviceError, ResourceError } from "../../src/errors.ts";
-import { buildGraph } from "../../src/graph/build.ts";
-import { planInference } from "../../src/plan/lower.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
+import { compileProgram, memorySpaces } from "../../../src/backends/webgpu/compile.ts";
+import { createWebgpuBackend, WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
+import { type DenseNetError, DeviceError, ResourceError } from "../../../src/errors.ts";
+import { buildGraph } from "../../../src/graph/build.ts";
+import { planInference } from "../../../src/plan/lower.ts";
+import { namedSpec } from "../../../src/spec/variants.ts";
 import { altered, dawnMissing, nullDevice } from "./gpu.ts";
 
 const skip = dawnMissing() ?? false;

@@ -1,7 +1,7 @@
 // Which code is written for this machine, and that a register tile that computes wrongly here is not used.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { chooseTarget, findWrongTile } from "../../src/backends/wasm/features.ts";
+import { chooseTarget, findWrongTile } from "../../../src/backends/wasm/features.ts";
 
 test("256-bit code is written when asked for, where Node can have it", { skip: process.arch !== "x64" }, () => {
   assert.deepEqual(chooseTarget({ revectorize: true }), {

@@ -1,11 +1,11 @@
 // Beside the line: the suite can fail on a GPU. Mistakes planted in the text of shaders turn conformance cases red that are green without them.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import type { KernelName } from "../../src/plan/plan.ts";
-import { titleOf } from "../conformance/case.ts";
-import { allCases } from "../conformance/cases.ts";
-import { compileCases, expectationOf, faultsIn } from "../conformance/runCase.ts";
+import { createWebgpuBackend, type WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
+import type { KernelName } from "../../../src/plan/plan.ts";
+import { titleOf } from "../../conformance/case.ts";
+import { allCases } from "../../conformance/cases.ts";
+import { compileCases, expectationOf, faultsIn } from "../../conformance/runCase.ts";
 import { gpuOrReason, withShaders } from "./gpu.ts";
 
 interface ShaderFault {

@@ -1,15 +1,15 @@
 // Convolutions by subgroup matrices: an adapter's own where it has them, and the shapes that makers offer, played on any adapter with f16.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { findAdapter } from "../../src/backends/webgpu/gpu.ts";
-import { lacksHalves } from "../../src/backends/webgpu/halves.ts";
-import { findMatrices, matrixFeatures } from "../../src/backends/webgpu/matrix.ts";
-import { tileFor } from "../../src/backends/webgpu/tile.ts";
-import { createWebgpuBackend, type WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import type { Plan } from "../../src/plan/plan.ts";
-import { kernelBounds } from "../conformance/bounds.ts";
-import { type AnyCase, type Contents, contentsOf, planOf, titleOf } from "../conformance/case.ts";
-import { allCases } from "../conformance/cases.ts";
+import { findAdapter } from "../../../src/backends/webgpu/gpu.ts";
+import { lacksHalves } from "../../../src/backends/webgpu/halves.ts";
+import { findMatrices, matrixFeatures } from "../../../src/backends/webgpu/matrix.ts";
+import { tileFor } from "../../../src/backends/webgpu/tile.ts";
+import { createWebgpuBackend, type WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
+import type { Plan } from "../../../src/plan/plan.ts";
+import { kernelBounds } from "../../conformance/bounds.ts";
+import { type AnyCase, type Contents, contentsOf, planOf, titleOf } from "../../conformance/case.ts";
+import { allCases } from "../../conformance/cases.ts";
 import {
   type CaseProgram,
   compileCases,
@@ -19,7 +19,7 @@ import {
   halved,
   storedInHalves,
   withRoundedOperands,
-} from "../conformance/runCase.ts";
+} from "../../conformance/runCase.ts";
 import { gpuOrReason } from "./gpu.ts";
 import { type PlayedMatrices, withPlayedMatrices } from "./playedMatrices.ts";
 import { runPlan, withStatistics, wrongIn } from "./sequences.ts";

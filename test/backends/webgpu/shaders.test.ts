@@ -2,17 +2,17 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { compileProgram } from "../../src/backends/webgpu/compile.ts";
-import type { Target } from "../../src/backends/webgpu/kernel.ts";
-import { submissions, WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
-import { DeviceError, ResourceError } from "../../src/errors.ts";
-import { buildGraph } from "../../src/graph/build.ts";
-import { differentiate } from "../../src/graph/differentiate.ts";
-import { planInference, planTraining } from "../../src/plan/lower.ts";
-import type { Plan, PlanBuffer } from "../../src/plan/plan.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
-import { planOf, titleOf } from "../conformance/case.ts";
-import { allCases } from "../conformance/cases.ts";
+import { compileProgram } from "../../../src/backends/webgpu/compile.ts";
+import type { Target } from "../../../src/backends/webgpu/kernel.ts";
+import { submissions, WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
+import { DeviceError, ResourceError } from "../../../src/errors.ts";
+import { buildGraph } from "../../../src/graph/build.ts";
+import { differentiate } from "../../../src/graph/differentiate.ts";
+import { planInference, planTraining } from "../../../src/plan/lower.ts";
+import type { Plan, PlanBuffer } from "../../../src/plan/plan.ts";
+import { namedSpec } from "../../../src/spec/variants.ts";
+import { planOf, titleOf } from "../../conformance/case.ts";
+import { allCases } from "../../conformance/cases.ts";
 import { dawnMissing, nullDevice } from "./gpu.ts";
 
 const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };

@@ -2,10 +2,10 @@
 // must not touch is compared bit by bit.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { referenceKernels } from "../../src/backends/reference/kernels.ts";
-import type { ReferenceMemory } from "../../src/backends/reference/memory.ts";
-import type { Composite, CompositeBackward, CompositeGrad, PoolSize, WindowSize } from "../../src/plan/plan.ts";
-import { assertGradient, dot, draw } from "../ops/differences.ts";
+import { referenceKernels } from "../../../src/backends/reference/kernels.ts";
+import type { ReferenceMemory } from "../../../src/backends/reference/memory.ts";
+import type { Composite, CompositeBackward, CompositeGrad, PoolSize, WindowSize } from "../../../src/plan/plan.ts";
+import { assertGradient, dot, draw } from "../../ops/differences.ts";
 import { type BufferCase, drawnMemory, view } from "./buffers.ts";
 
 const kernels = referenceKernels;

@@ -1,8 +1,13 @@
 // Beside the line: buffers laid one after another, as a plan would, with room around them that no kernel may touch.
-import { createMemory, createStorage, type ReferenceMemory, roleSizes } from "../../src/backends/reference/memory.ts";
-import { type Precision, sizeOf } from "../../src/ops/op.ts";
-import type { BufferRole, PlanBuffer, View } from "../../src/plan/plan.ts";
-import { draw } from "../ops/differences.ts";
+import {
+  createMemory,
+  createStorage,
+  type ReferenceMemory,
+  roleSizes,
+} from "../../../src/backends/reference/memory.ts";
+import { type Precision, sizeOf } from "../../../src/ops/op.ts";
+import type { BufferRole, PlanBuffer, View } from "../../../src/plan/plan.ts";
+import { draw } from "../../ops/differences.ts";
 
 export interface BufferCase {
   readonly shape: readonly number[];

@@ -1,9 +1,9 @@
 // Beside the line: GPUs for tests. Dawn's null backend validates shaders and pipelines on any machine and computes nothing; an adapter needs a
 // driver, if only one that computes on the CPU (VK_DRIVER_FILES names it).
 import { createRequire } from "node:module";
-import { openGpu } from "../../src/backends/webgpu/gpu.ts";
-import { matrixFeatures } from "../../src/backends/webgpu/matrix.ts";
-import { WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
+import { openGpu } from "../../../src/backends/webgpu/gpu.ts";
+import { matrixFeatures } from "../../../src/backends/webgpu/matrix.ts";
+import { WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
 
 const require = createRequire(import.meta.url);
 
