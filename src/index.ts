@@ -18,13 +18,13 @@ export {
 export type { Model, StateDict, StateTensor } from "./checkpoint/stateDict.ts";
 export { type Batch, bytesSplit, type Dataset, type Split } from "./data/dataset.ts";
 export { type EpochOptions, makeBatches } from "./data/epoch.ts";
+export type { Image } from "./data/fitImage.ts";
 export { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "./data/normalization.ts";
 export * from "./errors.ts";
 export { type BuildOptions, buildGraph } from "./graph/build.ts";
 export { differentiate } from "./graph/differentiate.ts";
 export type { Graph } from "./graph/graph.ts";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./infer/evaluate.ts";
-export type { Picture } from "./infer/fitPicture.ts";
 export { type PredictOptions, Predictor, type PredictorOptions } from "./infer/predictor.ts";
 export type { Prediction } from "./infer/scores.ts";
 export { planInference, planTraining, type RecomputePolicy, type TrainingOptions } from "./plan/lower.ts";

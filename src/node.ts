@@ -1,8 +1,8 @@
 // The library's Node part: data sets, picture files, run folders. Includes everything portable.
 export { loadCheckpoint, saveCheckpoint } from "./checkpoint/store.node.ts";
+export { decodeImage } from "./data/image.node.ts";
 export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
 export { type OpenOptions, openDataset } from "./data/open.node.ts";
-export { decodePicture } from "./data/picture.node.ts";
 export * from "./index.ts";
 export { loadPredictor, predictFiles } from "./infer/files.node.ts";
 export { type RunOptions, resumeRun, savedConfig, startRun } from "./train/trainer.node.ts";

@@ -1,13 +1,13 @@
-// data: the paper's "+" (section 4.1): half of the pictures mirrored, each shifted by up to 4 pixels. Zeros come in from outside after
+// data: the paper's "+" (section 4.1): half of the images mirrored, each shifted by up to 4 pixels. Zeros come in from outside after
 // normalisation, as in the authors' code, so the border has the mean colour and not black.
 import { draws, randomBelow, randomFraction, randomWord } from "./draw.ts";
 
-/** Pixels a picture may move each way. */
+/** Pixels an image may move each way. */
 export const SHIFT = 4;
 
 export interface Placement {
   readonly mirror: boolean;
-  /** Where the crop begins in the padded picture, 0…8; 4 is the picture itself. */
+  /** Where the crop begins in the padded image, 0…8; 4 is the image itself. */
   readonly top: number;
   readonly left: number;
 }
@@ -15,7 +15,7 @@ export interface Placement {
 /** Nothing moved. */
 export const unmoved: Placement = Object.freeze({ mirror: false, top: SHIFT, left: SHIFT });
 
-/** How picture `index` lies in `epoch`. */
+/** How image `index` lies in `epoch`. */
 export function drawPlacement(seed: number, epoch: number, index: number): Placement {
   return {
     mirror: randomWord(seed, epoch, index, draws.mirror) >>> 31 === 1,
@@ -25,10 +25,10 @@ export function drawPlacement(seed: number, epoch: number, index: number): Place
 }
 
 /**
- * Normalises a picture, mirrors it, pads it with 4 zeros on each side and crops it to its size again.
+ * Normalises an image, mirrors it, pads it with 4 zeros on each side and crops it to its size again.
  * `pixels` [C, H, W] bytes; `table` from normalizationTable; `out` [C, H, W], every number of it is written.
  */
-export function placePicture(
+export function placeImage(
   pixels: Uint8Array,
   size: { readonly channels: number; readonly height: number; readonly width: number },
   table: Float32Array,
@@ -53,7 +53,7 @@ export function placePicture(
   }
 }
 
-/** Part of a picture, in its own pixels. */
+/** Part of an image, in its own pixels. */
 export interface Box {
   readonly left: number;
   readonly top: number;

@@ -1,9 +1,9 @@
-// data: pictures of a split → one normalised, augmented batch. A function of its arguments alone. Portable.
+// data: images of a split → one normalised, augmented batch. A function of its arguments alone. Portable.
 import { UsageError } from "../errors.ts";
-import { drawCrop, drawPlacement, placePicture, SHIFT, unmoved } from "./augment.ts";
+import { drawCrop, drawPlacement, placeImage, SHIFT, unmoved } from "./augment.ts";
 import type { Batch, Split } from "./dataset.ts";
 
-/** none · standard: the paper's "+" · imagenet: a random part scaled to the picture, mirrored by half (splits of files only). */
+/** none · standard: the paper's "+" · imagenet: a random crop scaled to the input size, mirrored by half (splits of files only). */
 export type Augment = "none" | "standard" | "imagenet";
 
 export interface BatchRecipe {
@@ -17,12 +17,12 @@ export interface BatchRecipe {
   readonly table: Float32Array; // [C, 256]
 }
 
-/** Pictures decoded at once. */
+/** Images decoded at once. */
 const CONCURRENT = 8;
 
 /**
- * The batch of the pictures `indices`, in that order; with `padTo` larger than their number, zeros and label 0 follow.
- * @throws InputError naming a file that does not decode; UsageError for "imagenet" on pictures that are not files.
+ * The batch of the images `indices`, in that order; with `padTo` larger than their number, zeros and label 0 follow.
+ * @throws InputError naming a file that does not decode; UsageError for "imagenet" on images that are not files.
  */
 export async function makeBatch(
   split: Split,
@@ -41,7 +41,7 @@ export async function makeBatch(
     if (augment === "imagenet") {
       if (split.crop === undefined) {
         throw new UsageError(
-          'augment: "imagenet" crops full-size pictures and needs a folder of pictures, expected "standard" or "none"',
+          'augment: "imagenet" crops full-size images and needs a folder of images, expected "standard" or "none"',
           {
             field: "augment",
           },
@@ -52,7 +52,7 @@ export async function makeBatch(
     } else {
       await split.pixels(index, bytes);
     }
-    placePicture(bytes, recipe, recipe.table, placement, images.subarray(position * stride, (position + 1) * stride));
+    placeImage(bytes, recipe, recipe.table, placement, images.subarray(position * stride, (position + 1) * stride));
     labels[position] = split.labels[index];
   };
   for (let start = 0; start < indices.length; start += CONCURRENT) {

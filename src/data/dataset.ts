@@ -1,4 +1,4 @@
-// data: what a data set is to everything after it — labelled pictures as planar bytes, in a training and a validation split. Portable.
+// data: what a data set is to everything after it — labelled images as planar bytes, in a training and a validation split. Portable.
 import { UsageError } from "../errors.ts";
 import type { Box } from "./augment.ts";
 
@@ -23,20 +23,20 @@ export interface FilesDescription {
   readonly channels: 1 | 3;
   readonly height: number;
   readonly width: number;
-  /** Decoded pictures of earlier epochs, where they are small enough to keep. */
+  /** Decoded images of earlier epochs, where they are small enough to keep. */
   readonly cache?: {
     readonly pixels: Uint8Array<SharedArrayBuffer>; // [length, C, H, W]
-    readonly filled: Uint8Array<SharedArrayBuffer>; // [length], 1 where pixels hold the picture
+    readonly filled: Uint8Array<SharedArrayBuffer>; // [length], 1 where pixels hold the image
   };
 }
 
-/** Labelled pictures. */
+/** Labelled images. */
 export interface Split {
   readonly length: number;
   readonly labels: Uint16Array; // [length], 0…classes − 1
-  /** Writes picture `index` as [C, H, W] bytes, channels in the order R, G, B. Rejects with an InputError naming a file that does not decode. */
+  /** Writes image `index` as [C, H, W] bytes, channels in the order R, G, B. Rejects with an InputError naming a file that does not decode. */
   pixels(index: number, out: Uint8Array): Promise<void> | void;
-  /** Splits of files only: scales the part that `box` names of the full picture to [C, H, W]. */
+  /** Splits of files only: scales the part that `box` names of the full image to [C, H, W]. */
   crop?(index: number, box: (width: number, height: number) => Box, out: Uint8Array): Promise<void>;
   describe(): SplitDescription;
 }
@@ -57,10 +57,10 @@ export interface Dataset {
 }
 
 export interface Batch {
-  readonly images: Float32Array; // [N, C, H, W], normalised; zero beyond `count` pictures
+  readonly images: Float32Array; // [N, C, H, W], normalised; zero beyond `count` images
   readonly labels: Int32Array; // [N]; zero beyond `count`
   readonly indices: Int32Array; // [count], positions in the split
-  /** Pictures that are real; N is larger only where padding was asked for. */
+  /** Images that are real; N is larger only where padding was asked for. */
   readonly count: number;
 }
 
@@ -70,16 +70,16 @@ export function sharedBytes(length: number): Uint8Array<SharedArrayBuffer> {
 }
 
 /**
- * A split over pictures that already lie in memory.
- * @throws UsageError unless there is a label for each picture
+ * A split over images that already lie in memory.
+ * @throws UsageError unless there is a label for each image
  */
-export function bytesSplit(pictures: Omit<BytesDescription, "kind">): Split {
-  const { pixels, labels, rows, channels, height, width } = pictures;
+export function bytesSplit(images: Omit<BytesDescription, "kind">): Split {
+  const { pixels, labels, rows, channels, height, width } = images;
   const stride = channels * height * width;
   const count = rows?.length ?? pixels.length / stride;
   if (labels.length !== count) {
     throw new UsageError(
-      `labels: got ${labels.length}, expected one for each of ${count} pictures of [${channels}, ${height}, ${width}] bytes`,
+      `labels: got ${labels.length}, expected one for each of ${count} images of [${channels}, ${height}, ${width}] bytes`,
       { field: "labels", value: labels.length },
     );
   }
@@ -87,10 +87,10 @@ export function bytesSplit(pictures: Omit<BytesDescription, "kind">): Split {
     length: labels.length,
     labels,
     pixels(index, out) {
-      if (!(index >= 0 && index < labels.length)) throw new RangeError(`picture ${index} of ${labels.length}`);
+      if (!(index >= 0 && index < labels.length)) throw new RangeError(`image ${index} of ${labels.length}`);
       const row = rows === undefined ? index : rows[index];
       out.set(pixels.subarray(row * stride, (row + 1) * stride));
     },
-    describe: () => ({ ...pictures, kind: "bytes" }),
+    describe: () => ({ ...images, kind: "bytes" }),
   };
 }

@@ -1,4 +1,4 @@
-// data: random numbers of the loader. Each is a function of (seed, epoch, which picture or position, which draw) and of nothing else, so
+// data: random numbers of the loader. Each is a function of (seed, epoch, which image or position, which draw) and of nothing else, so
 // any batch can be made again without making those before it.
 import { lowbias32 } from "../ops/random.ts";
 

@@ -1,6 +1,6 @@
-// data: the pictures that come with the package — 6 000 training and 1 000 test pictures of CIFAR-10, the first 600 and 100 of every class.
+// data: the images that come with the package — 6 000 training and 1 000 test images of CIFAR-10, the first 600 and 100 of every class.
 // assets/README.md says how the file was made. Format, brotli-compressed: train count and test count as u32 little-endian, one label byte
-// per picture (train first), then 3072 bytes per picture as losslessPixels.ts writes them.
+// per image (train first), then 3072 bytes per image as losslessPixels.ts writes them.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -61,7 +61,7 @@ export async function readEmbedded(file: string = embeddedFile): Promise<Dataset
   const count = trainCount + testCount;
   const expected = HEADER + count * (1 + CIFAR_PIXELS);
   if (count === 0 || packed.length !== expected) {
-    throw new InputError(`${file}: unpacks to ${packed.length} bytes, expected ${expected} for ${count} pictures`, {
+    throw new InputError(`${file}: unpacks to ${packed.length} bytes, expected ${expected} for ${count} images`, {
       file,
     });
   }
@@ -70,16 +70,16 @@ export async function readEmbedded(file: string = embeddedFile): Promise<Dataset
     const wrong = labels.findIndex((label) => label >= CLASSES.length);
     if (wrong >= 0) {
       throw new InputError(
-        `${file}: picture ${from + wrong} has the label ${labels[wrong]}, expected 0 to ${CLASSES.length - 1}`,
+        `${file}: image ${from + wrong} has the label ${labels[wrong]}, expected 0 to ${CLASSES.length - 1}`,
         {
           file,
         },
       );
     }
     const pixels = sharedBytes((to - from) * CIFAR_PIXELS);
-    for (let picture = from; picture < to; picture++) {
-      const source = HEADER + count + picture * CIFAR_PIXELS;
-      const target = (picture - from) * CIFAR_PIXELS;
+    for (let image = from; image < to; image++) {
+      const source = HEADER + count + image * CIFAR_PIXELS;
+      const target = (image - from) * CIFAR_PIXELS;
       const out = pixels.subarray(target, target + CIFAR_PIXELS);
       restorePixels(packed.subarray(source, source + CIFAR_PIXELS), CIFAR_SIDE, CIFAR_SIDE, out);
     }

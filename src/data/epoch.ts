@@ -1,4 +1,4 @@
-// data: which pictures each batch of an epoch holds, and the batches themselves. Functions of (seed, epoch, batch number) alone, never of timing,
+// data: which images each batch of an epoch holds, and the batches themselves. Functions of (seed, epoch, batch number) alone, never of timing,
 // so a resumed epoch goes on with exactly the batches that were left. Portable.
 import { UsageError } from "../errors.ts";
 import { type Augment, type BatchRecipe, makeBatch } from "./batch.ts";
@@ -16,14 +16,14 @@ export interface EpochOptions {
   readonly augment: Augment;
   /** First batch to make, counted from 0; those before it are skipped at no cost. */
   readonly startBatch?: number;
-  /** Only these pictures, in this order unless shuffled. */
+  /** Only these images, in this order unless shuffled. */
   readonly indices?: readonly number[] | Int32Array;
-  /** Fills a smaller last batch with zero pictures up to this size. */
+  /** Fills a smaller last batch with zero images up to this size. */
   readonly padTo?: number;
 }
 
 /**
- * The positions in a split of `length` pictures that each batch of the epoch holds, from the first batch on; the last one may be smaller.
+ * The positions in a split of `length` images that each batch of the epoch holds, from the first batch on; the last one may be smaller.
  * @throws UsageError for impossible options
  */
 export function batchIndices(length: number, options: EpochOptions): Int32Array[] {
@@ -44,7 +44,7 @@ export function batchIndices(length: number, options: EpochOptions): Int32Array[
   );
 }
 
-/** What makeBatch needs beside a batch's pictures. */
+/** What makeBatch needs beside a batch's images. */
 export function recipeOf(dataset: Dataset, { augment, seed, epoch }: EpochOptions): BatchRecipe {
   const { channels, height, width, mean, std } = dataset;
   return { channels, height, width, augment, seed, epoch, table: normalizationTable({ mean, std }) };
@@ -53,7 +53,7 @@ export function recipeOf(dataset: Dataset, { augment, seed, epoch }: EpochOption
 /**
  * The batches of one epoch, each made by the calling thread when it is asked for. In Node `loadBatches` makes the same ones ahead, in a thread of
  * its own.
- * @throws UsageError for impossible options, InputError naming a picture that does not decode
+ * @throws UsageError for impossible options, InputError naming an image that does not decode
  */
 export async function* makeBatches(
   dataset: Dataset,

@@ -1,11 +1,11 @@
-// data: a split whose pictures are files, decoded when they are asked for. Also what the loader's thread makes from a description.
+// data: a split whose images are files, decoded when they are asked for. Also what the loader's thread makes from a description.
 import { bytesSplit, type FilesDescription, type Split, type SplitDescription, sharedBytes } from "./dataset.ts";
-import { decodePicture } from "./picture.node.ts";
+import { decodeImage } from "./image.node.ts";
 
-/** Small pictures are decoded once and kept for all epochs, up to this many bytes per split. */
+/** Small images are decoded once and kept for all epochs, up to this many bytes per split. */
 const CACHE_BYTES = 512 * 2 ** 20;
 
-/** Adds the memory for decoded pictures to a description, if they fit. */
+/** Adds the memory for decoded images to a description, if they fit. */
 export function withCache(description: FilesDescription): FilesDescription {
   const { files, channels, height, width } = description;
   const bytes = files.length * channels * height * width;
@@ -18,7 +18,7 @@ export function filesSplit(description: FilesDescription): Split {
   const stride = description.channels * description.height * description.width;
   const file = (index: number): string => {
     const path = files[index];
-    if (path === undefined) throw new RangeError(`picture ${index} of ${files.length}`);
+    if (path === undefined) throw new RangeError(`image ${index} of ${files.length}`);
     return path;
   };
   return {
@@ -29,7 +29,7 @@ export function filesSplit(description: FilesDescription): Split {
         out.set(cache.pixels.subarray(index * stride, (index + 1) * stride));
         return;
       }
-      const bytes = await decodePicture(file(index), description);
+      const bytes = await decodeImage(file(index), description);
       out.set(bytes);
       if (cache !== undefined) {
         cache.pixels.set(bytes, index * stride);
@@ -38,7 +38,7 @@ export function filesSplit(description: FilesDescription): Split {
       }
     },
     async crop(index, box, out) {
-      out.set(await decodePicture(file(index), description, { crop: box }));
+      out.set(await decodeImage(file(index), description, { crop: box }));
     },
     describe: () => description,
   };

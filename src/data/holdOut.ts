@@ -4,9 +4,9 @@ import { bytesSplit, type Dataset, type Split } from "./dataset.ts";
 import { draws, randomWord } from "./draw.ts";
 
 /**
- * Positions of a seeded split that takes about the same fraction of every class, at least one picture and never all of a class.
+ * Positions of a seeded split that takes about the same fraction of every class, at least one image and never all of a class.
  * Both lists are ascending.
- * @throws InputError naming a class that has fewer than two pictures.
+ * @throws InputError naming a class that has fewer than two images.
  */
 export function stratifiedSplit(
   labels: Uint16Array,
@@ -26,12 +26,12 @@ export function stratifiedSplit(
     for (const [index, own] of labels.entries()) if (own === label) members.push(index);
     if (members.length < 2) {
       throw new InputError(
-        `class "${name}" has ${members.length} training picture${members.length === 1 ? "" : "s"}, expected at least 2 to hold one out for validation`,
+        `class "${name}" has ${members.length} training image${members.length === 1 ? "" : "s"}, expected at least 2 to hold one out for validation`,
         { class: name, count: members.length },
       );
     }
     const count = Math.min(members.length - 1, Math.max(1, Math.round(fraction * members.length)));
-    // The pictures with the smallest random words; ties, which 2³² words all but exclude, fall to the earlier one.
+    // The images with the smallest random words; ties, which 2³² words all but exclude, fall to the earlier one.
     const keyed = members.map((index) => ({ index, word: randomWord(seed, 0, index, draws.split) }));
     keyed.sort((a, b) => a.word - b.word || a.index - b.index);
     for (const { index } of keyed.slice(0, count)) held.add(index);
@@ -45,14 +45,14 @@ export function stratifiedSplit(
 
 /**
  * The data set with part of its training split as the validation split; its own validation split is left out. Pixels are shared with the
- * original. `amount` below 1: that fraction of every class, chosen by `seed`. From 1 on: the last `amount` pictures in file order.
- * @throws UsageError when either side would be empty or the pictures are files (openImageFolder splits those).
+ * original. `amount` below 1: that fraction of every class, chosen by `seed`. From 1 on: the last `amount` images in file order.
+ * @throws UsageError when either side would be empty or the images are files (openImageFolder splits those).
  */
 export function holdOut(dataset: Dataset, amount: number, seed: number): Dataset {
   const length = dataset.train.length;
   if (!(amount > 0 && (amount < 1 || Number.isInteger(amount)) && amount < length)) {
     throw new UsageError(
-      `valSplit: got ${amount}, expected a fraction below 1 or a whole number of pictures below the ${length} of ${dataset.name}'s training split`,
+      `valSplit: got ${amount}, expected a fraction below 1 or a whole number of images below the ${length} of ${dataset.name}'s training split`,
       { field: "valSplit", value: amount },
     );
   }
@@ -71,7 +71,7 @@ export function holdOut(dataset: Dataset, amount: number, seed: number): Dataset
 function selected(split: Split, positions: Int32Array): Split {
   const whole = split.describe();
   if (whole.kind !== "bytes") {
-    throw new UsageError("valSplit: pictures in files are held out when their folder is opened", { field: "valSplit" });
+    throw new UsageError("valSplit: images in files are held out when their folder is opened", { field: "valSplit" });
   }
   return bytesSplit({
     ...whole,

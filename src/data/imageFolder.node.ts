@@ -1,4 +1,4 @@
-// data: a folder of pictures per class — train/<class>/… with val/<class>/…, or only one of classes, split by a seed. PNG, JPEG, WebP.
+// data: a folder of images per class — train/<class>/… with val/<class>/…, or only one of classes, split by a seed. PNG, JPEG, WebP.
 import { readdir } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import sharp from "sharp";
@@ -6,28 +6,28 @@ import { InputError, UsageError } from "../errors.ts";
 import type { Dataset, FilesDescription } from "./dataset.ts";
 import { filesSplit, withCache } from "./filesSplit.node.ts";
 import { stratifiedSplit } from "./holdOut.ts";
+import { type ImageFormat, imageExtensions, readImage } from "./image.node.ts";
 import { computeMeanStd } from "./normalization.ts";
-import { type PictureFormat, pictureExtensions, readPicture } from "./picture.node.ts";
 
 export interface ImageFolderOptions {
-  /** Height and width in pixels. Default: the shorter side of the first picture, at most 64. */
+  /** Height and width in pixels. Default: the shorter side of the first image, at most 64. */
   readonly imageSize?: number | undefined;
   /** 1 decodes to grey levels. Default 3. */
   readonly channels?: 1 | 3 | undefined;
   /**
-   * Training pictures held out for validation, chosen by `seed`. Below 1: that fraction of every class. From 1 on: about so many in all, as
+   * Training images held out for validation, chosen by `seed`. Below 1: that fraction of every class. From 1 on: about so many in all, as
    * the same fraction of every class, rounded. Absent or 0: none with a val folder, 0.1 without one.
    */
   readonly valSplit?: number | undefined;
-  /** Decides which pictures are held out. Default 0. */
+  /** Decides which images are held out. Default 0. */
   readonly seed?: number | undefined;
 }
 
 const DEFAULT_LARGEST_SIZE = 64;
 const DEFAULT_VAL_SPLIT = 0.1;
 const VAL_FOLDERS = ["val", "valid", "validation", "test"];
-/** Mean and deviation of a few hundred pictures are those of all to within a percent; decoding all could take minutes. */
-const NORMALIZATION_PICTURES = 512;
+/** Mean and deviation of a few hundred images are those of all to within a percent; decoding all could take minutes. */
+const NORMALIZATION_IMAGES = 512;
 
 interface Listing {
   readonly classes: readonly string[];
@@ -35,20 +35,20 @@ interface Listing {
   readonly labels: Uint16Array;
 }
 
-/** Whether any folder in `dir`, or in its train folder, holds a picture. @throws InputError when one of them cannot be read. */
+/** Whether any folder in `dir`, or in its train folder, holds an image. @throws InputError when one of them cannot be read. */
 export async function looksLikeImageFolder(dir: string): Promise<boolean> {
   const parts = await partsOf(dir);
   for (const name of await subfolders(parts.train)) {
-    if ((await picturesIn(join(parts.train, name))).length > 0) return true;
+    if ((await imagesIn(join(parts.train, name))).length > 0) return true;
   }
   return false;
 }
 
 /**
- * Opens a folder of pictures. Folders of classes in train and in val, valid, validation or test, whatever the case of these names, are the
- * two parts; otherwise every folder is a class. Classes are the folder names in code-unit order; pictures of a class are found at any depth and stand in the
- * order of their paths. Mean and deviation are measured on up to 512 training pictures. Nothing else is decoded before it is asked for.
- * @throws InputError for no pictures, fewer than two classes, an empty class, or a val folder whose classes differ.
+ * Opens a folder of images. Folders of classes in train and in val, valid, validation or test, whatever the case of these names, are the
+ * two parts; otherwise every folder is a class. Classes are the folder names in code-unit order; images of a class are found at any depth and stand in the
+ * order of their paths. Mean and deviation are measured on up to 512 training images. Nothing else is decoded before it is asked for.
+ * @throws InputError for no images, fewer than two classes, an empty class, or a val folder whose classes differ.
  * @throws UsageError for an impossible size or held-out part.
  */
 export async function openImageFolder(dir: string, options: ImageFolderOptions = {}): Promise<Dataset> {
@@ -66,7 +66,7 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
   const asked = options.valSplit ?? 0;
   if (!(asked >= 0 && (asked < 1 || (Number.isInteger(asked) && asked < count)))) {
     throw new UsageError(
-      `valSplit: got ${asked}, expected a fraction below 1 or a whole number of pictures below the ${count} of ${parts.train}`,
+      `valSplit: got ${asked}, expected a fraction below 1 or a whole number of images below the ${count} of ${parts.train}`,
       { field: "valSplit", value: asked },
     );
   }
@@ -81,7 +81,7 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
     val = ownVal;
   }
   const side = imageSize ?? (await defaultSize(all.files[0]));
-  const format: PictureFormat = { channels, height: side, width: side };
+  const format: ImageFormat = { channels, height: side, width: side };
   const describe = ({ files, labels }: Listing): FilesDescription =>
     withCache({ kind: "files", files, labels, ...format });
   const trainSplit = filesSplit(describe(train));
@@ -89,7 +89,7 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
     name: basename(dir),
     classes: Object.freeze(all.classes),
     ...format,
-    ...(await computeMeanStd(trainSplit, format, NORMALIZATION_PICTURES)),
+    ...(await computeMeanStd(trainSplit, format, NORMALIZATION_IMAGES)),
     train: trainSplit,
     val: filesSplit(describe(val)),
   };
@@ -97,7 +97,7 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
 
 async function partsOf(dir: string): Promise<{ readonly train: string; readonly val?: string | undefined }> {
   const names = await subfolders(dir);
-  // A part holds folders of classes. What holds pictures at once is a class that happens to be called train, or pictures without labels.
+  // A part holds folders of classes. What holds images at once is a class that happens to be called train, or images without labels.
   const part = async (wanted: string): Promise<string | undefined> => {
     for (const name of names) {
       if (name.toLowerCase() !== wanted) continue;
@@ -124,10 +124,10 @@ async function subfolders(dir: string): Promise<string[]> {
     .sort();
 }
 
-async function picturesIn(dir: string): Promise<string[]> {
+async function imagesIn(dir: string): Promise<string[]> {
   const names = await readdir(dir, { recursive: true }).catch(unreadableFolder(dir));
   return names
-    .filter((name) => pictureExtensions.includes(extname(name).toLowerCase()) && !basename(name).startsWith("."))
+    .filter((name) => imageExtensions.includes(extname(name).toLowerCase()) && !basename(name).startsWith("."))
     .sort()
     .map((name) => join(dir, name));
 }
@@ -140,20 +140,20 @@ function unreadableFolder(dir: string): (cause: unknown) => never {
   };
 }
 
-/** The pictures of every class folder in `dir`; with `expected`, its classes must be exactly those. */
+/** The images of every class folder in `dir`; with `expected`, its classes must be exactly those. */
 async function list(dir: string, expected?: readonly string[]): Promise<Listing> {
   const classes = await subfolders(dir);
   if (expected !== undefined) {
     const missing = expected.find((name) => !classes.includes(name));
     if (missing !== undefined) {
-      throw new InputError(`${dir}: has no folder for the class "${missing}" of the training pictures`, {
+      throw new InputError(`${dir}: has no folder for the class "${missing}" of the training images`, {
         dir,
         class: missing,
       });
     }
     const unknown = classes.find((name) => !expected.includes(name));
     if (unknown !== undefined) {
-      throw new InputError(`${join(dir, unknown)}: the training pictures have no class "${unknown}"`, {
+      throw new InputError(`${join(dir, unknown)}: the training images have no class "${unknown}"`, {
         dir,
         class: unknown,
       });
@@ -161,16 +161,16 @@ async function list(dir: string, expected?: readonly string[]): Promise<Listing>
   }
   if (classes.length < 2) {
     throw new InputError(
-      `${dir}: has ${classes.length === 0 ? "no class folder" : `one class folder, ${classes[0]}`}, expected at least two with PNG, JPEG or WebP pictures`,
+      `${dir}: has ${classes.length === 0 ? "no class folder" : `one class folder, ${classes[0]}`}, expected at least two with PNG, JPEG or WebP images`,
       { dir, found: classes.length },
     );
   }
   const files: string[] = [];
   const labels: number[] = [];
   for (const [label, name] of classes.entries()) {
-    const own = await picturesIn(join(dir, name));
+    const own = await imagesIn(join(dir, name));
     if (own.length === 0) {
-      throw new InputError(`${join(dir, name)}: class "${name}" has no PNG, JPEG or WebP picture`, {
+      throw new InputError(`${join(dir, name)}: class "${name}" has no PNG, JPEG or WebP image`, {
         dir,
         class: name,
       });
@@ -192,11 +192,11 @@ function pick(listing: Listing, positions: Int32Array): Listing {
 }
 
 async function defaultSize(file: string): Promise<number> {
-  const encoded = await readPicture(file);
+  const encoded = await readImage(file);
   try {
     const { autoOrient } = await sharp(encoded).metadata();
     return Math.min(DEFAULT_LARGEST_SIZE, autoOrient.width, autoOrient.height);
   } catch (cause) {
-    throw new InputError(`${file}: does not decode as a PNG, JPEG or WebP picture`, { file }, { cause });
+    throw new InputError(`${file}: does not decode as a PNG, JPEG or WebP image`, { file }, { cause });
   }
 }

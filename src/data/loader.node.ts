@@ -11,7 +11,7 @@ export interface LoadOptions extends EpochOptions {
 
 /**
  * The batches of one epoch. The thread ends with the generator, also when it is left early.
- * @throws UsageError for impossible options; InputError naming a picture that does not decode.
+ * @throws UsageError for impossible options; InputError naming an image that does not decode.
  */
 export async function* loadBatches(
   dataset: Dataset,

@@ -24,7 +24,7 @@ export const imagenetNormalization: Normalization = { mean: [0.485, 0.456, 0.406
 const SMALLEST_STD = 0.5 / 255;
 
 /**
- * Mean and standard deviation of every channel over all pixels of `split`, or of at most `atMost` pictures spread evenly over it.
+ * Mean and standard deviation of every channel over all pixels of `split`, or of at most `atMost` images spread evenly over it.
  * Sums of integers, so exact and independent of order up to 2⁵³.
  */
 export async function computeMeanStd(
@@ -35,14 +35,14 @@ export async function computeMeanStd(
   const plane = size.height * size.width;
   const sums = new Float64Array(size.channels);
   const squares = new Float64Array(size.channels);
-  const pictures = Math.min(atMost, split.length);
+  const images = Math.min(atMost, split.length);
   const concurrent = 16;
-  for (let start = 0; start < pictures; start += concurrent) {
-    const chosen = Array.from({ length: Math.min(concurrent, pictures - start) }, (_, i) => start + i);
+  for (let start = 0; start < images; start += concurrent) {
+    const chosen = Array.from({ length: Math.min(concurrent, images - start) }, (_, i) => start + i);
     const decoded = await Promise.all(
       chosen.map(async (i) => {
         const bytes = new Uint8Array(size.channels * plane);
-        await split.pixels(Math.floor((i * split.length) / pictures), bytes);
+        await split.pixels(Math.floor((i * split.length) / images), bytes);
         return bytes;
       }),
     );
@@ -59,7 +59,7 @@ export async function computeMeanStd(
       }
     }
   }
-  const count = pictures * plane;
+  const count = images * plane;
   const mean = Array.from(sums, (sum) => sum / count);
   // E[x²] − E[x]² of bytes is safe in f64: at worst 8 bits against 53.
   const std = mean.map((value, channel) => Math.sqrt(Math.max(0, squares[channel] / count - value * value)));

@@ -10,20 +10,20 @@ import { type ImageFolderOptions, looksLikeImageFolder, openImageFolder } from "
 export type DatasetKind = "cifar10" | "cifar100" | "folder" | "embedded";
 
 export interface OpenOptions extends ImageFolderOptions {
-  /** A folder or a .tar.gz. Absent or "embedded": the pictures that come with the package. */
+  /** A folder or a .tar.gz. Absent or "embedded": the images that come with the package. */
   readonly dir?: string | undefined;
   /** What must be found there. Default: whatever is. */
   readonly kind?: DatasetKind | undefined;
   /**
-   * Below 1: that fraction of every class of the training pictures becomes the validation split, chosen by `seed`. From 1 on: the last so
-   * many pictures (the paper's 5 000 of CIFAR); of a folder, whose last ones are all of one class, about so many, spread over the classes.
+   * Below 1: that fraction of every class of the training images becomes the validation split, chosen by `seed`. From 1 on: the last so
+   * many images (the paper's 5 000 of CIFAR); of a folder, whose last ones are all of one class, about so many, spread over the classes.
    * Absent or 0: the data set's own test or val split; of a folder without one 0.1.
    */
   readonly valSplit?: number | undefined;
 }
 
 const EXPECTED =
-  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), or a folder with train/<class>/ and val/<class>/ or one folder of PNG, JPEG or WebP pictures per class";
+  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), or a folder with train/<class>/ and val/<class>/ or one folder of PNG, JPEG or WebP images per class";
 
 /**
  * Opens the data set at `dir`.
@@ -36,7 +36,7 @@ export async function openDataset(options: OpenOptions = {}): Promise<Dataset> {
   if (kind !== "folder" && dataset.train.describe().kind === "bytes") {
     if (options.imageSize !== undefined && options.imageSize !== CIFAR_SIDE) {
       throw new UsageError(
-        `imageSize: got ${options.imageSize}, expected ${CIFAR_SIDE}, the size of the pictures of ${dataset.name}${dir === undefined ? "" : ` in ${dir}`}`,
+        `imageSize: got ${options.imageSize}, expected ${CIFAR_SIDE}, the size of the images of ${dataset.name}${dir === undefined ? "" : ` in ${dir}`}`,
         { field: "imageSize", value: options.imageSize },
       );
     }
@@ -52,7 +52,7 @@ async function openWhole(options: OpenOptions): Promise<Dataset> {
       throw new UsageError(`data: ${kind} needs a folder, expected its path`, { field: "dir" });
     }
     if (dir !== undefined && dir !== "embedded") {
-      throw new UsageError(`data: the embedded pictures have no folder, got ${dir}`, { field: "dir", value: dir });
+      throw new UsageError(`data: the embedded images have no folder, got ${dir}`, { field: "dir", value: dir });
     }
     return await readEmbedded();
   }

@@ -1,7 +1,7 @@
-// infer: in Node, a checkpoint on disk and picture files → predictions.
+// infer: in Node, a checkpoint on disk and image files → predictions.
 import type { Backend } from "../backends/backend.ts";
 import { loadCheckpoint, type Pointer } from "../checkpoint/store.node.ts";
-import { decodePicture } from "../data/picture.node.ts";
+import { decodeImage } from "../data/image.node.ts";
 import { InputError } from "../errors.ts";
 import { type PredictOptions, Predictor, type PredictorOptions } from "./predictor.ts";
 import type { Prediction } from "./scores.ts";
@@ -19,7 +19,7 @@ export async function loadPredictor(
 /** Files decoded at once: enough to keep the device busy, few enough to hold in memory. */
 const AT_ONCE = 64;
 
-/** The best classes of each picture file (PNG, JPEG, WebP), in order. @throws InputError naming a file that does not decode. */
+/** The best classes of each image file (PNG, JPEG, WebP), in order. @throws InputError naming a file that does not decode. */
 export async function predictFiles(
   predictor: Predictor,
   files: readonly string[],
@@ -27,13 +27,13 @@ export async function predictFiles(
 ): Promise<Prediction[][]> {
   const { channels, height, width } = predictor.inputSize;
   if (channels !== 1 && channels !== 3) {
-    throw new InputError(`a network of ${channels} input channels cannot take picture files, expected 1 or 3`);
+    throw new InputError(`a network of ${channels} input channels cannot take image files, expected 1 or 3`);
   }
   const predictions: Prediction[][] = [];
   for (let start = 0; start < files.length; start += AT_ONCE) {
     const part = files.slice(start, start + AT_ONCE);
-    const pictures = await Promise.all(part.map((file) => decodePicture(file, { channels, height, width })));
-    predictions.push(...(await predictor.predictPlanar(pictures, options)));
+    const images = await Promise.all(part.map((file) => decodeImage(file, { channels, height, width })));
+    predictions.push(...(await predictor.predictPlanar(images, options)));
   }
   return predictions;
 }

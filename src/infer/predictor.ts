@@ -2,12 +2,12 @@
 import type { Backend, Executable } from "../backends/backend.ts";
 import { runAhead, type Work } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
-import { placePicture, unmoved } from "../data/augment.ts";
+import { placeImage, unmoved } from "../data/augment.ts";
+import { fitImage, type Image, type InputSize } from "../data/fitImage.ts";
 import { normalizationTable } from "../data/normalization.ts";
 import { UsageError } from "../errors.ts";
 import { buildGraph } from "../graph/build.ts";
 import { planInference } from "../plan/lower.ts";
-import { fitPicture, type InputSize, type Picture } from "./fitPicture.ts";
 import { type Prediction, topPredictions } from "./scores.ts";
 
 export interface PredictorOptions {
@@ -58,9 +58,9 @@ export class Predictor {
   }
 
   /** The best classes of each picture. Pictures of any size are scaled and cropped to the network's input. @throws InputError naming what is wrong with a picture. */
-  async predict(pictures: readonly Picture[], options: PredictOptions = {}): Promise<Prediction[][]> {
+  async predict(pictures: readonly Image[], options: PredictOptions = {}): Promise<Prediction[][]> {
     return this.predictPlanar(
-      pictures.map((picture) => fitPicture(picture, this.inputSize)),
+      pictures.map((picture) => fitImage(picture, this.inputSize)),
       options,
     );
   }
@@ -113,7 +113,7 @@ export class Predictor {
           `a picture of [${channels}, ${height}, ${width}] has ${stride} bytes, got ${pixels.length}`,
         );
       }
-      placePicture(pixels, this.inputSize, this.#table, unmoved, images.subarray(n * stride, (n + 1) * stride));
+      placeImage(pixels, this.inputSize, this.#table, unmoved, images.subarray(n * stride, (n + 1) * stride));
     }
     return { plan, inputs: { images } };
   }

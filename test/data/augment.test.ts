@@ -1,14 +1,14 @@
-// data: order and augmentation are functions of (seed, epoch, picture) with the right distribution; zeros come in after normalisation.
+// data: order and augmentation are functions of (seed, epoch, image) with the right distribution; zeros come in after normalisation.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { drawCrop, drawPlacement, placePicture, SHIFT, unmoved } from "../../src/data/augment.ts";
+import { drawCrop, drawPlacement, placeImage, SHIFT, unmoved } from "../../src/data/augment.ts";
 import { cifar10Normalization, normalizationTable } from "../../src/data/normalization.ts";
 import { permutation } from "../../src/data/shuffle.ts";
 
 const table = normalizationTable(cifar10Normalization);
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
-const picture = fc
+const image = fc
   .record({ height: fc.integer({ min: 1, max: 12 }), width: fc.integer({ min: 1, max: 12 }) })
   .chain(({ height, width }) => {
     const length = 3 * height * width;
@@ -23,11 +23,11 @@ const placement = fc.record({
   left: fc.integer({ min: 0, max: 2 * SHIFT }),
 });
 
-test("normalisation · unmoved pictures are (byte/255 − mean)/std, rounded to f32", () => {
+test("normalisation · unmoved images are (byte/255 − mean)/std, rounded to f32", () => {
   fc.assert(
-    fc.property(picture, ({ size, pixels }) => {
+    fc.property(image, ({ size, pixels }) => {
       const out = new Float32Array(pixels.length).fill(Number.NaN);
-      placePicture(pixels, size, table, unmoved, out);
+      placeImage(pixels, size, table, unmoved, out);
       const plane = size.height * size.width;
       for (const [i, byte] of pixels.entries()) {
         const channel = Math.floor(i / plane);
@@ -42,13 +42,13 @@ test("normalisation · unmoved pictures are (byte/255 − mean)/std, rounded to 
 
 test("placement · as mirroring, then padding with exact zeros after normalisation, then cropping", () => {
   fc.assert(
-    fc.property(picture, placement, ({ size, pixels }, placed) => {
+    fc.property(image, placement, ({ size, pixels }, placed) => {
       const { height, width } = size;
       const plane = height * width;
       const plain = new Float32Array(pixels.length);
-      placePicture(pixels, size, table, unmoved, plain);
+      placeImage(pixels, size, table, unmoved, plain);
       const out = new Float32Array(pixels.length).fill(Number.NaN);
-      placePicture(pixels, size, table, placed, out);
+      placeImage(pixels, size, table, placed, out);
       const paddedWidth = width + 2 * SHIFT;
       for (let channel = 0; channel < 3; channel++) {
         const padded = new Float32Array((height + 2 * SHIFT) * paddedWidth);
@@ -71,26 +71,26 @@ test("placement · as mirroring, then padding with exact zeros after normalisati
 
 test("placement · mirroring twice is the identity", () => {
   fc.assert(
-    fc.property(picture, ({ size, pixels }) => {
+    fc.property(image, ({ size, pixels }) => {
       const { height, width } = size;
       const mirrored = { ...unmoved, mirror: true };
       const once = new Float32Array(pixels.length);
-      placePicture(pixels, size, table, mirrored, once);
+      placeImage(pixels, size, table, mirrored, once);
       const reversed = Uint8Array.from(pixels, (_, i) => {
         const row = Math.floor(i / width);
         return pixels[row * width + (width - 1 - (i % width))];
       });
       const twice = new Float32Array(pixels.length);
-      placePicture(reversed, size, table, mirrored, twice);
+      placeImage(reversed, size, table, mirrored, twice);
       const plain = new Float32Array(pixels.length);
-      placePicture(pixels, size, table, unmoved, plain);
+      placeImage(pixels, size, table, unmoved, plain);
       assert.deepEqual(twice, plain);
       assert.equal(once.length, 3 * height * width);
     }),
   );
 });
 
-test("placements · a function of (seed, epoch, picture); each of the 9 × 9 × 2 is about equally likely", () => {
+test("placements · a function of (seed, epoch, image); each of the 9 × 9 × 2 is about equally likely", () => {
   fc.assert(
     fc.property(u32, u32, u32, (seed, epoch, index) => {
       const drawn = drawPlacement(seed, epoch, index);
@@ -99,7 +99,7 @@ test("placements · a function of (seed, epoch, picture); each of the 9 × 9 × 
     }),
   );
   for (const [name, draw] of [
-    ["pictures", (i: number) => drawPlacement(1, 2, i)],
+    ["images", (i: number) => drawPlacement(1, 2, i)],
     ["epochs", (i: number) => drawPlacement(1, i, 2)],
     ["seeds", (i: number) => drawPlacement(i, 1, 2)],
   ] as const) {
@@ -116,12 +116,12 @@ test("placements · a function of (seed, epoch, picture); each of the 9 × 9 × 
   }
 });
 
-test("placements · neighbouring pictures, epochs and seeds are not tied to one another", () => {
-  // What a picture does in one epoch says nothing about what a related (seed, epoch, picture) does.
+test("placements · neighbouring images, epochs and seeds are not tied to one another", () => {
+  // What an image does in one epoch says nothing about what a related (seed, epoch, image) does.
   const related: readonly [string, (e: number, i: number) => ReturnType<typeof drawPlacement>][] = [
-    ["picture and epoch exchanged", (e, i) => drawPlacement(7, i, e)],
+    ["image and epoch exchanged", (e, i) => drawPlacement(7, i, e)],
     ["lowest bit of both flipped", (e, i) => drawPlacement(7, e ^ 1, i ^ 1)],
-    ["picture and seed flipped", (e, i) => drawPlacement(6, e, i ^ 1)],
+    ["image and seed flipped", (e, i) => drawPlacement(6, e, i ^ 1)],
     ["seed and epoch flipped", (e, i) => drawPlacement(6, e ^ 1, i)],
   ];
   for (const [name, other] of related) {
@@ -167,7 +167,7 @@ test("permutation · all 24 orders of 4 are about equally likely over epochs", (
   assert.ok(chiSquare < 23 + 6 * 6.8, `χ² ${chiSquare}`);
 });
 
-test("ImageNet crop · inside the picture, 8 % to 100 % of it, aspect 3:4 to 4:3 up to rounding", () => {
+test("ImageNet crop · inside the image, 8 % to 100 % of it, aspect 3:4 to 4:3 up to rounding", () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 40, max: 600 }),

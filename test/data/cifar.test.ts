@@ -226,7 +226,7 @@ test("holding out · the last 5000, or a seeded fraction of every class; pixels 
   await rejects(openDataset({ dir, imageSize: 64 }), UsageError, "imageSize: got 64, expected 32");
 });
 
-test("holding out a fraction of the embedded pictures · stratified, seeded, disjoint", async () => {
+test("holding out a fraction of the embedded images · stratified, seeded, disjoint", async () => {
   const whole = await openDataset();
   const one = await openDataset({ dir: "embedded", valSplit: 0.1, seed: 5 });
   const other = await openDataset({ valSplit: 0.1, seed: 6 });

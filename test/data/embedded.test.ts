@@ -1,4 +1,4 @@
-// data: the embedded pictures are the official ones, and their compression is exact.
+// data: the embedded images are the official ones, and their compression is exact.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -8,16 +8,16 @@ import { after, test } from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
 import fc from "fast-check";
 import { embeddedFile, packEmbedded, readEmbedded } from "../../src/data/embedded.node.ts";
+import { decodeImage } from "../../src/data/image.node.ts";
 import { predictPixels, restorePixels } from "../../src/data/losslessPixels.ts";
 import { cifar10Normalization, computeMeanStd } from "../../src/data/normalization.ts";
-import { decodePicture } from "../../src/data/picture.node.ts";
 import { InputError } from "../../src/errors.ts";
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 const fast = (bytes: Uint8Array): Uint8Array =>
   brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } });
 
-test("embedded · 6000 + 1000 balanced pictures whose SHA-256 are those of the official records", async () => {
+test("embedded · 6000 + 1000 balanced images whose SHA-256 are those of the official records", async () => {
   const dataset = await readEmbedded();
   assert.deepEqual(
     [dataset.train.length, dataset.val.length, dataset.channels, dataset.height, dataset.width],
@@ -66,7 +66,7 @@ test("embedded · measured mean and deviation agree with the published constants
   }
 });
 
-test("embedded · the sample pictures decode to 32×32, none of them is among the embedded ones", async () => {
+test("embedded · the sample images decode to 32×32, none of them is among the embedded ones", async () => {
   const dataset = await readEmbedded();
   const known = new Set<string>();
   const bytes = new Uint8Array(3072);
@@ -82,12 +82,12 @@ test("embedded · the sample pictures decode to 32×32, none of them is among th
   assert.equal(names.length, 12);
   for (const name of names) {
     assert.ok(dataset.classes.includes(name.replace(/-\d+\.png$/, "")), name);
-    const decoded = await decodePicture(new URL(name, folder).pathname, { channels: 3, height: 32, width: 32 });
+    const decoded = await decodeImage(new URL(name, folder).pathname, { channels: 3, height: 32, width: 32 });
     assert.equal(known.has(sha256(decoded)), false, name);
   }
 });
 
-test("lossless pixels · restore(predict(x)) = x for any picture of any size", () => {
+test("lossless pixels · restore(predict(x)) = x for any image of any size", () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 7 }).chain((height) =>
@@ -117,16 +117,16 @@ const damaged: readonly [string, (whole: Buffer) => Uint8Array, RegExp][] = [
   [
     "of another length than its header says",
     () => fast(new Uint8Array([2, 0, 0, 0, 1, 0, 0, 0, 9])),
-    /unpacks to 9 bytes, expected 9227 for 3 pictures/,
+    /unpacks to 9 bytes, expected 9227 for 3 images/,
   ],
-  ["without pictures", () => fast(new Uint8Array(8)), /unpacks to 8 bytes/],
+  ["without images", () => fast(new Uint8Array(8)), /unpacks to 8 bytes/],
   [
     "with a label out of range",
     () => {
       const one = { labels: new Uint8Array([3]), pixels: new Uint8Array(3072) };
       return fast(packEmbedded(one, { ...one, labels: new Uint8Array([10]) }));
     },
-    /picture 1 has the label 10, expected 0 to 9/,
+    /image 1 has the label 10, expected 0 to 9/,
   ],
 ];
 for (const [name, make, message] of damaged) {

@@ -1,4 +1,4 @@
-// data: folders of pictures, made here from embedded ones, and everything that can be wrong with them.
+// data: folders of images, made here from embedded ones, and everything that can be wrong with them.
 import assert from "node:assert/strict";
 import fs, { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
@@ -8,10 +8,10 @@ import { after, before, test } from "node:test";
 import sharp, { type Sharp } from "sharp";
 import type { Batch, Dataset } from "../../src/data/dataset.ts";
 import { readEmbedded } from "../../src/data/embedded.node.ts";
+import { decodeImage } from "../../src/data/image.node.ts";
 import { openImageFolder } from "../../src/data/imageFolder.node.ts";
 import { type LoadOptions, loadBatches } from "../../src/data/loader.node.ts";
 import { openDataset } from "../../src/data/open.node.ts";
-import { decodePicture } from "../../src/data/picture.node.ts";
 import { InputError, UsageError } from "../../src/errors.ts";
 
 const embedded = await readEmbedded();
@@ -25,13 +25,13 @@ async function planar(index: number): Promise<Uint8Array> {
   return bytes;
 }
 
-async function picture(index: number): Promise<Sharp> {
+async function image(index: number): Promise<Sharp> {
   const bytes = await planar(index);
   const interleaved = Uint8Array.from(bytes, (_, i) => bytes[(i % 3) * 1024 + Math.floor(i / 3)]);
   return sharp(interleaved, { raw: { width: 32, height: 32, channels: 3 } });
 }
 
-/** `count` pictures of each of three classes, as PNG, lossless WebP and PNG again; numbers are positions in the embedded split. */
+/** `count` images of each of three classes, as PNG, lossless WebP and PNG again; numbers are positions in the embedded split. */
 async function classFolders(dir: string, count: number, skip: number): Promise<void> {
   for (const label of [3, 5, 9]) {
     const folder = join(dir, embedded.classes[label]);
@@ -39,8 +39,8 @@ async function classFolders(dir: string, count: number, skip: number): Promise<v
     const members = [...embedded.train.labels.keys()].filter((index) => embedded.train.labels[index] === label);
     for (const index of members.slice(skip, skip + count)) {
       const file = join(folder, String(index).padStart(5, "0"));
-      if (index % 2 === 0) await (await picture(index)).png().toFile(`${file}.png`);
-      else await (await picture(index)).webp({ lossless: true }).toFile(`${file}.WEBP`);
+      if (index % 2 === 0) await (await image(index)).png().toFile(`${file}.png`);
+      else await (await image(index)).webp({ lossless: true }).toFile(`${file}.WEBP`);
     }
   }
 }
@@ -53,7 +53,7 @@ before(async () => {
   await classFolders(join(split, "train"), 6, 0);
   await classFolders(join(split, "val"), 3, 6);
   await writeFile(join(flat, "cat", ".DS_Store"), "hidden");
-  await writeFile(join(flat, "cat", "notes.txt"), "not a picture");
+  await writeFile(join(flat, "cat", "notes.txt"), "not an image");
 });
 after(async () => {
   await rm(root, { recursive: true });
@@ -77,7 +77,7 @@ const refuses = (
     return true;
   });
 
-test("train and val folders · classes sorted, every picture exactly its source's pixels", async () => {
+test("train and val folders · classes sorted, every image exactly its source's pixels", async () => {
   const dataset = await openDataset({ dir: split });
   assert.deepEqual(dataset.classes, ["cat", "dog", "truck"]);
   assert.deepEqual([dataset.name, dataset.train.length, dataset.val.length, dataset.height], ["split", 18, 9, 32]);
@@ -106,7 +106,7 @@ test("Train and Test, VALID before test · the parts whatever the case of their 
   assert.equal((await openDataset({ dir })).val.length, 18);
 });
 
-test("a class called train or val; test pictures without labels · parts are only what holds folders of classes", async () => {
+test("a class called train or val; test images without labels · parts are only what holds folders of classes", async () => {
   const vehicles = join(root, "vehicles");
   for (const [own, name] of [
     ["cat", "car"],
@@ -126,7 +126,7 @@ test("a class called train or val; test pictures without labels · parts are onl
   assert.deepEqual([held.train.length, held.val.length], [15, 3]);
 });
 
-test("one folder of classes · stratified by the seed; the same seed the same pictures; other files are passed over", async () => {
+test("one folder of classes · stratified by the seed; the same seed the same images; other files are passed over", async () => {
   const one = await openDataset({ dir: flat, valSplit: 0.3, seed: 1 });
   assert.deepEqual([...one.val.labels], [0, 0, 0, 1, 1, 1, 2, 2, 2]);
   assert.equal(one.train.length, 21);
@@ -137,7 +137,7 @@ test("one folder of classes · stratified by the seed; the same seed the same pi
   assert.equal(new Set([...files(one, "train"), ...files(one, "val")]).size, 30);
   assert.deepEqual(files(await openDataset({ dir: flat, valSplit: 0.3, seed: 1 }), "val"), files(one, "val"));
   assert.notDeepEqual(files(await openDataset({ dir: flat, valSplit: 0.3, seed: 2 }), "val"), files(one, "val"));
-  // A number of pictures is that fraction of all: one folder of classes, or train in place of its val.
+  // A number of images is that fraction of all: one folder of classes, or train in place of its val.
   assert.deepEqual(files(await openDataset({ dir: flat, valSplit: 9, seed: 1 }), "val"), files(one, "val"));
   const instead = await openDataset({ dir: split, valSplit: 6 });
   assert.deepEqual([instead.train.length, [...instead.val.labels]], [12, [0, 0, 1, 1, 2, 2]]);
@@ -164,20 +164,20 @@ test("ImageNet augmentation · random parts, other ones in another epoch, the sa
   assert.notDeepEqual(await collect(dataset, "train", { augment: "imagenet", epoch: 1 }), once);
 });
 
-test("a folder's pictures do not decode · InputError naming the file, from the calling thread and from the loader's", async () => {
+test("a folder's images do not decode · InputError naming the file, from the calling thread and from the loader's", async () => {
   const dir = join(root, "undecodable");
   await cp(split, dir, { recursive: true });
   const bad = join(dir, "val", "dog", "00000.jpg");
   await writeFile(bad, "this is no JPEG");
   const dataset = await openDataset({ dir });
-  await refuses(collect(dataset, "val"), InputError, bad, "does not decode as a PNG, JPEG or WebP picture");
+  await refuses(collect(dataset, "val"), InputError, bad, "does not decode as a PNG, JPEG or WebP image");
   const cut = join(dir, "val", "cat", "00000.png");
-  const whole = await (await picture(0)).png().toBuffer();
+  const whole = await (await image(0)).png().toBuffer();
   await writeFile(cut, whole.subarray(0, whole.length >> 1));
   await refuses(collect(await openDataset({ dir }), "val", { shuffle: false }), InputError, cut, "does not decode");
 });
 
-test("empty class, one class, no class, missing and unknown class in val, one picture to split · each one sentence", async () => {
+test("empty class, one class, no class, missing and unknown class in val, one image to split · each one sentence", async () => {
   const empty = join(root, "emptyClass");
   await cp(flat, empty, { recursive: true });
   await mkdir(join(empty, "bird"));
@@ -185,7 +185,7 @@ test("empty class, one class, no class, missing and unknown class in val, one pi
     openDataset({ dir: empty }),
     InputError,
     join(empty, "bird"),
-    'class "bird" has no PNG, JPEG or WebP picture',
+    'class "bird" has no PNG, JPEG or WebP image',
   );
 
   const single = join(root, "single");
@@ -207,7 +207,7 @@ test("empty class, one class, no class, missing and unknown class in val, one pi
     openDataset({ dir: missing }),
     InputError,
     join(missing, "val", "dog"),
-    "has no PNG, JPEG or WebP picture",
+    "has no PNG, JPEG or WebP image",
   );
   await cp(join(flat, "cat"), join(missing, "val", "zebra"), { recursive: true });
   await refuses(openDataset({ dir: missing }), InputError, join(missing, "val", "zebra"), 'have no class "zebra"');
@@ -215,12 +215,12 @@ test("empty class, one class, no class, missing and unknown class in val, one pi
   const lone = join(root, "lone");
   await cp(join(flat, "cat"), join(lone, "cat"), { recursive: true });
   await mkdir(join(lone, "fox"));
-  await (await picture(1)).png().toFile(join(lone, "fox", "1.png"));
-  await refuses(openDataset({ dir: lone }), InputError, 'class "fox" has 1 training picture, expected at least 2');
+  await (await image(1)).png().toFile(join(lone, "fox", "1.png"));
+  await refuses(openDataset({ dir: lone }), InputError, 'class "fox" has 1 training image, expected at least 2');
 
   await refuses(openDataset({ dir: flat, imageSize: 0 }), UsageError, "imageSize: got 0");
   for (const valSplit of [30, 1.5, -1, Number.NaN]) {
-    const whole = `valSplit: got ${valSplit}, expected a fraction below 1 or a whole number of pictures below the `;
+    const whole = `valSplit: got ${valSplit}, expected a fraction below 1 or a whole number of images below the `;
     await refuses(openDataset({ dir: flat, valSplit }), UsageError, `${whole}30 of ${flat}`);
     await refuses(openDataset({ dir: split, valSplit }), UsageError, `${whole}18 of ${join(split, "train")}`);
   }
@@ -249,7 +249,7 @@ test("a folder that may not be read, itself or below a class · InputError namin
   }
 });
 
-test("decodePicture · grey, palette, transparent, 16-bit and CMYK pictures come as 8-bit RGB of the right colour", async () => {
+test("decodeImage · grey, palette, transparent, 16-bit and CMYK images come as 8-bit RGB of the right colour", async () => {
   const format = { channels: 3, height: 8, width: 8 } as const;
   const solid = (channels: 3 | 4): Sharp =>
     sharp({ create: { width: 8, height: 8, channels, background: { r: 200, g: 100, b: 50, alpha: 0.5 } } });
@@ -260,18 +260,18 @@ test("decodePicture · grey, palette, transparent, 16-bit and CMYK pictures come
       assert.ok(Math.abs(value - expected[channel]) <= by, `${colour(bytes)} for ${expected}`);
   };
   const rgb = [200, 100, 50];
-  near(await decodePicture(await solid(3).png().toBuffer(), format), rgb, 0);
-  near(await decodePicture(await solid(3).png({ palette: true }).toBuffer(), format), rgb, 1);
-  near(await decodePicture(await solid(4).png().toBuffer(), format), rgb, 0);
-  near(await decodePicture(await solid(3).toColourspace("rgb16").png().toBuffer(), format), rgb, 1);
-  near(await decodePicture(await solid(3).jpeg({ quality: 100 }).toBuffer(), format), rgb, 3);
+  near(await decodeImage(await solid(3).png().toBuffer(), format), rgb, 0);
+  near(await decodeImage(await solid(3).png({ palette: true }).toBuffer(), format), rgb, 1);
+  near(await decodeImage(await solid(4).png().toBuffer(), format), rgb, 0);
+  near(await decodeImage(await solid(3).toColourspace("rgb16").png().toBuffer(), format), rgb, 1);
+  near(await decodeImage(await solid(3).jpeg({ quality: 100 }).toBuffer(), format), rgb, 3);
   const grey = await solid(3).toColourspace("b-w").png().toBuffer();
-  const level = (await decodePicture(grey, { ...format, channels: 1 }))[0];
-  near(await decodePicture(grey, format), [level, level, level], 0);
-  assert.equal((await decodePicture(grey, { ...format, channels: 1 })).length, 64);
+  const level = (await decodeImage(grey, { ...format, channels: 1 }))[0];
+  near(await decodeImage(grey, format), [level, level, level], 0);
+  assert.equal((await decodeImage(grey, { ...format, channels: 1 })).length, 64);
 });
 
-test("decodePicture · a camera's orientation is applied before cropping, with and without a crop", async () => {
+test("decodeImage · a camera's orientation is applied before cropping, with and without a crop", async () => {
   // Left half black, right half white, marked as to be turned by 90° clockwise: upright, black is on top.
   const sideways = await sharp({ create: { width: 40, height: 20, channels: 3, background: "black" } })
     .composite([
@@ -286,10 +286,10 @@ test("decodePicture · a camera's orientation is applied before cropping, with a
     .withMetadata({ orientation: 6 })
     .jpeg({ quality: 100 })
     .toBuffer();
-  const whole = await decodePicture(sideways, { channels: 3, height: 16, width: 16 });
+  const whole = await decodeImage(sideways, { channels: 3, height: 16, width: 16 });
   assert.ok(whole[0] < 20 && whole[15 * 16] > 235);
   const seen: number[] = [];
-  const lower = await decodePicture(
+  const lower = await decodeImage(
     sideways,
     { channels: 3, height: 16, width: 16 },
     {
@@ -303,7 +303,7 @@ test("decodePicture · a camera's orientation is applied before cropping, with a
   assert.ok(lower.every((value) => value > 235));
 });
 
-test("decodePicture · a larger picture keeps its centre; scaling up to a target that is no multiple works", async () => {
+test("decodeImage · a larger image keeps its centre; scaling up to a target that is no multiple works", async () => {
   const target = { channels: 3, height: 30, width: 30 } as const;
   const wide = await sharp({ create: { width: 300, height: 100, channels: 3, background: "black" } })
     .composite([
@@ -317,7 +317,7 @@ test("decodePicture · a larger picture keeps its centre; scaling up to a target
     ])
     .png()
     .toBuffer();
-  const bytes = await decodePicture(wide, target);
+  const bytes = await decodeImage(wide, target);
   assert.ok(bytes[15 * 30 + 15] === 255 && bytes.filter((value) => value > 200).length > 0.9 * bytes.length);
   for (const [width, height] of [
     [1, 1],
@@ -329,32 +329,32 @@ test("decodePicture · a larger picture keeps its centre; scaling up to a target
       .png()
       .toBuffer();
     for (const size of [13, 65, 224]) {
-      const decoded = await decodePicture(odd, { channels: 3, height: size, width: size });
+      const decoded = await decodeImage(odd, { channels: 3, height: size, width: size });
       assert.equal(decoded.length, 3 * size * size);
       assert.ok(decoded.every((value) => value === 255));
     }
   }
 });
 
-test("decodePicture · a file that is a folder, is not there or cannot be read is called that", async () => {
+test("decodeImage · a file that is a folder, is not there or cannot be read is called that", async () => {
   const format = { channels: 3, height: 4, width: 4 } as const;
   const missing = join(root, "missing.png");
   await writeFile(join(root, "file"), "");
   const below = join(root, "file", "1.png");
-  const expected = "expected a PNG, JPEG or WebP picture";
-  await refuses(decodePicture(flat, format), InputError, `${flat}: is a folder, ${expected}`);
-  await refuses(decodePicture(missing, format), InputError, `${missing}: does not exist, ${expected}`);
-  await refuses(decodePicture("", format), InputError, `"": does not exist, ${expected}`);
-  await refuses(decodePicture(below, format), InputError, `${below}: cannot be read, ${expected}`);
+  const expected = "expected a PNG, JPEG or WebP image";
+  await refuses(decodeImage(flat, format), InputError, `${flat}: is a folder, ${expected}`);
+  await refuses(decodeImage(missing, format), InputError, `${missing}: does not exist, ${expected}`);
+  await refuses(decodeImage("", format), InputError, `"": does not exist, ${expected}`);
+  await refuses(decodeImage(below, format), InputError, `${below}: cannot be read, ${expected}`);
 });
 
-test("decodePicture · formats other than PNG, JPEG and WebP are refused", async () => {
+test("decodeImage · formats other than PNG, JPEG and WebP are refused", async () => {
   const gif = await sharp({ create: { width: 4, height: 4, channels: 3, background: "red" } })
     .gif()
     .toBuffer();
   await refuses(
-    decodePicture(gif, { channels: 3, height: 4, width: 4 }, { name: "upload" }),
+    decodeImage(gif, { channels: 3, height: 4, width: 4 }, { name: "upload" }),
     InputError,
-    "upload: does not decode as a PNG, JPEG or WebP picture (it is gif)",
+    "upload: does not decode as a PNG, JPEG or WebP image (it is gif)",
   );
 });

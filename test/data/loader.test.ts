@@ -28,7 +28,7 @@ function threads(): number {
   return process.getActiveResourcesInfo().filter((name) => name === "MessagePort" || name === "Worker").length;
 }
 
-test("batches · every picture once, the last batch small and kept, labels and pixels those of the split", async () => {
+test("batches · every image once, the last batch small and kept, labels and pixels those of the split", async () => {
   const batches = await collect({ shuffle: true, augment: "none", batchSize: 96 }, "val");
   assert.deepEqual(
     batches.map((batch) => batch.count),
@@ -61,13 +61,13 @@ test("batches · same seed and epoch, same bits, whatever the timing and prefetc
   assert.notDeepEqual(await collect({ indices: small, epoch: 2 }), once);
 });
 
-test("batches · a picture's augmentation does not depend on the batch it falls into", async () => {
+test("batches · an image's augmentation does not depend on the batch it falls into", async () => {
   const of = (batches: readonly Batch[], index: number): Float32Array => {
     for (const batch of batches) {
       const position = batch.indices.indexOf(index);
       if (position >= 0) return batch.images.slice(position * 3072, (position + 1) * 3072);
     }
-    throw new Error(`picture ${index} is in no batch`);
+    throw new Error(`image ${index} is in no batch`);
   };
   const ordered = await collect({ indices: small, shuffle: false, batchSize: 17 });
   const shuffled = await collect({ indices: small });
@@ -93,7 +93,7 @@ test("makeBatches · the same batches without a thread", async () => {
   }
 });
 
-test("batches · padTo fills the last one with zero pictures and label 0", async () => {
+test("batches · padTo fills the last one with zero images and label 0", async () => {
   const batches = await collect({ indices: small.slice(0, 70), padTo: 64, shuffle: false, augment: "none" });
   const last = batches[1];
   assert.deepEqual([last.count, last.images.length, last.labels.length, last.indices.length], [6, 64 * 3072, 64, 6]);
@@ -159,5 +159,5 @@ test("loader · a thread that breaks rejects instead of waiting for ever", async
   };
   await assert.rejects(async () => {
     for await (const batch of loadBatches(broken, "train", base)) assert.ok(batch);
-  }, /labels: got 6000, expected one for each of 1000 pictures of \[3, 32, 32\] bytes/);
+  }, /labels: got 6000, expected one for each of 1000 images of \[3, 32, 32\] bytes/);
 });

@@ -1,47 +1,47 @@
-// data: a picture file or its bytes → planar bytes of one size. PNG, JPEG and WebP through sharp, which decodes off the calling thread.
+// data: an image file or its bytes → planar bytes of one size. PNG, JPEG and WebP through sharp, which decodes off the calling thread.
 import { readFile } from "node:fs/promises";
 import sharp, { type Sharp } from "sharp";
 import { InputError } from "../errors.ts";
 import type { Box } from "./augment.ts";
 
-export const pictureExtensions: readonly string[] = [".png", ".jpg", ".jpeg", ".webp"];
+export const imageExtensions: readonly string[] = [".png", ".jpg", ".jpeg", ".webp"];
 
-export interface PictureFormat {
+export interface ImageFormat {
   readonly channels: 1 | 3;
   readonly height: number;
   readonly width: number;
 }
 
-/** The encoded picture in a file. @throws InputError saying what stands in the way: nothing there, a folder, no permission. */
-export async function readPicture(file: string): Promise<Uint8Array> {
+/** The encoded image in a file. @throws InputError saying what stands in the way: nothing there, a folder, no permission. */
+export async function readImage(file: string): Promise<Uint8Array> {
   return readFile(file).catch((cause: NodeJS.ErrnoException) => {
     const why = cause.code === "ENOENT" ? "does not exist" : cause.code === "EISDIR" ? "is a folder" : "cannot be read";
-    throw new InputError(`${file || '""'}: ${why}, expected a PNG, JPEG or WebP picture`, { file }, { cause });
+    throw new InputError(`${file || '""'}: ${why}, expected a PNG, JPEG or WebP image`, { file }, { cause });
   });
 }
 
-/** ImageNet practice scales the shorter side to 256 for a crop of 224; pictures of up to 64 pixels keep their border. */
-function shorterSideScale(format: PictureFormat): number {
+/** ImageNet practice scales the shorter side to 256 for a crop of 224; images of up to 64 pixels keep their border. */
+function shorterSideScale(format: ImageFormat): number {
   return Math.min(format.height, format.width) > 64 ? 256 / 224 : 1;
 }
 
 /**
- * Decodes, turns upright, scales (bicubic) so that the picture covers the target times 256/224 (times 1 for targets of up to 64 pixels),
- * and cuts out the centre. A picture that has the target's size already keeps its exact pixels if the target is at most 64.
- * With `crop` that part of the upright picture is scaled to the target instead. Transparency is dropped.
- * @param source file path, or an encoded picture's bytes
+ * Decodes, turns upright, scales (bicubic) so that the image covers the target times 256/224 (times 1 for targets of up to 64 pixels),
+ * and cuts out the centre. An image that has the target's size already keeps its exact pixels if the target is at most 64.
+ * With `crop` that part of the upright image is scaled to the target instead. Transparency is dropped.
+ * @param source file path, or an encoded image's bytes
  * @param name what error messages call it; the path by default
  * @returns [C, H, W] bytes
- * @throws InputError naming a picture that cannot be read or does not decode
+ * @throws InputError naming an image that cannot be read or does not decode
  */
-export async function decodePicture(
+export async function decodeImage(
   source: string | Uint8Array,
-  format: PictureFormat,
+  format: ImageFormat,
   options: { readonly name?: string; readonly crop?: (width: number, height: number) => Box } = {},
 ): Promise<Uint8Array> {
-  const name = options.name ?? (typeof source === "string" ? source : "picture");
+  const name = options.name ?? (typeof source === "string" ? source : "image");
   const { height, width, channels } = format;
-  const encoded = typeof source === "string" ? await readPicture(source) : source;
+  const encoded = typeof source === "string" ? await readImage(source) : source;
   let bytes: Uint8Array;
   try {
     const upright = sharp(encoded).autoOrient();
@@ -70,7 +70,7 @@ export async function decodePicture(
     bytes = await colours.raw({ depth: "uchar" }).toBuffer();
   } catch (cause) {
     const why = cause instanceof Error ? cause.message.trim().split("\n")[0] : String(cause);
-    throw new InputError(`${name}: does not decode as a PNG, JPEG or WebP picture (${why})`, { file: name }, { cause });
+    throw new InputError(`${name}: does not decode as a PNG, JPEG or WebP image (${why})`, { file: name }, { cause });
   }
   const plane = height * width;
   if (bytes.length !== channels * plane) {

@@ -1,12 +1,12 @@
-// infer: a picture of any size → the planar bytes of the network's input size. Portable twin of the data folder's decoder, with the same geometry.
+// data: an image of any size → the planar bytes of the network's input size. Portable twin of the decoder, with the same geometry.
 //
 // Scaled so that it covers the target (times 256/224 for targets above 64 pixels, ImageNet practice), the centre cut out. Keys' cubic
 // convolution with a = −1/2 (IEEE ASSP 29(6), 1981), its kernel widened by the scale when shrinking, so that nothing aliases. Shrunk
-// pictures come out as the decoder's to within a grey level; what the decoder's library enlarges, it shifts by half a pixel, this does not.
+// images come out as the decoder's to within a grey level; what the decoder's library enlarges, it shifts by half a pixel, this does not.
 import { InputError } from "../errors.ts";
 
 /** Interleaved 8-bit pixels, as `ImageData` of a browser has them: RGB, or RGBA whose alpha is dropped. */
-export interface Picture {
+export interface Image {
   readonly width: number;
   readonly height: number;
   readonly data: Uint8Array | Uint8ClampedArray; // [height, width, 3 or 4]
@@ -20,26 +20,26 @@ export interface InputSize {
 
 /**
  * @returns [channels, height, width] bytes; one channel is the luma of Rec. 709 (0.2126 R + 0.7152 G + 0.0722 B)
- * @throws InputError when the picture has no pixels, its data another length, or the network neither 1 nor 3 channels
+ * @throws InputError when the image has no pixels, its data another length, or the network neither 1 nor 3 channels
  */
-export function fitPicture(picture: Picture, size: InputSize): Uint8Array {
-  const { width, height, data } = picture;
+export function fitImage(image: Image, size: InputSize): Uint8Array {
+  const { width, height, data } = image;
   const stride = data.length / (width * height);
   if (!(width >= 1 && height >= 1) || (stride !== 3 && stride !== 4)) {
-    throw new InputError(`a picture of ${width}×${height} has ${data.length} bytes, expected 3 or 4 for each pixel`, {
+    throw new InputError(`an image of ${width}×${height} has ${data.length} bytes, expected 3 or 4 for each pixel`, {
       width,
       height,
       bytes: data.length,
     });
   }
   if (size.channels !== 3 && size.channels !== 1) {
-    throw new InputError(`a network of ${size.channels} input channels cannot take pictures, expected 1 or 3`);
+    throw new InputError(`a network of ${size.channels} input channels cannot take images, expected 1 or 3`);
   }
   const margin = Math.min(size.height, size.width) > 64 ? 256 / 224 : 1;
   const scale = margin * Math.max(size.width / width, size.height / height);
   const columns = resampling(width, Math.max(size.width, Math.round(width * scale)), size.width);
   const rows = resampling(height, Math.max(size.height, Math.round(height * scale)), size.height);
-  const planes = [0, 1, 2].map((channel) => resamplePlane(picture, stride, channel, columns, rows));
+  const planes = [0, 1, 2].map((channel) => resamplePlane(image, stride, channel, columns, rows));
   const out = new Uint8ClampedArray(size.channels * size.height * size.width);
   if (size.channels === 3) for (const [channel, plane] of planes.entries()) out.set(plane, channel * plane.length);
   else for (let i = 0; i < out.length; i++) out[i] = luma(planes, i);
@@ -82,8 +82,8 @@ function cubic(x: number): number {
 }
 
 /** [rows, columns], not rounded. Only source rows that an output row needs are visited. */
-function resamplePlane(picture: Picture, stride: number, channel: number, columns: Tap[], rows: Tap[]): Float64Array {
-  const { data, width } = picture;
+function resamplePlane(image: Image, stride: number, channel: number, columns: Tap[], rows: Tap[]): Float64Array {
+  const { data, width } = image;
   const narrow = new Map<number, Float64Array>();
   const narrowed = (y: number): Float64Array => {
     const known = narrow.get(y);
