@@ -6,7 +6,8 @@ import type { Backend } from "../backends/backend.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadBatches } from "../data/loader.node.ts";
-import { type Evaluation, evaluate } from "../infer/evaluate.ts";
+import { evaluate } from "../infer/evaluate.ts";
+import type { Evaluation } from "../train/evaluation.ts";
 import type { ReportResults } from "./runReport.ts";
 
 /** Pictures of each kind, right and wrong: two rows of a wide page. */

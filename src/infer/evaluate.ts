@@ -1,14 +1,13 @@
-// infer: how well a trained network does on labelled pictures (the errors of the paper's tables 2 and 3). Portable.
+// infer: how well a trained network does on labelled images. Portable.
 import type { Backend } from "../backends/backend.ts";
-import { runAhead, type Work } from "../backends/runAhead.ts";
+import { runAhead } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
-import type { Batch, Dataset } from "../data/dataset.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
 import { buildGraph } from "../graph/build.ts";
 import { planInference } from "../plan/lower.ts";
-import { addSamples, metricsOf, noTotals } from "../train/metrics.ts";
+import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "../train/evaluation.ts";
 import type { BatchLoader } from "../train/trainer.ts";
-import { softmax } from "./scores.ts";
 
 export interface EvaluateOptions {
   readonly trained: TrainedModel;
@@ -17,64 +16,49 @@ export interface EvaluateOptions {
   readonly split?: "train" | "val";
   readonly backend: Backend;
   readonly loadBatches: BatchLoader;
-  /** Pictures at once; changes speed and memory only. Default 64. */
+  /**
+   * Images that go through the network at once. Default 64. Decides speed and memory; as kernels sum in an order that fits the batch, losses and scores
+   * of another batch size may differ in their last bits (and so may the guess for an image whose best two classes are that close).
+   */
   readonly batchSize?: number;
-  /** Called after each batch with the number of pictures done. */
+  /** Called after each batch with the number of images done. */
   readonly onProgress?: (done: number) => void;
 }
 
-export interface Evaluation {
-  /** Percent of the pictures whose label is not the first guess, not among the first five. */
-  readonly top1Error: number;
-  readonly top5Error: number;
-  /** Mean cross-entropy, nats. */
-  readonly loss: number;
-  readonly count: number;
-  /** confusion[label][guess]: pictures. */
-  readonly confusion: readonly (readonly number[])[];
-  /** First guess and its probability by position in the split. */
-  readonly guesses: readonly { readonly index: number; readonly score: number }[];
-}
-
 /**
- * Runs every picture of the split through the network, prepared as the checkpoint says and not augmented.
- * @throws InputError when the data's pictures or classes are not those the network was trained for
+ * Runs every image of the split through the network, prepared as the checkpoint says and not augmented. The evaluation of the validation split at the
+ * end of a run needs no second pass: `Trainer.evaluation` has it.
+ * @throws InputError when the split is empty, when the data's images or classes are not those the network was trained for, or when the logits are not finite
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { trained, dataset, split = "val", backend, loadBatches, batchSize = 64, onProgress } = options;
   const { model, preprocessing, classes } = trained;
   requireSameKind(trained, dataset);
+  if (dataset[split].length === 0) {
+    throw new InputError(`${dataset.name}: its ${split} split is empty, so there is nothing to evaluate on`, {
+      dataset: dataset.name,
+      split,
+    });
+  }
   const { height, width, mean, std } = preprocessing;
   const graph = buildGraph(model.spec, { batch: batchSize, height, width, mode: "inference", loss: true });
   const executable = await backend.compile({ evaluate: planInference(graph) });
   try {
     for (const [path, { data }] of model.state) await executable.write(path, data);
-    const confusion = classes.map(() => classes.map(() => 0));
-    const guesses: { index: number; score: number }[] = [];
-    let totals = noTotals;
+    const tally = new EvaluationTally(classes.length);
     const how = { batchSize, padTo: batchSize, seed: 0, epoch: 0, shuffle: false, augment: "none" } as const;
     const batches = loadBatches({ ...dataset, mean, std }, split, how);
-    const work = ({ images, labels }: Batch): Work => ({ plan: "evaluate", inputs: { images, labels } });
-    const outputs = ["sampleLoss", "sampleRank", "logits"];
-    for await (const { item, found } of runAhead(executable, batches, work, outputs)) {
-      const { labels, count } = item;
-      const [loss, rank, logits] = found;
-      totals = addSamples(totals, { loss, rank, count });
-      for (let n = 0; n < count; n++) {
-        const own = Float32Array.from(logits.subarray(n * classes.length, (n + 1) * classes.length));
-        const index = own.reduce((best, value, c) => (value > own[best] ? c : best), 0);
-        confusion[labels[n]][index]++;
-        guesses.push({ index, score: softmax(own)[index] });
-      }
-      onProgress?.(totals.count);
+    for await (const { item, found } of runAhead(executable, batches, evaluationWork, evaluationOutputs)) {
+      tally.add(item, found);
+      onProgress?.(tally.count);
     }
-    const metrics = metricsOf(totals);
-    if (!Number.isFinite(metrics.loss)) {
+    const evaluation = tally.result();
+    if (!Number.isFinite(evaluation.loss)) {
       throw new InputError(
-        `the network's loss on ${dataset.name} is ${metrics.loss}: its weights do not give finite logits`,
+        `the network's loss on ${dataset.name} is ${evaluation.loss}: its weights do not give finite logits`,
       );
     }
-    return { ...metrics, count: totals.count, confusion, guesses };
+    return evaluation;
   } finally {
     await executable.dispose();
   }
@@ -84,7 +68,7 @@ function requireSameKind({ model, preprocessing, classes }: TrainedModel, datase
   const { channels, height, width } = dataset;
   if (channels !== model.spec.inChannels || height !== preprocessing.height || width !== preprocessing.width) {
     throw new InputError(
-      `${dataset.name}: its pictures are [${channels}, ${height}, ${width}], the network expects [${model.spec.inChannels}, ${preprocessing.height}, ${preprocessing.width}]`,
+      `${dataset.name}: its images are [${channels}, ${height}, ${width}], the network expects [${model.spec.inChannels}, ${preprocessing.height}, ${preprocessing.width}]`,
       { dataset: dataset.name },
     );
   }

@@ -8,7 +8,7 @@
 // The device never waits for the host: an update is submitted while those before it run, and what it found is read some updates late
 // (Executable.queueDepth).
 import type { Backend, Executable } from "../backends/backend.ts";
-import { runAhead, type Work } from "../backends/runAhead.ts";
+import { runAhead } from "../backends/runAhead.ts";
 import { type Checkpoint, isStatistic, type TrainedModel, type TrainingState } from "../checkpoint/checkpoint.ts";
 import type { Model, StateDict } from "../checkpoint/stateDict.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
@@ -16,6 +16,7 @@ import type { EpochOptions } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
 import type { TrainConfig } from "./config.ts";
 import { findBrokenLayer } from "./divergence.ts";
+import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "./evaluation.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, StepEvent, TrainEvent } from "./events.ts";
 import { addSamples, metricsOf, noTotals, type Samples, type Totals } from "./metrics.ts";
 import { parseRunState, type RunState, requireSameRun } from "./runState.ts";
@@ -81,6 +82,7 @@ export class Trainer {
   #saved: { readonly step: number; readonly path: string } | undefined;
   /** A checkpoint in mid-epoch is owed; a device that is lost over it leaves it to the next. */
   #saveIsDue = false;
+  #evaluation: Evaluation | undefined;
   #backend: Backend;
   #losses = 0;
 
@@ -128,6 +130,14 @@ export class Trainer {
   /** The model as it was last copied from the device: at a checkpoint, at the end of an epoch or of `run`, and now and then. */
   get trained(): TrainedModel {
     return this.#trained;
+  }
+
+  /**
+   * The validation of the last finished epoch image by image, of which its `epoch` event gives the sums: confusion matrix and first guesses. At the end of
+   * a run that is an evaluation of `trained`. undefined while this trainer has validated no epoch, as after resuming a run that was finished already.
+   */
+  get evaluation(): Evaluation | undefined {
+    return this.#evaluation;
   }
 
   get history(): readonly EpochMetrics[] {
@@ -279,11 +289,10 @@ export class Trainer {
 
     await this.#copy(executable);
     const validationBegan = performance.now();
-    const validation = await this.#validate(run);
-    if (validation === undefined) return;
+    const val = await this.#validate(run);
+    if (val === undefined) return;
     this.#speed.addValidation((performance.now() - validationBegan) / 1000);
     const train = metricsOf(this.#state.running);
-    const val = metricsOf(validation);
     if (!Number.isFinite(val.loss)) {
       throw new DivergedError(`the validation loss of epoch ${epoch + 1} is ${val.loss}; expected a finite number`, {
         epoch: epoch + 1,
@@ -304,6 +313,7 @@ export class Trainer {
     const history = [...this.#state.history, metrics];
     const best = bestOf(history) === metrics;
     this.#state = { ...this.#state, history, running: noTotals };
+    this.#evaluation = val;
     yield { type: "epoch", ...metrics, best };
     yield* this.#checkpoint(executable, best);
   }
@@ -413,8 +423,8 @@ export class Trainer {
     }
   }
 
-  /** Totals over the validation split, with running statistics; undefined when the run was aborted meanwhile. */
-  async #validate({ executable, signal }: ActiveRun): Promise<Totals | undefined> {
+  /** Evaluates the validation split, with running statistics; undefined when the run was aborted meanwhile. */
+  async #validate({ executable, signal }: ActiveRun): Promise<Evaluation | undefined> {
     const { config, dataset, loadBatches } = this.#options;
     const { part } = this.#layout;
     const options = {
@@ -426,14 +436,12 @@ export class Trainer {
       augment: "none",
     } as const;
     const batches = loadBatches(dataset, "val", options);
-    const work = ({ images, labels }: Batch): Work => ({ plan: "evaluate", inputs: { images, labels } });
-    let totals = noTotals;
-    for await (const { item, found } of runAhead(executable, batches, work, ["sampleLoss", "sampleRank"])) {
+    const tally = new EvaluationTally(dataset.classes.length);
+    for await (const { item, found } of runAhead(executable, batches, evaluationWork, evaluationOutputs)) {
       if (signal?.aborted) return undefined;
-      const [loss, rank] = found;
-      totals = addSamples(totals, { loss, rank, count: item.count });
+      tally.add(item, found);
     }
-    return totals;
+    return tally.result();
   }
 
   async *#interrupted(executable: Executable): AsyncGenerator<TrainEvent, void, undefined> {

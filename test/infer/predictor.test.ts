@@ -138,15 +138,19 @@ test("predictor · refused: impossible topK and batchSize, bytes of another size
   });
 });
 
-test("evaluate · refused: pictures of another size, classes in another order", async () => {
+test("evaluate · refused: images of another size, classes in another order, an empty split", async () => {
   const options = { trained, dataset, backend, loadBatches };
   await assert.rejects(evaluate({ ...options, dataset: { ...dataset, height: 16 } }), {
     name: "InputError",
-    message: /its pictures are \[3, 16, 32\], the network expects \[3, 32, 32\]/,
+    message: /its images are \[3, 16, 32\], the network expects \[3, 32, 32\]/,
   });
   await assert.rejects(evaluate({ ...options, dataset: { ...dataset, classes: dataset.classes.toReversed() } }), {
     name: "InputError",
     message: /class 0 is "truck", the network was trained with "airplane"/,
+  });
+  await assert.rejects(evaluate({ ...options, dataset: { ...dataset, val: { ...dataset.val, length: 0 } } }), {
+    name: "InputError",
+    message: /its val split is empty/,
   });
 });
 

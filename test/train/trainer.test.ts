@@ -117,6 +117,20 @@ test("trainer · the validation error of the last epoch is what evaluating the t
   );
 });
 
+test("trainer · the evaluation of the last epoch, image by image, is that of the trained model in batches of the same size", async () => {
+  const config = tinyConfig();
+  const run = trainer(config);
+  const last = epochsOf(await collect(run.run())).at(-1);
+  const { trained, evaluation } = run;
+  assert.ok(evaluation);
+  const again = { trained, dataset, backend: wasm, loadBatches: makeBatches, batchSize: config.batchSize };
+  assert.deepEqual(evaluation, await evaluate(again));
+  assert.deepEqual(
+    [evaluation.loss, evaluation.top1Error, evaluation.top5Error],
+    [last?.valLoss, last?.valTop1Error, last?.valTop5Error],
+  );
+});
+
 test("trainer · wasm follows the reference backend for a whole epoch", async () => {
   const config = tinyConfig({ epochs: 1 });
   const fast = stepsOf(await collect(trainer(config).run()));
