@@ -4,10 +4,9 @@ import { type ParseArgsConfig, type ParseArgsOptionsConfig, parseArgs } from "no
 import { maxThreads, type WasmOptions } from "../src/backends/wasm/wasm.ts";
 import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { UsageError } from "../src/errors.ts";
+import { nearestName } from "../src/nearestName.ts";
+import { canonicalName, type NetworkSpec, namedSpec } from "../src/networks/registry.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
-import { nearestName } from "../src/spec/nearestName.ts";
-import type { DenseNetSpec } from "../src/spec/spec.ts";
-import { canonicalName, namedSpec } from "../src/spec/variants.ts";
 
 export type Mode = "train" | "infer";
 
@@ -22,7 +21,7 @@ export interface Job {
   readonly batch: number;
   readonly size: number;
   /** What differs from the named net. */
-  readonly changes?: Partial<Pick<DenseNetSpec, "blockConfig" | "growthRate">>;
+  readonly changes?: Partial<Pick<NetworkSpec, "blockConfig" | "growthRate">>;
 }
 
 export const variants = ["default", "no-revectorize", "no-relaxed-simd", "no-shared-memory"] as const;

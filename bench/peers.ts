@@ -10,7 +10,7 @@ import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { type Environment, readEnvironment } from "../src/cli/environment.ts";
 import { printJson, printLine, reportFailure, say, table } from "../src/cli/output.ts";
 import { ResourceError, UsageError, VerificationError } from "../src/errors.ts";
-import { canonicalName } from "../src/spec/variants.ts";
+import { canonicalName } from "../src/networks/registry.ts";
 import {
   choice,
   type Device,

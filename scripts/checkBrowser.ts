@@ -50,7 +50,7 @@ const training = `
     return { losses, trained: trainer.trained };
   };
   const spec = densenet.configuredSpec(config, { classes: 10, channels: 3 });
-  const whole = await train({ model: densenet.createDenseNet(spec, { seed: config.seed }) });
+  const whole = await train({ model: densenet.createNetwork(spec, { seed: config.seed }) });
   const { model } = densenet.decodeModel(saved[0][0], "memory");
   const rest = await train({ model, resume: densenet.decodeTraining(saved[0][1], "memory", model) });
   const { loss } = await densenet.evaluate({ trained: rest.trained, dataset, backend, loadBatches });

@@ -2,7 +2,21 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
 
-const order = ["spec", "ops", "graph", "plan", "backends", "data", "checkpoint", "train", "infer", "analyze", "cli"];
+const order = [
+  "ops",
+  "graph",
+  "networks",
+  "model",
+  "plan",
+  "backends",
+  "data",
+  "checkpoint",
+  "train",
+  "infer",
+  "analyze",
+  "run",
+  "cli",
+];
 /** Folders in which every file may use Node; elsewhere only files named *.node.ts. */
 const nodeFolders = new Set(["cli"]);
 const root = "src";

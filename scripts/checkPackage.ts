@@ -18,8 +18,8 @@ try {
   npm(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", `./${packed.filename}`], folder);
   writeFileSync(
     join(folder, "use.js"),
-    `import { createBackend, createDenseNet, namedSpec, parameterCount, Predictor } from "densenet";
-const model = createDenseNet(namedSpec("BC-100-12"));
+    `import { createBackend, createNetwork, namedSpec, parameterCount, Predictor } from "densenet";
+const model = createNetwork(namedSpec("BC-100-12"));
 const backend = await createBackend("wasm", { threads: 2 });
 const trained = { model, classes: "abcdefghij".split(""), preprocessing: { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25], height: 32, width: 32 } };
 const predictor = await Predictor.create(trained, backend);

@@ -15,29 +15,36 @@ export {
   type TrainedModel,
   type TrainingState,
 } from "./checkpoint/checkpoint.ts";
-export type { Model, StateDict, StateTensor } from "./checkpoint/stateDict.ts";
 export { type Batch, bytesSplit, type Dataset, type Split } from "./data/dataset.ts";
 export { type EpochOptions, makeBatches } from "./data/epoch.ts";
 export type { Image } from "./data/fitImage.ts";
 export { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "./data/normalization.ts";
 export * from "./errors.ts";
-export { type BuildOptions, buildGraph } from "./graph/build.ts";
 export { differentiate } from "./graph/differentiate.ts";
 export type { Graph } from "./graph/graph.ts";
 export { type EvaluateOptions, evaluate } from "./infer/evaluate.ts";
 export { type PredictOptions, Predictor, type PredictorOptions } from "./infer/predictor.ts";
 export type { Prediction } from "./infer/scores.ts";
+export { createNetwork } from "./model/create.ts";
+export type { Model, StateDict, StateTensor } from "./model/stateDict.ts";
+export {
+  architecture,
+  type BuildOptions,
+  buildGraph,
+  defineSpec,
+  macs,
+  type NetworkSpec,
+  namedSpec,
+  parameterCount,
+  type SpecFields,
+  variantNames,
+} from "./networks/registry.ts";
 export { planInference, planTraining, type RecomputePolicy, type TrainingOptions } from "./plan/lower.ts";
 export type { Plan } from "./plan/plan.ts";
 export { printPlan } from "./plan/print.ts";
-export { architecture, macs, parameterCount } from "./spec/architecture.ts";
-export { defineSpec, type SpecFields } from "./spec/define.ts";
-export type { DenseNetSpec } from "./spec/spec.ts";
-export { namedSpec, variantNames } from "./spec/variants.ts";
 export type { TrainConfig } from "./train/config.ts";
 export type { Evaluation, Guess } from "./train/evaluation.ts";
 export type { TrainEvent } from "./train/events.ts";
-export { createDenseNet } from "./train/model.ts";
 export { presetNames } from "./train/presets.ts";
 export { configuredSpec, resolveConfig } from "./train/resolveConfig.ts";
 export { type BatchLoader, type CheckpointSink, Trainer, type TrainerOptions } from "./train/trainer.ts";

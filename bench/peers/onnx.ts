@@ -2,7 +2,7 @@
 // Protocol buffers by hand: the few messages of onnx.proto3 (version 1.17, opset 17) that a DenseNet needs.
 
 import type { Graph, GraphNode, GraphTensor } from "../../src/graph/graph.ts";
-import type { InitialTensor } from "../../src/graph/initialize.ts";
+import type { InitialTensor } from "../../src/model/initialize.ts";
 
 const encoder = new TextEncoder();
 

@@ -5,10 +5,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
-import { buildGraph } from "../../src/graph/build.ts";
-import { initializeParameters } from "../../src/graph/initialize.ts";
+import { initializeParameters } from "../../src/model/initialize.ts";
+import { buildGraph, namedSpec } from "../../src/networks/registry.ts";
 import { planInference } from "../../src/plan/lower.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
 import { median } from "../statistics.ts";
 import { onnxModel } from "./onnx.ts";
 

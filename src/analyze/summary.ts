@@ -4,11 +4,11 @@ import {
   type Architecture,
   architecture,
   layersOf,
+  type NetworkSpec,
   type PictureSize,
   runningStatisticsCount,
-} from "../spec/architecture.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
-import { variantName } from "../spec/variants.ts";
+  variantName,
+} from "../networks/registry.ts";
 
 const FLOAT_BYTES = 4;
 
@@ -28,7 +28,7 @@ export interface SummaryLayer {
 export interface Summary {
   /** Set when the spec is one of the named variants. */
   readonly name?: string;
-  readonly spec: DenseNetSpec;
+  readonly spec: NetworkSpec;
   /** What the figures below hold for. */
   readonly batch: number;
   readonly height: number;
@@ -83,7 +83,7 @@ export function activationBytesNaive(
  * @throws UsageError when the picture is too small or the batch is not a positive whole number.
  */
 export function summarize(
-  spec: DenseNetSpec,
+  spec: NetworkSpec,
   options: PictureSize & { readonly batch: number; readonly activationBytesPlanned?: number },
 ): Summary {
   const { height, width, batch, activationBytesPlanned } = options;

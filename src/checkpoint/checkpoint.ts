@@ -3,11 +3,11 @@
 // model.safetensors holds what others can use: weights under torchvision's paths, and in its metadata what it takes to run them.
 // training.safetensors holds what only a resumed run needs: momenta and the run's own state, which is JSON that the trainer understands.
 import { InputError, UsageError } from "../errors.ts";
-import { defineSpec } from "../spec/define.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
+import { isStatistic, loadStateDict, type Model, type StateDict, stateDictTensors } from "../model/stateDict.ts";
+import type { Tensor } from "../model/tensor.ts";
+import { defineSpec, type NetworkSpec } from "../networks/registry.ts";
 import { isRecord } from "./record.ts";
-import { decodeSafetensors, encodeSafetensors, type Tensor } from "./safetensors.ts";
-import { loadStateDict, type Model, type StateDict, stateDictTensors } from "./stateDict.ts";
+import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
 
 export const MODEL_FILE = "model.safetensors";
 export const TRAINING_FILE = "training.safetensors";
@@ -105,11 +105,6 @@ export function decodeTraining(bytes: Uint8Array, source: string, model: Model):
   return { momentum, run };
 }
 
-/** Running statistics are state, not parameters: they have no gradient and no momentum. */
-export function isStatistic(path: string): boolean {
-  return path.endsWith(".running_mean") || path.endsWith(".running_var");
-}
-
 function readDescription(metadata: Readonly<Record<string, string>>, source: string): Record<string, unknown> {
   const json = metadata[KEY];
   if (json === undefined) {
@@ -135,9 +130,9 @@ function readDescription(metadata: Readonly<Record<string, string>>, source: str
   return description;
 }
 
-function readSpec(fields: unknown, source: string): DenseNetSpec {
+function readSpec(fields: unknown, source: string): NetworkSpec {
   try {
-    return defineSpec(fields as DenseNetSpec);
+    return defineSpec(fields as NetworkSpec);
   } catch (error) {
     // The person did not write this spec: what is wrong is the file.
     if (error instanceof UsageError)
@@ -146,7 +141,7 @@ function readSpec(fields: unknown, source: string): DenseNetSpec {
   }
 }
 
-function readPreprocessing(value: unknown, spec: DenseNetSpec, source: string): Preprocessing {
+function readPreprocessing(value: unknown, spec: NetworkSpec, source: string): Preprocessing {
   if (!isRecord(value)) throw damaged(source, "preprocessing", "an object");
   const { height, width, mean, std } = value;
   if (!isSize(height) || !isSize(width)) throw damaged(source, "preprocessing", "a height and a width in pixels");

@@ -3,17 +3,8 @@
 // 8 bytes little-endian length of the header, the header (JSON: name → dtype, shape, data_offsets [begin, end); "__metadata__" holds
 // strings), then the data of all tensors back to back, little-endian, row-major, without holes.
 import { InputError } from "../errors.ts";
+import type { Tensor, TensorDtype } from "../model/tensor.ts";
 import { isRecord } from "./record.ts";
-
-/** The dtypes of checkpoints of this kind of network. `I64` holds num_batches_tracked. */
-export type Tensor =
-  | { readonly dtype: "F64"; readonly shape: readonly number[]; readonly data: Float64Array }
-  | { readonly dtype: "F32"; readonly shape: readonly number[]; readonly data: Float32Array }
-  | { readonly dtype: "I64"; readonly shape: readonly number[]; readonly data: BigInt64Array }
-  | { readonly dtype: "I32"; readonly shape: readonly number[]; readonly data: Int32Array }
-  | { readonly dtype: "U8"; readonly shape: readonly number[]; readonly data: Uint8Array };
-
-export type TensorDtype = Tensor["dtype"];
 
 export interface Safetensors {
   readonly tensors: Map<string, Tensor>;

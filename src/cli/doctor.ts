@@ -8,11 +8,10 @@ import { lacksHalves } from "../backends/webgpu/halves.ts";
 import type { Matrices } from "../backends/webgpu/kernel.ts";
 import { findMatrices } from "../backends/webgpu/matrix.ts";
 import { DenseNetError, DeviceError, VerificationError } from "../errors.ts";
-import { buildGraph } from "../graph/build.ts";
 import { differentiate } from "../graph/differentiate.ts";
+import { createNetwork } from "../model/create.ts";
+import { buildGraph, defineSpec } from "../networks/registry.ts";
 import { planTraining } from "../plan/lower.ts";
-import { defineSpec } from "../spec/define.ts";
-import { createDenseNet } from "../train/model.ts";
 import { openBackend } from "./device.ts";
 import { featureName, readEnvironment } from "./environment.ts";
 import { examples, jsonOption, threadsOption } from "./flags.ts";
@@ -212,7 +211,7 @@ async function compareWithReference(backend: Backend): Promise<number> {
   const size = { batch: 3, height: 10, width: 9 };
   const graph = differentiate(buildGraph(spec, { ...size, mode: "training" }));
   const plans = { step: planTraining(graph, { recompute: "none" }) };
-  const { state } = createDenseNet(spec, { seed: 1 });
+  const { state } = createNetwork(spec, { seed: 1 });
   const images = Float32Array.from({ length: size.batch * spec.inChannels * size.height * size.width }, (_, index) =>
     Math.sin(index * 12.9898),
   );

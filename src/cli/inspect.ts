@@ -5,13 +5,11 @@ import { formatBytes, formatCount, formatInteger } from "../analyze/format.ts";
 import { type Summary, summarize } from "../analyze/summary.ts";
 import { loadCheckpoint } from "../checkpoint/store.node.ts";
 import { UsageError } from "../errors.ts";
-import { buildGraph } from "../graph/build.ts";
 import { differentiate } from "../graph/differentiate.ts";
+import { buildGraph, canonicalName, type NetworkSpec, namedSpec, variantNames } from "../networks/registry.ts";
 import { planInference, planTraining, type RecomputePolicy, recomputePolicies } from "../plan/lower.ts";
 import type { Plan } from "../plan/plan.ts";
 import { printPlan } from "../plan/print.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
-import { canonicalName, namedSpec, variantNames } from "../spec/variants.ts";
 import { examples, jsonOption, numberFlag, wholeFlag } from "./flags.ts";
 import { printJson, printLine, table } from "./output.ts";
 
@@ -29,7 +27,7 @@ interface InspectOptions {
 
 interface Subject {
   readonly name: string;
-  readonly spec: DenseNetSpec;
+  readonly spec: NetworkSpec;
   /** Square side in pixels. */
   readonly height: number;
   readonly width: number;

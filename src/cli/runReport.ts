@@ -3,7 +3,7 @@ import type { ReportData, ReportEvaluation, ReportFact, ReportPicture, ReportSet
 import { renderReport } from "../analyze/report.ts";
 import { summarize } from "../analyze/summary.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { variantName } from "../spec/variants.ts";
+import { variantName } from "../networks/registry.ts";
 import type { StartEvent } from "../train/events.ts";
 import type { RunFolder } from "./runFolder.ts";
 

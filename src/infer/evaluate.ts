@@ -4,7 +4,7 @@ import { runAhead } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
-import { buildGraph } from "../graph/build.ts";
+import { buildGraph } from "../networks/registry.ts";
 import { planInference } from "../plan/lower.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "../train/evaluation.ts";
 import type { BatchLoader } from "../train/trainer.ts";

@@ -6,7 +6,7 @@ import { placeImage, unmoved } from "../data/augment.ts";
 import { fitImage, type Image, type InputSize } from "../data/fitImage.ts";
 import { normalizationTable } from "../data/normalization.ts";
 import { UsageError } from "../errors.ts";
-import { buildGraph } from "../graph/build.ts";
+import { buildGraph } from "../networks/registry.ts";
 import { planInference } from "../plan/lower.ts";
 import { type Prediction, topPredictions } from "./scores.ts";
 

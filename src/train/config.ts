@@ -5,7 +5,7 @@ import { backendNames } from "../backends/create.ts";
 import { storages } from "../backends/webgpu/kernel.ts";
 
 const modelSchema = z.strictObject({
-  /** Named net of src/spec, e.g. "BC-100-12" or "121"; the fields below change it. Number of classes and channels come from the data. */
+  /** Named net of src/networks, e.g. "BC-100-12" or "121"; the fields below change it. Number of classes and channels come from the data. */
   variant: z.string(),
   growthRate: z.int().positive().exactOptional(),
   blockConfig: z.array(z.int().positive()).min(1).exactOptional(),

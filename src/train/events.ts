@@ -1,6 +1,6 @@
 // train: what a run tells while it goes. One event is one JSON line of `densenet train --json` and of metrics.jsonl in the run folder.
 import type { BackendInfo } from "../backends/backend.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
+import type { NetworkSpec } from "../networks/registry.ts";
 import type { TrainConfig } from "./config.ts";
 
 /** Bytes of device memory by what lies in them; their sum is what the compiled plans need at once. */
@@ -17,7 +17,7 @@ export interface MemoryUse {
 export interface StartEvent {
   readonly type: "start";
   readonly config: TrainConfig;
-  readonly spec: DenseNetSpec;
+  readonly spec: NetworkSpec;
   /** Learned numbers in the net. */
   readonly params: number;
   /** Bytes of device memory that the compiled plans need at once. */

@@ -3,9 +3,8 @@ import type { z } from "zod";
 import { requireStorage } from "../backends/create.ts";
 import { isRecord } from "../checkpoint/record.ts";
 import { UsageError } from "../errors.ts";
-import { nearestName } from "../spec/nearestName.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
-import { canonicalName, namedSpec } from "../spec/variants.ts";
+import { nearestName } from "../nearestName.ts";
+import { canonicalName, type NetworkSpec, namedSpec } from "../networks/registry.ts";
 import { defaultTrainConfig, type TrainConfig, trainConfigSchema } from "./config.ts";
 import { isPresetName, presetConfig, presetNames } from "./presets.ts";
 
@@ -75,7 +74,7 @@ export function resolveConfig(input: ConfigInput): ResolvedConfig {
 }
 
 /** The network a configuration means for data with these classes and channels. */
-export function configuredSpec(config: TrainConfig, data: { classes: number; channels: number }): DenseNetSpec {
+export function configuredSpec(config: TrainConfig, data: { classes: number; channels: number }): NetworkSpec {
   const { variant, ...overrides } = config.model;
   return namedSpec(variant, {
     ...overrides,

@@ -6,8 +6,8 @@ import type { Dataset } from "../data/dataset.ts";
 import { loadBatches } from "../data/loader.node.ts";
 import { openDataset } from "../data/open.node.ts";
 import { InputError, UsageError } from "../errors.ts";
+import { createNetwork } from "../model/create.ts";
 import type { TrainConfig } from "./config.ts";
-import { createDenseNet } from "./model.ts";
 import { configuredSpec } from "./resolveConfig.ts";
 import { parseRunState } from "./runState.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
@@ -42,7 +42,7 @@ export interface RunOptions {
 export function startRun(options: RunOptions): Trainer {
   const { config, dataset } = options;
   const spec = configuredSpec(config, { classes: dataset.classes.length, channels: dataset.channels });
-  const model = createDenseNet(spec, { seed: config.seed, fan: config.initFan });
+  const model = createNetwork(spec, { seed: config.seed, fan: config.initFan });
   return new Trainer({ model, ...trainerOptions(options) });
 }
 

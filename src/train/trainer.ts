@@ -9,11 +9,11 @@
 // (Executable.queueDepth).
 import type { Backend, Executable } from "../backends/backend.ts";
 import { runAhead } from "../backends/runAhead.ts";
-import { type Checkpoint, isStatistic, type TrainedModel, type TrainingState } from "../checkpoint/checkpoint.ts";
-import type { Model, StateDict } from "../checkpoint/stateDict.ts";
+import type { Checkpoint, TrainedModel, TrainingState } from "../checkpoint/checkpoint.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import type { EpochOptions } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
+import { isStatistic, type Model, type StateDict } from "../model/stateDict.ts";
 import type { TrainConfig } from "./config.ts";
 import { findBrokenLayer } from "./divergence.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "./evaluation.ts";

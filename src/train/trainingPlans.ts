@@ -1,10 +1,9 @@
 // train: the plans of a run, compiled together so that they share weights. Plans are static in batch size, hence one more for the rest.
 import type { Backend, Executable } from "../backends/backend.ts";
-import { buildGraph } from "../graph/build.ts";
 import { differentiate } from "../graph/differentiate.ts";
+import { buildGraph, type NetworkSpec } from "../networks/registry.ts";
 import { planAccumulation, planInference, planTraining, planUpdate } from "../plan/lower.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
 import type { TrainConfig } from "./config.ts";
 import type { MemoryUse } from "./events.ts";
 
@@ -61,7 +60,7 @@ export function memoryUse({ executable, plans }: TrainingPlans): MemoryUse {
  */
 export async function compileTraining(
   backend: Backend,
-  spec: DenseNetSpec,
+  spec: NetworkSpec,
   size: { readonly height: number; readonly width: number },
   config: TrainConfig,
   layout: EpochLayout,

@@ -5,7 +5,7 @@ import { mostConfused } from "../../src/analyze/report/confusion.ts";
 import type { ReportData } from "../../src/analyze/report/data.ts";
 import { renderReport } from "../../src/analyze/report.ts";
 import { summarize } from "../../src/analyze/summary.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
+import { namedSpec } from "../../src/networks/registry.ts";
 
 const HOSTILE = `<script>alert("1")</script>&'`;
 const CLASSES = ["cat", HOSTILE, "dog"];

@@ -3,8 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { summarize } from "../../src/analyze/summary.ts";
 import { UsageError } from "../../src/errors.ts";
-import { defineSpec } from "../../src/spec/define.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
+import { defineSpec, namedSpec } from "../../src/networks/registry.ts";
 
 test("summary of BC-100-12 · name, parameters, MACs, connections, depth; layers add up to the totals", () => {
   const summary = summarize(namedSpec("BC-100-12"), { height: 32, width: 32, batch: 64 });

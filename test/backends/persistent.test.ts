@@ -6,9 +6,8 @@ import { persistentOf } from "../../src/backends/persistent.ts";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import { compileProgram } from "../../src/backends/webgpu/compile.ts";
-import { buildGraph } from "../../src/graph/build.ts";
+import { buildGraph, defineSpec } from "../../src/networks/registry.ts";
 import { planInference } from "../../src/plan/lower.ts";
-import { defineSpec } from "../../src/spec/define.ts";
 
 const planOf = (growthRate: number) =>
   planInference(

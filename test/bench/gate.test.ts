@@ -10,11 +10,10 @@ import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import { compileProgram } from "../../src/backends/webgpu/compile.ts";
 import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/webgpu.ts";
 import { VerificationError } from "../../src/errors.ts";
-import { buildGraph } from "../../src/graph/build.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
+import { buildGraph, defineSpec } from "../../src/networks/registry.ts";
 import { planInference, planTraining } from "../../src/plan/lower.ts";
 import type { KernelCall, KernelName, Plan } from "../../src/plan/plan.ts";
-import { defineSpec } from "../../src/spec/define.ts";
 import { dawnMissing, gpuOrReason, nullDevice, withShaders } from "../backends/webgpu/gpu.ts";
 
 const size = { batch: 2, height: 9, width: 10 };

@@ -1,11 +1,10 @@
 // Checkpoints whose every number tells which step they are of, so that a mixture of two saves would show.
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
-import { isStatistic } from "../../src/checkpoint/checkpoint.ts";
-import type { StateDict } from "../../src/checkpoint/stateDict.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
-import { createDenseNet } from "../../src/train/model.ts";
+import { createNetwork } from "../../src/model/create.ts";
+import { isStatistic, type StateDict } from "../../src/model/stateDict.ts";
+import { namedSpec } from "../../src/networks/registry.ts";
 
-const base = createDenseNet(namedSpec("BC-40-12", { blockConfig: [2, 2, 2], numClasses: 2 }));
+const base = createNetwork(namedSpec("BC-40-12", { blockConfig: [2, 2, 2], numClasses: 2 }));
 
 function filled(value: number, parametersOnly: boolean): StateDict {
   const paths = [...base.state].filter(([path]) => !parametersOnly || !isStatistic(path));

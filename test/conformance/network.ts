@@ -1,18 +1,17 @@
 // Beside the line: a whole small net as one training plan on a backend, for questions about sequences of kernels instead of single ones.
 import type { Executable, RunScalars } from "../../src/backends/backend.ts";
 import type { ReferenceExecutable } from "../../src/backends/reference/backend.ts";
-import { buildGraph } from "../../src/graph/build.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
-import { initializeParameters } from "../../src/graph/initialize.ts";
+import { initializeParameters } from "../../src/model/initialize.ts";
+import { buildGraph, type NetworkSpec } from "../../src/networks/registry.ts";
 import { sizeOf } from "../../src/ops/op.ts";
 import { type OptimizerSettings, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
 import type { BufferName, BufferRole, Plan } from "../../src/plan/plan.ts";
-import type { DenseNetSpec } from "../../src/spec/spec.ts";
 import { labels, pictures } from "../golden/formula.ts";
 import type { Contents } from "./case.ts";
 
 export interface NetworkCase {
-  readonly spec: DenseNetSpec;
+  readonly spec: NetworkSpec;
   readonly batch: number;
   readonly height: number;
   readonly width: number;

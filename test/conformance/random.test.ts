@@ -12,7 +12,7 @@ import fc from "fast-check";
 import type { Backend } from "../../src/backends/backend.ts";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
-import { defineSpec } from "../../src/spec/define.ts";
+import { defineSpec } from "../../src/networks/registry.ts";
 import { formula } from "../golden/formula.ts";
 import type { Contents } from "./case.ts";
 import { type NetworkCase, networkOf, picturesOf, scalarsOf, valuesOf, writeAll } from "./network.ts";

@@ -4,8 +4,7 @@
 // a small multiple of what PyTorch's float32 strayed from its float64; a float64 one 2^-29 of that.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { defineSpec } from "../../src/spec/define.ts";
-import type { DenseNetSpec } from "../../src/spec/spec.ts";
+import { defineSpec, type NetworkSpec } from "../../src/networks/registry.ts";
 
 export interface GoldenTensor {
   readonly name: string;
@@ -22,7 +21,7 @@ export interface GoldenTensor {
 
 export interface Fixture {
   readonly name: string;
-  readonly spec: DenseNetSpec;
+  readonly spec: NetworkSpec;
   /** Centre of batch norm's beta. */
   readonly lift: number;
   /** Key and shape [N, C, H, W] of the pictures of the training pass. A curve has none: step s uses `images.<s>`. */

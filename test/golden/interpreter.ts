@@ -1,8 +1,9 @@
 // Beside the line: the plain graph interpreter as an engine: no plan, no backend, one op after another.
-import { type BuildOptions, buildGraph } from "../../src/graph/build.ts";
+
 import { differentiate } from "../../src/graph/differentiate.ts";
 import { evaluateGraph } from "../../src/graph/evaluate.ts";
 import type { Graph, TensorId } from "../../src/graph/graph.ts";
+import { type BuildOptions, buildGraph } from "../../src/networks/registry.ts";
 import type { Engine, Values } from "./engine.ts";
 import type { Fixture, Precision } from "./fixture.ts";
 import { labels, pictures, stateValue } from "./formula.ts";

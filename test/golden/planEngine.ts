@@ -1,9 +1,9 @@
 // Beside the line: plans on a backend as an engine. It finds buffers by what the calls say, so it holds for every planner option and backend.
 import type { Backend, Executable } from "../../src/backends/backend.ts";
 import type { ReferenceExecutable } from "../../src/backends/reference/backend.ts";
-import { buildGraph } from "../../src/graph/build.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
 import type { Graph } from "../../src/graph/graph.ts";
+import { buildGraph } from "../../src/networks/registry.ts";
 import type { KernelCall, KernelName, Plan } from "../../src/plan/plan.ts";
 import type { Engine, Values } from "./engine.ts";
 import type { Fixture, Precision } from "./fixture.ts";

@@ -2,14 +2,12 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { UsageError } from "../../src/errors.ts";
-import { type BuildOptions, buildGraph } from "../../src/graph/build.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
 import { evaluateGraph } from "../../src/graph/evaluate.ts";
 import type { Graph, TensorId } from "../../src/graph/graph.ts";
+import { type BuildOptions, buildGraph, defineSpec, namedSpec, type SpecFields } from "../../src/networks/registry.ts";
 import { maxPool2dGrad } from "../../src/ops/maxPool2d.ts";
 import { type Attrs, allocate, type Real } from "../../src/ops/op.ts";
-import { defineSpec, type SpecFields } from "../../src/spec/define.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
 import { givenFor } from "./given.ts";
 
 type Values = Map<TensorId, Real | Int32Array>;

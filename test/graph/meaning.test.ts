@@ -2,12 +2,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { InputError } from "../../src/errors.ts";
-import { buildGraph } from "../../src/graph/build.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
 import { evaluateGraph } from "../../src/graph/evaluate.ts";
 import type { Graph, TensorId } from "../../src/graph/graph.ts";
+import { buildGraph, defineSpec } from "../../src/networks/registry.ts";
 import type { Real } from "../../src/ops/op.ts";
-import { defineSpec } from "../../src/spec/define.ts";
 import { givenFor } from "./given.ts";
 
 const size = { batch: 3, height: 6, width: 5, mode: "training" } as const;

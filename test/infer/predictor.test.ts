@@ -13,8 +13,8 @@ import { loadBatches } from "../../src/data/loader.node.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
 import { loadPredictor, predictFiles } from "../../src/infer/files.node.ts";
 import { Predictor } from "../../src/infer/predictor.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
-import { createDenseNet } from "../../src/train/model.ts";
+import { createNetwork } from "../../src/model/create.ts";
+import { namedSpec } from "../../src/networks/registry.ts";
 
 const root = await mkdtemp(join(tmpdir(), "densenet-infer-"));
 const backend = await createWasmBackend({ threads: 2 });
@@ -25,7 +25,7 @@ after(async () => {
 
 const dataset = await readEmbedded();
 const trained: TrainedModel = {
-  model: createDenseNet(namedSpec("BC-40-12", { blockConfig: [2, 2, 2] }), { seed: 5 }),
+  model: createNetwork(namedSpec("BC-40-12", { blockConfig: [2, 2, 2] }), { seed: 5 }),
   preprocessing: { height: 32, width: 32, mean: dataset.mean, std: dataset.std },
   classes: dataset.classes,
   dataset: dataset.name,

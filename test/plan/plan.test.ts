@@ -1,21 +1,18 @@
 // plan: what must hold of every plan, whatever the network: nothing lost, nothing computed twice, no two live buffers in one place.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { buildGraph } from "../../src/graph/build.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
 import type { Graph } from "../../src/graph/graph.ts";
+import { buildGraph, macs, type NetworkSpec, namedSpec } from "../../src/networks/registry.ts";
 import { layOut } from "../../src/plan/arena.ts";
 import { planInference, planTraining, type RecomputePolicy, recomputePolicies } from "../../src/plan/lower.ts";
 import type { Plan } from "../../src/plan/plan.ts";
 import { printPlan } from "../../src/plan/print.ts";
-import { macs } from "../../src/spec/architecture.ts";
-import type { DenseNetSpec } from "../../src/spec/spec.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
 
 const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
-const trainingGraph = (spec: DenseNetSpec, batch: number, size: number): Graph =>
+const trainingGraph = (spec: NetworkSpec, batch: number, size: number): Graph =>
   differentiate(buildGraph(spec, { batch, height: size, width: size, mode: "training" }));
-const trainingPlan = (spec: DenseNetSpec, batch: number, size: number, recompute: RecomputePolicy): Plan =>
+const trainingPlan = (spec: NetworkSpec, batch: number, size: number, recompute: RecomputePolicy): Plan =>
   planTraining(trainingGraph(spec, batch, size), { recompute, optimizer });
 
 const networks = [

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parameterCount } from "../../src/spec/architecture.ts";
+import { parameterCount } from "../../src/networks/registry.ts";
 import { defaultTrainConfig, trainConfigSchema } from "../../src/train/config.ts";
 import { presetNames } from "../../src/train/presets.ts";
 import { type ConfigInput, configuredSpec, resolveConfig } from "../../src/train/resolveConfig.ts";

@@ -1,12 +1,12 @@
 // A run small enough to be repeated many times: pictures of 16×16 by formula, a net of four convolutions, and everything that has state
 // switched on — dropout, augmentation, warm-up, a smaller last batch.
 
-import type { Model } from "../../src/checkpoint/stateDict.ts";
 import { bytesSplit, type Dataset, type Split, sharedBytes } from "../../src/data/dataset.ts";
+import { createNetwork } from "../../src/model/create.ts";
+import type { Model } from "../../src/model/stateDict.ts";
 import { lowbias32 } from "../../src/ops/random.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
-import { createDenseNet } from "../../src/train/model.ts";
 import { configuredSpec, type PartialTrainConfig, resolveConfig } from "../../src/train/resolveConfig.ts";
 
 const SIDE = 16;
@@ -59,7 +59,7 @@ export function tinyConfig(changes: PartialTrainConfig = {}): TrainConfig {
 
 /** The net of a configuration before training. */
 export function tinyModel(config: TrainConfig): Model {
-  return createDenseNet(configuredSpec(config, { classes: 10, channels: 3 }), {
+  return createNetwork(configuredSpec(config, { classes: 10, channels: 3 }), {
     seed: config.seed,
     fan: config.initFan,
   });

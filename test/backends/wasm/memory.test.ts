@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createWasmBackend } from "../../../src/backends/wasm/wasm.ts";
 import { ResourceError } from "../../../src/errors.ts";
-import { buildGraph } from "../../../src/graph/build.ts";
+import { buildGraph, namedSpec } from "../../../src/networks/registry.ts";
 import { planInference } from "../../../src/plan/lower.ts";
-import { namedSpec } from "../../../src/spec/variants.ts";
 
 test("shared memory that the system refuses · ResourceError with the size and what to change", async (context) => {
   const backend = await createWasmBackend();

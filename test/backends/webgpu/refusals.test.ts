@@ -4,9 +4,8 @@ import { test } from "node:test";
 import { compileProgram, memorySpaces } from "../../../src/backends/webgpu/compile.ts";
 import { createWebgpuBackend, WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
 import { type DenseNetError, DeviceError, ResourceError } from "../../../src/errors.ts";
-import { buildGraph } from "../../../src/graph/build.ts";
+import { buildGraph, namedSpec } from "../../../src/networks/registry.ts";
 import { planInference } from "../../../src/plan/lower.ts";
-import { namedSpec } from "../../../src/spec/variants.ts";
 import { altered, dawnMissing, nullDevice } from "./gpu.ts";
 
 const skip = dawnMissing() ?? false;

@@ -1,13 +1,13 @@
-// graph: what buildGraph makes of a spec, against the tables of the paper and torchvision's module paths.
+// networks/densenet: what buildGraph makes of a spec, against the tables of the paper and torchvision's module paths.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { UsageError } from "../../src/errors.ts";
-import { buildGraph } from "../../src/graph/build.ts";
-import type { Graph, GraphNode } from "../../src/graph/graph.ts";
-import { sizeOf } from "../../src/ops/op.ts";
-import { opOf } from "../../src/ops/table.ts";
-import { defineSpec } from "../../src/spec/define.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
+import { UsageError } from "../../../src/errors.ts";
+import type { Graph, GraphNode } from "../../../src/graph/graph.ts";
+import { buildGraph } from "../../../src/networks/densenet/build.ts";
+import { defineSpec } from "../../../src/networks/densenet/define.ts";
+import { namedSpec } from "../../../src/networks/densenet/variants.ts";
+import { sizeOf } from "../../../src/ops/op.ts";
+import { opOf } from "../../../src/ops/table.ts";
 
 /** Counted apart from this code (test/spec/architecture.test.ts): name, parameters with 10 (cifar) or 1000 classes, multiply-adds per image as printed there, classifier inputs. */
 const TABLE: readonly (readonly [name: string, params: number, macs: string, features: number])[] = [

@@ -1,10 +1,8 @@
-// graph: first values. Distributions are judged by moments with bounds of 5 standard errors.
+// model: first values. Distributions are judged by moments with bounds of 5 standard errors.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { buildGraph } from "../../src/graph/build.ts";
-import { initializeParameters } from "../../src/graph/initialize.ts";
-import { defineSpec } from "../../src/spec/define.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
+import { initializeParameters } from "../../src/model/initialize.ts";
+import { buildGraph, defineSpec, namedSpec } from "../../src/networks/registry.ts";
 
 const size = { batch: 1, height: 32, width: 32, mode: "inference" } as const;
 

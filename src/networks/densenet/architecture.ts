@@ -1,5 +1,5 @@
-// spec: the sizes a spec implies — every module's channels, map size, parameters and multiply-adds, as plain data (section 3, table 1).
-import { UsageError } from "../errors.ts";
+// networks/densenet: the sizes a spec implies — every module's channels, map size, parameters and multiply-adds, as plain data (section 3, table 1).
+import { UsageError } from "../../errors.ts";
 import { compressedMaps } from "./define.ts";
 import type { DenseNetSpec } from "./spec.ts";
 

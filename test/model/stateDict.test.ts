@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Tensor } from "../../src/checkpoint/safetensors.ts";
-import { loadStateDict, stateDictTensors, stateShapes } from "../../src/checkpoint/stateDict.ts";
 import { InputError } from "../../src/errors.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
-import { createDenseNet } from "../../src/train/model.ts";
+import { createNetwork } from "../../src/model/create.ts";
+import { loadStateDict, stateDictTensors, stateShapes } from "../../src/model/stateDict.ts";
+import type { Tensor } from "../../src/model/tensor.ts";
+import { namedSpec } from "../../src/networks/registry.ts";
 
 const spec = namedSpec("BC-40-12", { blockConfig: [2, 1] });
-const model = { ...createDenseNet(spec, { seed: 3 }), batchesTracked: 41 };
+const model = { ...createNetwork(spec, { seed: 3 }), batchesTracked: 41 };
 
 /** The network's tensors with one change. */
 function changed(change: (tensors: Map<string, Tensor>) => void): Map<string, Tensor> {
@@ -26,7 +26,7 @@ function refused(tensors: ReadonlyMap<string, Tensor>, says: RegExp): void {
 test("stateDict · densenet121 has torchvision's 727 keys, 364 parameters and 8 062 504 numbers", () => {
   // model.state_dict() of torchvision.models.densenet121: 121 batch norms of 5 tensors, 120 convolutions, classifier of 2. 7 978 856 learned
   // numbers and 83 648 running ones, and 121 counters.
-  const net = createDenseNet(namedSpec("121"));
+  const net = createNetwork(namedSpec("121"));
   const tensors = stateDictTensors(net);
   assert.equal(tensors.size, 727);
   const count = [...net.state.values()].reduce((sum, { data }) => sum + data.length, 0);

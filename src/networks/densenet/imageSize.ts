@@ -1,7 +1,7 @@
-// graph: which image sizes a network can take. Each transition halves the maps and drops a rest; a map must never vanish (paper, table 1).
-import { UsageError } from "../errors.ts";
-import { smallestInput } from "../spec/architecture.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
+// networks/densenet: which image sizes a network can take. Each transition halves the maps and drops a rest; a map must never vanish (paper, table 1).
+import { UsageError } from "../../errors.ts";
+import { smallestInput } from "./architecture.ts";
+import type { DenseNetSpec } from "./spec.ts";
 
 /** The first layer of the net that has too few pixels left to work on, if any. */
 function firstVanishing(spec: DenseNetSpec, imageExtent: number): { layer: string; extent: number } | undefined {

@@ -1,4 +1,4 @@
-// spec: what network. The first station of the line; everything after it is a function of this frozen value.
+// networks/densenet: what network. The first station of the line; everything after it is a function of this frozen value.
 
 /** A densely connected convolutional network (Huang et al., CVPR 2017, section 3). Frozen plain data, JSON both ways. */
 export interface DenseNetSpec {

@@ -1,10 +1,10 @@
-// spec: a spec is complete, frozen and possible, or one sentence says which field is not.
+// networks/densenet: a spec is complete, frozen and possible, or one sentence says which field is not.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { UsageError } from "../../src/errors.ts";
-import { parameterCount } from "../../src/spec/architecture.ts";
-import { defineSpec, type SpecFields } from "../../src/spec/define.ts";
+import { UsageError } from "../../../src/errors.ts";
+import { parameterCount } from "../../../src/networks/densenet/architecture.ts";
+import { defineSpec, type SpecFields } from "../../../src/networks/densenet/define.ts";
 
 test("defineSpec · defaults are DenseNet-BC-100-12 with k₀ = 2k, frozen through and through", () => {
   const spec = defineSpec();

@@ -1,4 +1,4 @@
-// spec, beside the line: which known name a mistyped one was meant to be.
+// Which known name a mistyped one was meant to be.
 
 /** Insertions, deletions, substitutions and swaps of neighbours that turn `a` into `b` (optimal string alignment). */
 export function editDistance(a: string, b: string): number {

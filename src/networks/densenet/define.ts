@@ -1,6 +1,6 @@
-// spec: from a few fields to a complete, checked, frozen DenseNetSpec. Everything after it may trust a spec blindly.
-import { UsageError } from "../errors.ts";
-import { nearestName } from "./nearestName.ts";
+// networks/densenet: from a few fields to a complete, checked, frozen DenseNetSpec. Everything after it may trust a spec blindly.
+import { UsageError } from "../../errors.ts";
+import { nearestName } from "../../nearestName.ts";
 import type { DenseNetSpec } from "./spec.ts";
 
 /** Channel counts beyond this cannot be meant; it keeps every product in the size arithmetic exact. */

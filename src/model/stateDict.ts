@@ -1,9 +1,7 @@
-// checkpoint: a network's numbers under torchvision's state-dict paths, between memory and safetensors. Portable.
+// model: a network's numbers under torchvision's state-dict paths, between memory and safetensors. Portable.
 import { InputError } from "../errors.ts";
-import { buildGraph } from "../graph/build.ts";
-import { smallestInput } from "../spec/architecture.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
-import type { Tensor } from "./safetensors.ts";
+import { buildGraph, type NetworkSpec, smallestInput } from "../networks/registry.ts";
+import type { Tensor } from "./tensor.ts";
 
 export interface StateTensor {
   readonly shape: readonly number[];
@@ -15,14 +13,19 @@ export type StateDict = ReadonlyMap<string, StateTensor>;
 
 /** A network with its numbers. */
 export interface Model {
-  readonly spec: DenseNetSpec;
+  readonly spec: NetworkSpec;
   readonly state: StateDict;
   /** Training batches that the running statistics have seen: every batch norm's num_batches_tracked. */
   readonly batchesTracked: number;
 }
 
+/** Running statistics are state, not parameters: they have no gradient and no momentum. */
+export function isStatistic(path: string): boolean {
+  return path.endsWith(".running_mean") || path.endsWith(".running_var");
+}
+
 /** Shape of every parameter and running statistic of the network. */
-export function stateShapes(spec: DenseNetSpec): ReadonlyMap<string, readonly number[]> {
+export function stateShapes(spec: NetworkSpec): ReadonlyMap<string, readonly number[]> {
   const side = smallestInput(spec);
   const { tensors } = buildGraph(spec, { batch: 1, height: side, width: side, mode: "inference" });
   return new Map(
@@ -52,7 +55,7 @@ const LISTED = 3;
  * The network `spec` with the numbers of `tensors`; old key names are understood, and num_batches_tracked may be absent, as in old files.
  * @throws InputError naming the tensors that are missing, unexpected or of another shape; `source` names the file.
  */
-export function loadStateDict(spec: DenseNetSpec, tensors: ReadonlyMap<string, Tensor>, source: string): Model {
+export function loadStateDict(spec: NetworkSpec, tensors: ReadonlyMap<string, Tensor>, source: string): Model {
   const found = new Map<string, Tensor>();
   for (const [key, tensor] of tensors) {
     const path = key.replace(OLD_KEY, "$1$2");

@@ -1,9 +1,10 @@
-// graph: first values of parameters and running statistics. He et al. 2015 for convolutions (paper, section 4.2).
+// model: first values of parameters and running statistics. He et al. 2015 for convolutions (paper, section 4.2).
 //
 // Each tensor draws from its own counter-based stream, keyed by its path, so its values depend on seed, path and shape alone.
+
+import type { Graph, GraphTensor } from "../graph/graph.ts";
 import { sizeOf } from "../ops/op.ts";
 import { lowbias32 } from "../ops/random.ts";
-import type { Graph, GraphTensor } from "./graph.ts";
 
 export interface InitializeOptions {
   /** Unsigned 32-bit. */

@@ -1,7 +1,7 @@
-// spec: sizes to the digit. The table was counted apart from this code and agrees with published models, torchvision's num_params and _ops among them.
+// networks/densenet: sizes to the digit. The table was counted apart from this code and agrees with published models, torchvision's num_params and _ops among them.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { UsageError } from "../../src/errors.ts";
+import { UsageError } from "../../../src/errors.ts";
 import {
   architecture,
   layersOf,
@@ -9,9 +9,9 @@ import {
   parameterCount,
   runningStatisticsCount,
   smallestInput,
-} from "../../src/spec/architecture.ts";
-import { defineSpec } from "../../src/spec/define.ts";
-import { namedSpec } from "../../src/spec/variants.ts";
+} from "../../../src/networks/densenet/architecture.ts";
+import { defineSpec } from "../../../src/networks/densenet/define.ts";
+import { namedSpec } from "../../../src/networks/densenet/variants.ts";
 
 interface Row {
   readonly name: string;

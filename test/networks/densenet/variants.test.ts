@@ -1,10 +1,10 @@
-// spec: the named networks, their spellings, and what a typo is told.
+// networks/densenet: the named networks, their spellings, and what a typo is told.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { UsageError } from "../../src/errors.ts";
-import { editDistance, nearestName } from "../../src/spec/nearestName.ts";
-import { canonicalName, namedSpec, variantName, variantNames } from "../../src/spec/variants.ts";
+import { UsageError } from "../../../src/errors.ts";
+import { editDistance, nearestName } from "../../../src/nearestName.ts";
+import { canonicalName, namedSpec, variantName, variantNames } from "../../../src/networks/densenet/variants.ts";
 
 test("variantNames · every network of the paper, its technical report and torchvision, each its own spec", () => {
   assert.deepEqual([...variantNames].sort(), [

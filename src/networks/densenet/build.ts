@@ -1,25 +1,25 @@
-// graph: spec → forward graph of a DenseNet (paper, sections 3 and 4), with torchvision's module paths.
+// networks/densenet: spec → forward graph of a DenseNet (paper, sections 3 and 4), with torchvision's module paths.
 //
 // One idea: batch norm is factored. `channelStatistics` stands once behind whatever makes new feature maps, and every consumer's mean and
 // variance is the concatenation of those parts, like the features themselves. Statistics of a concatenation never occur.
-import { UsageError } from "../errors.ts";
-import { avgPool2d } from "../ops/avgPool2d.ts";
-import { channelStatistics } from "../ops/channelStatistics.ts";
-import { concat } from "../ops/concat.ts";
-import { conv2d } from "../ops/conv2d.ts";
-import { dropout } from "../ops/dropout.ts";
-import { globalAvgPool } from "../ops/globalAvgPool.ts";
-import { linear } from "../ops/linear.ts";
-import { maxPool2d } from "../ops/maxPool2d.ts";
-import { normalize } from "../ops/normalize.ts";
-import { relu } from "../ops/relu.ts";
-import { softmaxCrossEntropy } from "../ops/softmaxCrossEntropy.ts";
-import { updateRunning } from "../ops/updateRunning.ts";
-import { compressedMaps } from "../spec/define.ts";
-import type { DenseNetSpec } from "../spec/spec.ts";
-import { GraphBuilder } from "./builder.ts";
-import type { Graph, TensorId } from "./graph.ts";
+import { UsageError } from "../../errors.ts";
+import { GraphBuilder } from "../../graph/builder.ts";
+import type { Graph, TensorId } from "../../graph/graph.ts";
+import { avgPool2d } from "../../ops/avgPool2d.ts";
+import { channelStatistics } from "../../ops/channelStatistics.ts";
+import { concat } from "../../ops/concat.ts";
+import { conv2d } from "../../ops/conv2d.ts";
+import { dropout } from "../../ops/dropout.ts";
+import { globalAvgPool } from "../../ops/globalAvgPool.ts";
+import { linear } from "../../ops/linear.ts";
+import { maxPool2d } from "../../ops/maxPool2d.ts";
+import { normalize } from "../../ops/normalize.ts";
+import { relu } from "../../ops/relu.ts";
+import { softmaxCrossEntropy } from "../../ops/softmaxCrossEntropy.ts";
+import { updateRunning } from "../../ops/updateRunning.ts";
+import { compressedMaps } from "./define.ts";
 import { requireImageSize } from "./imageSize.ts";
+import type { DenseNetSpec } from "./spec.ts";
 
 export interface BuildOptions {
   /** Images per step. */

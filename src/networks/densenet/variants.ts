@@ -1,7 +1,7 @@
-// spec: the networks of the paper by name (sections 3, 4.2 and tables 1, 2), of its code release and of the memory report.
-import { UsageError } from "../errors.ts";
+// networks/densenet: the networks of the paper by name (sections 3, 4.2 and tables 1, 2), of its code release and of the memory report.
+import { UsageError } from "../../errors.ts";
+import { nearestName } from "../../nearestName.ts";
 import { defineSpec, type SpecFields } from "./define.ts";
-import { nearestName } from "./nearestName.ts";
 import type { DenseNetSpec } from "./spec.ts";
 
 /** Three equal blocks for 32×32 pictures: depth = 3N + 4 convolution and classifier layers, or 6N + 4 with bottlenecks. */
