@@ -5,7 +5,7 @@ import type { Backend } from "../../src/backends/backend.ts";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "../../src/backends/wasm/wasm.ts";
 import type { KernelName } from "../../src/plan/plan.ts";
-import { kernelBounds } from "./bounds.ts";
+import { type ConvolutionSums, kernelBounds } from "./bounds.ts";
 import { type AnyCase, type Case, titleOf } from "./case.ts";
 import { allCases } from "./cases.ts";
 import { type CaseProgram, compileCases, expectationOf, faultsIn } from "./runCase.ts";
@@ -13,8 +13,7 @@ import { type CaseProgram, compileCases, expectationOf, faultsIn } from "./runCa
 const wasm = (options: WasmOptions) => (): Promise<Backend> => createWasmBackend(options);
 
 // The engine flags of 256-bit code hold for the whole process once they are set, so 128-bit code comes first.
-const engines: Readonly<Record<string, () => Promise<Backend>>> = {
-  "reference f32": async () => createReferenceBackend({ precision: "f32" }),
+const wasmEngines: Readonly<Record<string, () => Promise<Backend>>> = {
   "wasm plain SIMD, 1 thread": wasm({ threads: 1, relaxedSimd: false, keepWeights: false }),
   "wasm 128-bit, 1 thread": wasm({ threads: 1, revectorize: false }),
   "wasm 128-bit, 2 threads": wasm({ threads: 2, revectorize: false }),
@@ -24,10 +23,20 @@ const engines: Readonly<Record<string, () => Promise<Backend>>> = {
   "wasm 256-bit, 5 threads": wasm({ threads: 5, revectorize: true }),
 };
 
+interface Engine {
+  readonly name: string;
+  readonly sums: ConvolutionSums;
+  readonly open: () => Promise<Backend>;
+}
+const engines: readonly Engine[] = [
+  { name: "reference f32", sums: "direct", open: async () => createReferenceBackend({ precision: "f32" }) },
+  ...Object.entries(wasmEngines).map(([name, open]) => ({ name, sums: "winograd" as const, open })),
+];
+
 test("cases are named once and decided by rounding in less than 1 % of their elements", async () => {
   assert.equal(new Set(allCases.map(titleOf)).size, allCases.length);
   for (const given of allCases) {
-    const { undecided, judged } = await expectationOf(given);
+    const { undecided, judged } = await expectationOf(given, "winograd");
     assert.ok(undecided < 0.01 * judged, `${titleOf(given)}: ${undecided} of ${judged}`);
   }
 });
@@ -63,8 +72,8 @@ describe("wasm refuses at compile time what it cannot do", () => {
   }
 });
 
-for (const [engine, open] of Object.entries(engines)) {
-  describe(engine, () => {
+for (const { name, sums, open } of engines) {
+  describe(name, () => {
     let backend: Backend;
     let program: CaseProgram;
     before(async () => {
@@ -77,7 +86,7 @@ for (const [engine, open] of Object.entries(engines)) {
     });
     for (const given of allCases) {
       test(`${titleOf(given)} · ${kernelBounds[given.kernel].claim}`, async () => {
-        const expectation = await expectationOf(given);
+        const expectation = await expectationOf(given, sums);
         assert.deepEqual(faultsIn(expectation, await program.run(given, expectation.before)), []);
       });
     }

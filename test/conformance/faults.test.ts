@@ -87,7 +87,7 @@ describe("planted faults", () => {
 
   for (const { given, broken, fault } of planted) {
     test(`${given.kernel} · ${fault.name}`, async () => {
-      const expectation = await expectationOf(given);
+      const expectation = await expectationOf(given, "winograd");
       assert.deepEqual(faultsIn(expectation, await program.run(given, expectation.before)), []);
       const reads = copied(expectation.before);
       fault.reads?.(reads);
@@ -104,12 +104,54 @@ describe("planted faults", () => {
   for (const given of representatives) {
     for (const [name, leave] of Object.entries(generalFaults)) {
       test(`${titleOf(given)} · ${name}`, async () => {
-        const expectation = await expectationOf(given);
+        const expectation = await expectationOf(given, "winograd");
         const left = copied(await program.run(given, expectation.before));
         assert.deepEqual(faultsIn(expectation, left), []);
         leave(left, expectation);
         assert.equal(faultsIn(expectation, left).length, 1);
       });
     }
+  }
+});
+
+describe("an engine without Winograd's kernels is not allowed their rounding", () => {
+  const kernels = ["conv", "convGradInput", "convGradWeight"] as const;
+  const cases = allCases.filter(
+    ({ kernel, name }) => kernels.some((one) => one === kernel) && name.includes("Winograd"),
+  );
+  /** An element of an output that Winograd's bound lets stray at least half as far again, if the two bounds differ. */
+  const between = async (given: AnyCase) => {
+    const [direct, winograd] = [await expectationOf(given, "direct"), await expectationOf(given, "winograd")];
+    for (const [buffer, { values, errors }] of direct.outputs) {
+      const wider = winograd.outputs.get(buffer)?.errors ?? errors;
+      const index = errors.findIndex((error, i) => wider[i] > 1.5 * error);
+      if (index >= 0) {
+        const value = values[index] + (errors[index] + wider[index]) / 2;
+        return { direct, winograd, buffer, index, value };
+      }
+    }
+    return undefined;
+  };
+
+  for (const kernel of kernels) {
+    test(`${kernel} · an error between the two bounds is a fault of a direct engine only`, async () => {
+      let planted = 0;
+      for (const given of cases.filter((one) => one.kernel === kernel)) {
+        const found = await between(given);
+        if (!found) continue;
+        const { direct, winograd, buffer, index, value } = found;
+        const left = copied(direct.before);
+        for (const [name, { values, errors }] of direct.outputs) {
+          errors.forEach((error, i) => {
+            if (!Number.isNaN(error)) left.get(name)?.fill(values[i], i, i + 1);
+          });
+        }
+        left.get(buffer)?.fill(value, index, index + 1);
+        assert.deepEqual(faultsIn(winograd, left), [], titleOf(given));
+        assert.equal(faultsIn(direct, left).length, 1, titleOf(given));
+        planted++;
+      }
+      assert.ok(planted >= 4, `planted in ${planted} cases`);
+    });
   }
 });

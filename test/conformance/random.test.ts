@@ -135,7 +135,12 @@ async function judgeEachCall(backend: Backend, given: NetworkCase): Promise<void
           .map((buffer) => [buffer.name, { ...buffer, birth: -1, death: 1 }]),
       );
       const before = new Map([...state].filter(([name]) => alive.has(name)));
-      const expectation = await expectationAfter({ ...plan, buffers: alive, calls: [call] }, before, scalarsOf(1));
+      const expectation = await expectationAfter(
+        { ...plan, buffers: alive, calls: [call] },
+        before,
+        "winograd",
+        scalarsOf(1),
+      );
       assert.deepEqual(faultsIn(expectation, next), [], `call ${index}: ${call.kernel} of ${call.path}`);
       state = next;
     }

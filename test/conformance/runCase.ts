@@ -4,7 +4,7 @@ import type { Backend, RunScalars } from "../../src/backends/backend.ts";
 import { createReferenceBackend, type ReferenceExecutable } from "../../src/backends/reference/backend.ts";
 import type { ReferenceMemory } from "../../src/backends/reference/memory.ts";
 import type { BufferName, Plan } from "../../src/plan/plan.ts";
-import { type Bound, kernelBounds } from "./bounds.ts";
+import { type Bound, type ConvolutionSums, kernelBounds } from "./bounds.ts";
 import { type AnyCase, type Contents, contentsOf, indicesOf, planOf, titleOf } from "./case.ts";
 
 /** What a case's buffers must hold afterwards. */
@@ -20,18 +20,26 @@ export interface Expectation {
 
 const planName = "case";
 
-const expectations = new Map<AnyCase, Promise<Expectation>>();
+const expectations: Readonly<Record<ConvolutionSums, Map<AnyCase, Promise<Expectation>>>> = {
+  direct: new Map(),
+  winograd: new Map(),
+};
 
-/** Values from the f64 reference and their bounds, found once for all engines. */
-export function expectationOf(given: AnyCase): Promise<Expectation> {
+/** Values from the f64 reference and the bounds of engines that sum so, found once for all of them. */
+export function expectationOf(given: AnyCase, sums: ConvolutionSums): Promise<Expectation> {
   const plan = planOf(given);
-  const known = expectations.get(given) ?? expectationAfter(plan, contentsOf(given, plan), given.scalars);
-  expectations.set(given, known);
+  const known = expectations[sums].get(given) ?? expectationAfter(plan, contentsOf(given, plan), sums, given.scalars);
+  expectations[sums].set(given, known);
   return known;
 }
 
 /** The same for a plan of one call and any contents of its buffers. */
-export async function expectationAfter(plan: Plan, before: Contents, scalars: RunScalars = {}): Promise<Expectation> {
+export async function expectationAfter(
+  plan: Plan,
+  before: Contents,
+  sums: ConvolutionSums,
+  scalars: RunScalars = {},
+): Promise<Expectation> {
   const executable = await createReferenceBackend({ precision: "f64" }).compile({ [planName]: plan });
   for (const [buffer, data] of before) await executable.write(buffer, data, planName);
   const memory = executable.memory(planName);
@@ -41,8 +49,9 @@ export async function expectationAfter(plan: Plan, before: Contents, scalars: Ru
     args: unknown,
     memory: ReferenceMemory,
     scalars: RunScalars,
+    sums: ConvolutionSums,
   ) => readonly Bound[];
-  const bounds = of(args, memory, scalars);
+  const bounds = of(args, memory, scalars, sums);
   await executable.run(planName, scalars);
   const outputs = new Map<BufferName, { values: ArrayLike<number>; errors: Float64Array }>();
   let undecided = 0;

@@ -68,7 +68,7 @@ for (const [way, { options, cases }] of Object.entries(ways)) {
     });
     for (const given of cases) {
       test(`${titleOf(given)} · ${kernelBounds[given.kernel].claim}`, async () => {
-        const expectation = await expectationOf(given);
+        const expectation = await expectationOf(given, "direct");
         assert.deepEqual(faultsIn(expectation, await program.run(given, expectation.before)), []);
       });
     }
@@ -92,7 +92,7 @@ describe("webgpu with feature maps in f16", { skip: skip || (!adapterHasHalves &
       test(`${tiled ? "tiled" : "direct"} · ${titleOf(given)} · and a store's rounding`, async () => {
         const plan = planOf(given);
         const contents = halved(plan, contentsOf(given, plan));
-        const expectation = storedInHalves(await expectationAfter(plan, contents, given.scalars));
+        const expectation = storedInHalves(await expectationAfter(plan, contents, "direct", given.scalars));
         assert.deepEqual(faultsIn(expectation, await program.run(given, contents)), []);
       });
     }

@@ -102,7 +102,7 @@ describe("faults planted in shaders", { skip: typeof gpu === "string" ? gpu : fa
       const given = allCases.find((one) => one.kernel === kernel && one.name.includes(inCase));
       const sound = backends.get(tiled);
       assert.ok(given && sound);
-      const expectation = await expectationOf(given);
+      const expectation = await expectationOf(given, "direct");
       const wrongOn = async (backend: WebgpuBackend): Promise<readonly string[]> => {
         const program = await compileCases(backend, [given]);
         const found = faultsIn(expectation, await program.run(given, expectation.before));

@@ -83,7 +83,7 @@ for (const [way, { gpu, skip, most }] of Object.entries(ways)) {
     for (const given of cases) {
       test(`${titleOf(given)} · ${kernelBounds.conv.claim} and the rounding of what is loaded and stored`, async () => {
         const contents = inHalves(planOf(given), given);
-        const expectation = allowing(await expectationAfter(planOf(given), contents, given.scalars));
+        const expectation = allowing(await expectationAfter(planOf(given), contents, "direct", given.scalars));
         assert.deepEqual(faultsIn(expectation, await program.run(given, contents)), []);
       });
     }

@@ -53,7 +53,7 @@ export async function wrongIn(
   const outputs = new Map<string, { values: ArrayLike<number>; errors: Float64Array }>();
   let inputs = contents;
   for (const [index, call] of plan.calls.entries()) {
-    const expectation = allowing(await expectationAfter({ ...plan, calls: [call] }, inputs, scalars));
+    const expectation = allowing(await expectationAfter({ ...plan, calls: [call] }, inputs, "direct", scalars));
     const gain = call.kernel === "dropout" ? 1 / (1 - call.args.rate) : 0;
     for (const [name, { values, errors }] of expectation.outputs) {
       const earlier = gain > 0 ? outputs.get(name)?.errors : undefined;
