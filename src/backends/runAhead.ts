@@ -1,4 +1,4 @@
-// backends: run after run on a device that need not wait for its host. What a run found is awaited while later ones are under way.
+// backends: run after run on a device that need not wait for its host. Results of a run are awaited while later ones are in flight.
 import type { BufferName } from "../plan/plan.ts";
 import type { Executable } from "./backend.ts";
 
@@ -9,8 +9,8 @@ export interface Work {
 }
 
 /**
- * Does the work of each item and yields, in order, what `outputs` held after it. Up to `queueDepth` runs are under way. The next run writes over what the
- * last one found, so reading that is begun before it, and only awaited later.
+ * Does the work of each item and yields, in order, what `outputs` held after it. Up to `queueDepth` runs are in flight. The next run overwrites the
+ * results of the last one, so reading them is begun before it and only awaited later.
  */
 export async function* runAhead<T>(
   executable: Executable,
@@ -24,7 +24,7 @@ export async function* runAhead<T>(
     for (const [name, data] of Object.entries(inputs)) await executable.write(name, data, plan);
     await executable.run(plan);
     const reading = executable.read(outputs, plan);
-    // A device that is lost before this is awaited is that await's business.
+    // Awaited later: that await reports a device that was lost meanwhile.
     reading.catch(() => {});
     pending.push({ item, reading });
     if (pending.length < executable.queueDepth) continue;

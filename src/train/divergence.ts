@@ -1,12 +1,18 @@
-// train: where a net broke. Called when a loss is no longer finite.
+// train: where a net broke, found when a loss is no longer finite.
 //
 // Running statistics are the trace: each batch norm keeps a moving average of its input's mean and variance, so the first one, in the
-// network's order, that is not finite tells whose output overflowed. They persist, unlike the feature maps themselves.
+// network's order, that is not finite shows whose output overflowed. They persist, unlike the feature maps themselves.
 import type { Executable } from "../backends/backend.ts";
 import type { Plan, RunningEntry } from "../plan/plan.ts";
 
-/** The layer whose output first was not finite, as a phrase for a message. `plan`: the training plan that ran last. */
-export async function findBrokenLayer(executable: Executable, plan: Plan): Promise<string> {
+/** The first layer whose output was not finite, as a phrase for a message. `name`: the training plan that ran last. */
+export async function findBrokenLayer(
+  executable: Executable,
+  plans: Readonly<Record<string, Plan>>,
+  name: string,
+): Promise<string> {
+  const plan = plans[name];
+  if (plan === undefined) throw new RangeError(`no plan ${name} was compiled`);
   const producers = plan.calls.filter((call) => call.kernel === "channelStatistics");
   const entries = plan.calls.flatMap((call) => (call.kernel === "updateRunningStatistics" ? call.args.entries : []));
   for (const entry of inNetworkOrder(plan, entries)) {

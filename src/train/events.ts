@@ -1,4 +1,4 @@
-// train: what a run tells while it goes. One event is one JSON line of `densenet train --json` and of metrics.jsonl in the run folder.
+// train: what a run reports while it goes on. One event is one JSON line of `densenet train --json` and of metrics.jsonl in the run folder.
 import type { BackendInfo } from "../backends/backend.ts";
 import type { NetworkSpec } from "../networks/registry.ts";
 import type { TrainConfig } from "./config.ts";
@@ -22,7 +22,7 @@ export interface StartEvent {
   readonly params: number;
   /** Bytes of device memory that the compiled plans need at once. */
   readonly peakBytes: number;
-  /** peakBytes, taken apart. */
+  /** peakBytes by what lies in them. */
   readonly memory: MemoryUse;
   readonly backend: BackendInfo;
   readonly classes: readonly string[];
@@ -30,11 +30,11 @@ export interface StartEvent {
   readonly valCount: number;
   readonly stepsPerEpoch: number;
   readonly totalSteps: number;
-  /** Steps that a resumed run has behind it; 0 for a fresh one. */
+  /** Updates done before a resumed run goes on; 0 for a fresh one. */
   readonly resumedAtStep: number;
 }
 
-/** Of each weight update, in their order; where the device runs ahead of its results, some updates late. */
+/** After each weight update, in order; where the device runs ahead of its results, some updates late. */
 export interface StepEvent {
   readonly type: "step";
   /** Updates done since the start of training, 1-based. */
@@ -52,7 +52,7 @@ export interface StepEvent {
   readonly etaSeconds: number;
 }
 
-/** What one epoch came to. Errors are percentages, losses nats per picture. */
+/** The results of one epoch. Errors are percentages, losses nats per image. */
 export interface EpochMetrics {
   /** 1-based. */
   readonly epoch: number;
@@ -65,7 +65,7 @@ export interface EpochMetrics {
   readonly valTop5Error: number;
   /** Of the epoch's last update. */
   readonly learningRate: number;
-  /** Time of this process's part of the epoch, validation included. */
+  /** This process's share of the epoch, validation included. */
   readonly seconds: number;
   readonly imagesPerSecond: number;
 }
@@ -96,14 +96,14 @@ export interface EndEvent {
   readonly best: EpochMetrics;
 }
 
-/** The device was lost. Its work since the last copy of the state is done again on `backend`, and the run goes on as if nothing had been. */
+/** The device was lost. Its work since the last copy of the state was repeated on `backend`, and the run goes on as if nothing had happened. */
 export interface RecoveredEvent {
   readonly type: "recovered";
-  /** Updates told before; the next one told is the one after it. */
+  /** Updates reported before; the next one reported is the one after it. */
   readonly step: number;
-  /** Updates that were done again. */
+  /** Updates that were repeated. */
   readonly repeatedSteps: number;
-  /** What the lost device had to say. */
+  /** The message of the lost device. */
   readonly reason: string;
   /** Where the run goes on. */
   readonly backend: BackendInfo;

@@ -22,7 +22,7 @@ const runStateSchema = z.strictObject({
   config: trainConfigSchema,
   /** Updates done. */
   step: z.int().gte(0),
-  /** Sums over the pictures of the epoch that is under way. */
+  /** Sums over the images of the current epoch. */
   running: z.strictObject({
     count: z.int().gte(0),
     loss: finite,
@@ -31,7 +31,7 @@ const runStateSchema = z.strictObject({
   }),
   /** Of the finished epochs. An epoch is finished when it is validated, so `step` may stand at the end of one that is not. */
   history: z.array(epochMetricsSchema),
-  /** Pictures of the training split, which decides what an update number means. */
+  /** Images of the training split, which decides what an update number means. */
   trainCount: z.int().positive(),
 });
 
@@ -52,7 +52,7 @@ export function parseRunState(json: unknown, source: string): RunState {
 }
 
 /**
- * Settings that may change between the parts of a run. It stays what it was: another device or storage of feature maps rounds otherwise and changes
+ * Settings that may change when a run is resumed. It stays the same run: another device or dtype of feature maps rounds differently and changes
  * bits, not what is computed, and the saved state is f32 everywhere; the others change not one bit.
  */
 const FREE = [
@@ -81,7 +81,7 @@ export function requireSameRun(saved: RunState, config: TrainConfig, trainCount:
   }
   if (saved.trainCount !== trainCount) {
     throw new UsageError(
-      `data: the training split has ${trainCount} pictures, but the run to resume began with ${saved.trainCount}; a resumed run keeps its data`,
+      `data: the training split has ${trainCount} images, but the run to resume began with ${saved.trainCount}; a resumed run keeps its data`,
       { field: "data", count: trainCount, expected: saved.trainCount },
     );
   }

@@ -1,4 +1,4 @@
-// train: pictures per second and the time that is left, from the last updates. What others do while training stands still does not count.
+// train: images per second and the remaining time, from the last updates. Time in which training waits for its caller does not count.
 
 /** Updates that the speed is averaged over: enough to even out the data loader, few enough to follow a change. */
 const WINDOW = 20;
@@ -36,7 +36,7 @@ export class Speed {
     return this.#sum("images") / this.#sum("seconds");
   }
 
-  /** Of this process's part of the epoch, 0 if it has none. */
+  /** Of this process's share of the epoch, 0 if it has none. */
   epochImagesPerSecond(): number {
     return this.#epoch.images === 0 ? 0 : this.#epoch.images / this.#epoch.seconds;
   }

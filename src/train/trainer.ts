@@ -1,40 +1,34 @@
-// train: the training loop (section 4.2). Portable: pictures come from a loader and checkpoints go to a sink that are passed in.
+// train: the training loop (section 4.2). Portable: images come from a loader and checkpoints go to a sink, both passed in.
 //
 // The loop is a function of its state. What an update does depends on weights, running statistics, momenta and the update's number alone —
 // order, augmentation, dropout and learning rate are all computed from (seed, number) — so a run that is stopped between two updates and
 // continued from its checkpoint has the bits of one that was not. The same makes a run outlive its device: the trainer keeps a copy of the state in
-// host memory and, on a new device, does again what came after it.
+// host memory (stateCopy.ts) and, on a new device, repeats the updates after it.
 //
-// The device never waits for the host: an update is submitted while those before it run, and what it found is read some updates late
-// (Executable.queueDepth).
+// The device never waits for the host: an update is submitted (update.ts) while those before it run, and its losses are reported some
+// updates late (Executable.queueDepth).
 import type { Backend, Executable } from "../backends/backend.ts";
 import { runAhead } from "../backends/runAhead.ts";
 import type { Checkpoint, TrainedModel, TrainingState } from "../checkpoint/checkpoint.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import type { EpochOptions } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
-import { isStatistic, type Model, type StateDict } from "../model/stateDict.ts";
+import { isStatistic, type Model } from "../model/stateDict.ts";
 import type { TrainConfig } from "./config.ts";
-import { findBrokenLayer } from "./divergence.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "./evaluation.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, StepEvent, TrainEvent } from "./events.ts";
-import { addSamples, metricsOf, noTotals, type Samples, type Totals } from "./metrics.ts";
+import { addSamples, addTotals, metricsOf, noTotals } from "./metrics.ts";
 import { parseRunState, type RunState, requireSameRun } from "./runState.ts";
 import { learningRate } from "./schedule.ts";
 import { Speed } from "./speed.ts";
-import {
-  compileTraining,
-  type EpochLayout,
-  epochLayout,
-  memoryUse,
-  type StepPlan,
-  type TrainingPlans,
-} from "./trainingPlans.ts";
+import { StateCopy } from "./stateCopy.ts";
+import { compileTraining, type EpochLayout, epochLayout, memoryUse, type TrainingPlans } from "./trainingPlans.ts";
+import { submitUpdate, type Update } from "./update.ts";
 
 /** The batches of an epoch: a function of its arguments, apart from `startBatch`, which skips. `makeBatches`; in Node `loadBatches`. */
 export type BatchLoader = (dataset: Dataset, split: "train" | "val", options: EpochOptions) => AsyncIterable<Batch>;
 
-/** Keeps a checkpoint and says where it is. */
+/** Keeps a checkpoint and returns where it is. */
 export type CheckpointSink = (
   checkpoint: Checkpoint,
   about: { readonly step: number; readonly best: boolean },
@@ -51,18 +45,18 @@ export interface TrainerOptions {
   /** The training state that belongs to `model`, from a checkpoint. */
   readonly resume?: TrainingState;
   /**
-   * Another backend after the device of the one in use was lost, which it disposes of; the caller disposes of the new one as of the first.
-   * `losses`: how many there were since an update was last told, from 1. Without it a lost device ends the run with its DeviceError.
+   * Disposes of the backend in use, whose device was lost, and returns another one, which the caller disposes of as of the first.
+   * `losses`: how many there were since an update was last reported, from 1. Without `reopen` a lost device ends the run with its DeviceError.
    */
   readonly reopen?: (losses: number) => Promise<Backend>;
 }
 
-/** Losses of the device in a row, without one update between them that was told, before the run gives up. */
+/** Losses of the device in a row, with no update reported between them, before the run gives up. */
 const MAX_LOSSES = 3;
 /**
  * Between copies of the state into host memory, where nothing else asks for one sooner. A lost device costs at most so much work. A copy waits until
- * the queue is empty, reads weights, statistics and momenta in one transfer and looks at every number. BC-100-12's 796 tensors are read in 8 ms on
- * lavapipe (32 to 52 when each had a transfer of its own) and 3 ms on wasm, and looked at in 10 (2 cores of an AMD EPYC, 2026-11-24): less than a
+ * the queue is empty, reads weights, statistics and momenta in one transfer and checks every number. BC-100-12's 796 tensors are read in 8 ms on
+ * lavapipe (32 to 52 when each had a transfer of its own) and 3 ms on wasm, and checked in 10 (2 cores of an AMD EPYC, 2026-11-24): less than a
  * thousandth of the time between.
  */
 const COPY_SECONDS = 30;
@@ -71,16 +65,12 @@ export class Trainer {
   readonly #options: TrainerOptions;
   readonly #layout: EpochLayout;
   readonly #speed = new Speed();
-  readonly #batchesBefore: number;
-  /** What was told. */
+  /** Where the run stands by the events that were emitted. */
   #state: RunState;
-  /** The copy of the device's state: weights and statistics in `trained`, momenta, and after how many updates that was. */
-  #trained: TrainedModel;
-  #momentum: StateDict;
-  #copiedStep: number;
-  #copiedAt = 0; // ms
+  /** The device's state in host memory, as it was some updates ago. */
+  readonly #copy: StateCopy;
   #saved: { readonly step: number; readonly path: string } | undefined;
-  /** A checkpoint in mid-epoch is owed; a device that is lost over it leaves it to the next. */
+  /** A checkpoint within the epoch is due; it stays due for the next device if this one is lost over it. */
   #saveIsDue = false;
   #evaluation: Evaluation | undefined;
   #backend: Backend;
@@ -92,44 +82,44 @@ export class Trainer {
     const { classes, channels, height, width, mean, std, name } = dataset;
     if (model.spec.numClasses !== classes.length || model.spec.inChannels !== channels) {
       throw new UsageError(
-        `the network takes ${model.spec.inChannels} channels and tells ${model.spec.numClasses} classes, but ${name} has ${channels} channels and ${classes.length} classes`,
+        `the network takes ${model.spec.inChannels} channels and has ${model.spec.numClasses} classes, but ${name} has ${channels} channels and ${classes.length} classes`,
       );
     }
     this.#options = options;
     this.#layout = epochLayout(dataset.train.length, config);
     if (this.#layout.stepsPerEpoch === 0) {
       throw new UsageError(
-        `batchSize: ${dataset.train.length} training pictures do not fill ${config.accumulationSteps} parts of at least 2 pictures`,
+        `batchSize: ${dataset.train.length} training images do not fill ${config.accumulationSteps} micro-batches of at least 2 images`,
         { field: "batchSize", value: config.batchSize },
       );
     }
     if (dataset.val.length === 0) {
-      throw new UsageError(`${name} has no validation pictures, expected some or a valSplit`, {
+      throw new UsageError(`${name} has no validation images, expected some or a valSplit`, {
         field: "data.valSplit",
       });
     }
-    this.#trained = { model, preprocessing: { height, width, mean, std }, classes, dataset: name };
     const trainCount = dataset.train.length;
+    let momentum: TrainingState["momentum"];
     if (resume) {
       const saved = parseRunState(resume.run, "the checkpoint");
       requireSameRun(saved, config, trainCount);
       this.#state = { ...saved, config };
-      this.#momentum = resume.momentum;
+      momentum = resume.momentum;
     } else {
       this.#state = { config, step: 0, running: noTotals, history: [], trainCount };
       const parameters = [...model.state].filter(([path]) => !isStatistic(path));
-      this.#momentum = new Map(
+      momentum = new Map(
         parameters.map(([path, { shape, data }]) => [path, { shape, data: new Float32Array(data.length) }]),
       );
     }
-    this.#copiedStep = this.#state.step;
+    const trained = { model, preprocessing: { height, width, mean, std }, classes, dataset: name };
+    this.#copy = new StateCopy(trained, momentum, this.#state.step, config.accumulationSteps);
     this.#backend = options.backend;
-    this.#batchesBefore = model.batchesTracked - this.#state.step * config.accumulationSteps;
   }
 
   /** The model as it was last copied from the device: at a checkpoint, at the end of an epoch or of `run`, and now and then. */
   get trained(): TrainedModel {
-    return this.#trained;
+    return this.#copy.trained;
   }
 
   /**
@@ -144,13 +134,13 @@ export class Trainer {
     return this.#state.history;
   }
 
-  /** The one in use: another than was given if its device was lost. */
+  /** The one in use: not the one given if that lost its device. */
   get backend(): Backend {
     return this.#backend;
   }
 
   /**
-   * Trains to the end of the configured epochs, or until `signal` is aborted: then the updates under way are finished, a checkpoint saved, and
+   * Trains to the end of the configured epochs, or until `signal` is aborted: then the updates in flight are finished, a checkpoint saved, and
    * `interrupted` is the last event. Leaving the loop early loses what came after the last checkpoint.
    * @throws DivergedError when the loss or a weight is no longer finite; nothing is saved then
    * @throws DeviceError when the device is lost and there is no other, or it is lost again and again
@@ -165,7 +155,7 @@ export class Trainer {
       while (run === undefined || this.#state.history.length < config.epochs) {
         try {
           if (run === undefined) {
-            const repeatedSteps = this.#state.step - this.#copiedStep;
+            const repeatedSteps = this.#state.step - this.#copy.step;
             run = await this.#open(signal);
             if (!started) yield this.#startEvent(run);
             started = true;
@@ -197,7 +187,7 @@ export class Trainer {
     }
   }
 
-  /** Compiles, loads the copy of the state and does again what was told after it. */
+  /** Compiles, loads the copy of the state and repeats the updates that were reported after it. */
   async #open(signal: AbortSignal | undefined): Promise<ActiveRun> {
     const { config, dataset, model } = this.#options;
     const compiled = await compileTraining(this.#backend, model.spec, dataset, config, this.#layout);
@@ -208,7 +198,6 @@ export class Trainer {
       await compiled.executable.dispose();
       throw error;
     }
-    this.#copiedAt = performance.now();
     return run;
   }
 
@@ -259,7 +248,7 @@ export class Trainer {
     }
   }
 
-  /** What is left of the epoch under way, its validation and its checkpoint. Returns early when the run is aborted. */
+  /** The rest of the current epoch, its validation and its checkpoint. Returns early when the run is aborted. */
   async *#epoch(run: ActiveRun): AsyncGenerator<TrainEvent, void, undefined> {
     const { config, reopen, save } = this.#options;
     const { checkpointEverySteps: every } = config;
@@ -274,20 +263,20 @@ export class Trainer {
     if (step < end && !signal?.aborted) {
       const pending: Update[] = [];
       for await (const batch of this.#batches(step)) {
-        pending.push(await this.#submit(run, batch, step, executable.queueDepth === 1));
+        pending.push(await submitUpdate(run, batch, step, executable.queueDepth === 1));
         step++;
         this.#saveIsDue = save !== undefined && step < end && every > 0 && step % every === 0;
-        const copy = reopen !== undefined && performance.now() - this.#copiedAt > COPY_SECONDS * 1000;
-        yield* this.#tell(run, pending, this.#saveIsDue || copy ? 0 : executable.queueDepth - 1);
+        const copy = reopen !== undefined && this.#copy.ageSeconds > COPY_SECONDS;
+        yield* this.#report(run, pending, this.#saveIsDue || copy ? 0 : executable.queueDepth - 1);
         if (this.#saveIsDue) yield* this.#checkpoint(executable, false);
-        else if (copy) await this.#copy(executable);
+        else if (copy) await this.#copy.take(executable, this.#state.step);
         if (step === end || signal?.aborted) break;
       }
-      yield* this.#tell(run, pending, 0);
+      yield* this.#report(run, pending, 0);
     }
     if (signal?.aborted) return;
 
-    await this.#copy(executable);
+    await this.#copy.take(executable, this.#state.step);
     const validationBegan = performance.now();
     const val = await this.#validate(run);
     if (val === undefined) return;
@@ -329,49 +318,8 @@ export class Trainer {
     return loadBatches(dataset, "train", how);
   }
 
-  /**
-   * Begins update `step` (0-based). `look`: waits for the loss of each part, so that nothing runs over the trace of where it broke.
-   * @throws DivergedError where `look` finds a loss that is not finite
-   */
-  async #submit({ executable, plans }: ActiveRun, batch: Batch, step: number, look: boolean): Promise<Update> {
-    const { config } = this.#options;
-    const { part, tailPart, stepsPerEpoch } = this.#layout;
-    const { accumulationSteps, seed } = config;
-    const rate = learningRate(config, step, stepsPerEpoch);
-    const plan: StepPlan = batch.count === config.batchSize ? "train" : "trainTail";
-    const pictures = plan === "train" ? part : tailPart;
-    const stride = batch.images.length / batch.labels.length;
-    const found: Promise<Samples>[] = [];
-    for (let index = 0; index < accumulationSteps; index++) {
-      const [from, to] = [index * pictures, (index + 1) * pictures];
-      await executable.write("images", batch.images.subarray(from * stride, to * stride), plan);
-      await executable.write("labels", batch.labels.subarray(from, to), plan);
-      // Dropout draws anew for every part.
-      await executable.run(plan, { learningRate: rate, seed, step: (step * accumulationSteps + index) >>> 0 });
-      const samples = executable
-        .read(["sampleLoss", "sampleRank"], plan)
-        .then(([loss, rank]): Samples => ({ loss, rank, count: pictures }));
-      found.push(samples);
-      // Awaited later: a device that is lost meanwhile is that await's business.
-      samples.catch(() => {});
-      if (look) {
-        const { loss } = addSamples(noTotals, await samples);
-        if (!Number.isFinite(loss)) {
-          const epoch = Math.floor(step / stepsPerEpoch) + 1;
-          throw new DivergedError(
-            `the loss is ${loss} in update ${step + 1} (epoch ${epoch}) at learning rate ${rate}; the first layer that broke is ${await findBrokenLayer(executable, requirePlan(plans, plan))}`,
-            { step: step + 1, epoch, learningRate: rate },
-          );
-        }
-      }
-      if (accumulationSteps > 1) await executable.run(index === 0 ? "setSums" : "addSums");
-    }
-    if (accumulationSteps > 1) await executable.run("update", { learningRate: rate });
-    return { step, learningRate: rate, found };
-  }
-
-  /** Tells what the oldest updates under way found, until `keep` are left. */
-  async *#tell(run: ActiveRun, pending: Update[], keep: number): AsyncGenerator<StepEvent, void, undefined> {
+  /** Reports what the oldest updates in flight found, until `keep` are left. */
+  async *#report(run: ActiveRun, pending: Update[], keep: number): AsyncGenerator<StepEvent, void, undefined> {
     const { config } = this.#options;
     const { stepsPerEpoch } = this.#layout;
     while (pending.length > keep) {
@@ -380,7 +328,7 @@ export class Trainer {
       for (const samples of found) totals = addSamples(totals, await samples);
       if (!Number.isFinite(totals.loss)) throw await this.#brokenLater(run, step, totals.loss);
       this.#losses = 0;
-      this.#state = { ...this.#state, step: step + 1, running: sum(this.#state.running, totals) };
+      this.#state = { ...this.#state, step: step + 1, running: addTotals(this.#state.running, totals) };
       this.#speed.addStep(totals.count);
       const epoch = this.#state.history.length;
       const { loss, top1Error } = metricsOf(totals);
@@ -398,7 +346,7 @@ export class Trainer {
     }
   }
 
-  /** The updates after the one whose loss is not finite have run over its trace, so it is done again, to look in time. */
+  /** The updates after the one whose loss is not finite have run over its trace, so it is repeated, to inspect it in time. */
   async #brokenLater(run: ActiveRun, step: number, loss: number): Promise<DivergedError | DeviceError> {
     try {
       await this.#repeat(run, step + 1);
@@ -407,18 +355,18 @@ export class Trainer {
       throw error;
     }
     return new DeviceError(
-      `the loss of update ${step + 1} was ${loss}, and a finite number when the update was done again: this device does not compute the same twice`,
+      `the loss of update ${step + 1} was ${loss}, and a finite number when the update was repeated: this device does not compute the same twice`,
       { step: step + 1 },
     );
   }
 
-  /** Brings the device from the copy of the state to where `until` updates are done, telling nothing. @throws DivergedError as #submit does */
+  /** Brings the device from the copy of the state to where `until` updates are done and reports nothing. @throws DivergedError as submitUpdate does */
   async #repeat(run: ActiveRun, until: number): Promise<void> {
-    await this.#load(run.executable);
-    let step = this.#copiedStep;
+    await this.#copy.load(run.executable);
+    let step = this.#copy.step;
     if (step >= until) return;
     for await (const batch of this.#batches(step)) {
-      await this.#submit(run, batch, step, true);
+      await submitUpdate(run, batch, step, true);
       if (++step === until) return;
     }
   }
@@ -426,10 +374,10 @@ export class Trainer {
   /** Evaluates the validation split, with running statistics; undefined when the run was aborted meanwhile. */
   async #validate({ executable, signal }: ActiveRun): Promise<Evaluation | undefined> {
     const { config, dataset, loadBatches } = this.#options;
-    const { part } = this.#layout;
+    const { microBatch } = this.#layout;
     const options = {
-      batchSize: part,
-      padTo: part,
+      batchSize: microBatch,
+      padTo: microBatch,
       seed: config.seed,
       epoch: 0,
       shuffle: false,
@@ -447,7 +395,7 @@ export class Trainer {
   async *#interrupted(executable: Executable): AsyncGenerator<TrainEvent, void, undefined> {
     const { step, history } = this.#state;
     const epoch = history.length + 1;
-    await this.#copy(executable);
+    await this.#copy.take(executable, step);
     if (this.#saved?.step !== step) yield* this.#checkpoint(executable, false);
     yield { type: "interrupted", step, epoch, ...(this.#saved ? { path: this.#saved.path } : {}) };
   }
@@ -456,60 +404,14 @@ export class Trainer {
     const { save } = this.#options;
     if (!save) return;
     const { step } = this.#state;
-    await this.#copy(executable);
-    const training = { momentum: this.#momentum, run: this.#state };
-    const path = await save({ trained: this.#trained, training }, { step, best });
+    await this.#copy.take(executable, step);
+    const training = { momentum: this.#copy.momentum, run: this.#state };
+    const path = await save({ trained: this.#copy.trained, training }, { step, best });
     this.#saved = { step, path };
     this.#saveIsDue = false;
     yield { type: "checkpoint", path, step };
     this.#speed.resume();
   }
-
-  async #load(executable: Executable): Promise<void> {
-    for (const [path, { data }] of this.#trained.model.state) await executable.write(path, data);
-    for (const [path, { data }] of this.#momentum) await executable.write(momentumBuffer(path), data);
-  }
-
-  /** Copies the state from the device, where no update is under way, unless the copy is of this step. @throws DivergedError if a number is not finite */
-  async #copy(executable: Executable): Promise<void> {
-    const { step } = this.#state;
-    if (this.#copiedStep === step) return;
-    const { model, config } = this.#options;
-    const names = [...model.state.keys(), ...[...this.#momentum.keys()].map(momentumBuffer)];
-    const read = await executable.read(names);
-    const values = new Map(names.map((name, index) => [name, this.#requireFinite(name, read[index])]));
-    const copied = (tensors: StateDict, bufferOf: (path: string) => string): StateDict =>
-      new Map(
-        [...tensors].map(([path, { shape }]) => [path, { shape, data: values.get(bufferOf(path)) as Float32Array }]),
-      );
-    const state = copied(model.state, (path) => path);
-    const momentum = copied(this.#momentum, momentumBuffer);
-    const batchesTracked = this.#batchesBefore + step * config.accumulationSteps;
-    this.#trained = { ...this.#trained, model: { spec: model.spec, state, batchesTracked } };
-    this.#momentum = momentum;
-    this.#copiedStep = step;
-    this.#copiedAt = performance.now();
-  }
-
-  #requireFinite(name: string, data: Float32Array | Int32Array): Float32Array {
-    const odd = data.findIndex((value) => !Number.isFinite(value));
-    if (odd !== -1 || !(data instanceof Float32Array)) {
-      throw new DivergedError(`${name} holds ${data[odd]} after update ${this.#state.step}; expected finite numbers`, {
-        name,
-        step: this.#state.step,
-      });
-    }
-    return data;
-  }
-}
-
-/** An update that was begun. */
-interface Update {
-  /** 0-based. */
-  readonly step: number;
-  readonly learningRate: number;
-  /** Of each part of the batch. */
-  readonly found: readonly Promise<Samples>[];
 }
 
 /** What lives only while `run` does. */
@@ -517,26 +419,7 @@ interface ActiveRun extends TrainingPlans {
   readonly signal?: AbortSignal;
 }
 
-function momentumBuffer(path: string): string {
-  return `momentum(${path})`;
-}
-
-function sum(a: Totals, b: Totals): Totals {
-  return {
-    count: a.count + b.count,
-    loss: a.loss + b.loss,
-    top1Wrong: a.top1Wrong + b.top1Wrong,
-    top5Wrong: a.top5Wrong + b.top5Wrong,
-  };
-}
-
 /** The first epoch with the lowest validation error. */
 function bestOf(history: readonly EpochMetrics[]): EpochMetrics {
   return history.reduce((best, metrics) => (metrics.valTop1Error < best.valTop1Error ? metrics : best));
-}
-
-function requirePlan(plans: TrainingPlans["plans"], name: string): TrainingPlans["plans"][string] {
-  const plan = plans[name];
-  if (plan === undefined) throw new RangeError(`no plan ${name} was compiled`);
-  return plan;
 }

@@ -1,4 +1,4 @@
-// train: the plans of a run, compiled together so that they share weights. Plans are static in batch size, hence one more for the rest.
+// train: the plans of a run, compiled together so that they share weights. A plan has one batch size, so an epoch's smaller last batch has its own.
 import type { Backend, Executable } from "../backends/backend.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import { buildGraph, type NetworkSpec } from "../networks/registry.ts";
@@ -7,46 +7,45 @@ import type { Plan } from "../plan/plan.ts";
 import type { TrainConfig } from "./config.ts";
 import type { MemoryUse } from "./events.ts";
 
-/** How the training pictures of one epoch fall into updates. */
+/** How the training images of one epoch fall into updates. */
 export interface EpochLayout {
-  /** Pictures that go through the net at once: batchSize / accumulationSteps. */
-  readonly part: number;
+  /** Images that go through the net at once: batchSize / accumulationSteps. */
+  readonly microBatch: number;
   /**
-   * The same of an epoch's last, smaller batch; 0 when there is none. It keeps accumulationSteps equal parts, so up to
-   * accumulationSteps − 1 pictures (other ones each epoch) are left out, and parts of a single picture, which batch norm cannot
-   * normalise meaningfully, are.
+   * The same for an epoch's last, smaller batch; 0 when there is none. It has accumulationSteps equal micro-batches too, so up to
+   * accumulationSteps − 1 images (other ones each epoch) are left out. So are micro-batches of a single image, which batch norm cannot normalise
+   * meaningfully.
    */
-  readonly tailPart: number;
+  readonly tailMicroBatch: number;
   readonly fullSteps: number;
   readonly stepsPerEpoch: number;
 }
 
-export function epochLayout(
-  pictures: number,
-  config: Pick<TrainConfig, "batchSize" | "accumulationSteps">,
-): EpochLayout {
+export function epochLayout(images: number, config: Pick<TrainConfig, "batchSize" | "accumulationSteps">): EpochLayout {
   const { batchSize, accumulationSteps } = config;
-  const fullSteps = Math.floor(pictures / batchSize);
-  const rest = Math.floor((pictures % batchSize) / accumulationSteps);
-  const tailPart = rest > 1 ? rest : 0;
+  const fullSteps = Math.floor(images / batchSize);
+  const leftover = Math.floor((images % batchSize) / accumulationSteps);
+  const tailMicroBatch = leftover > 1 ? leftover : 0;
   return {
-    part: batchSize / accumulationSteps,
-    tailPart,
+    microBatch: batchSize / accumulationSteps,
+    tailMicroBatch,
     fullSteps,
-    stepsPerEpoch: fullSteps + (tailPart > 0 ? 1 : 0),
+    stepsPerEpoch: fullSteps + (tailMicroBatch > 0 ? 1 : 0),
   };
 }
 
 export type StepPlan = "train" | "trainTail";
 
+/** Everything that an update needs. */
 export interface TrainingPlans {
   readonly executable: Executable;
-  /** For finding out where a net broke. */
   readonly plans: Readonly<Record<string, Plan>>;
+  readonly config: TrainConfig;
+  readonly layout: EpochLayout;
 }
 
 /** What the memory of the compiled plans is for. */
-export function memoryUse({ executable, plans }: TrainingPlans): MemoryUse {
+export function memoryUse({ executable, plans }: Pick<TrainingPlans, "executable" | "plans">): MemoryUse {
   const buffers = Object.values(plans).flatMap((plan) => [...plan.buffers]);
   const persistent = new Map(buffers.filter(([, { role }]) => role !== "arena"));
   const weights = [...persistent.values()].reduce((sum, { bytes }) => sum + bytes, 0);
@@ -55,8 +54,8 @@ export function memoryUse({ executable, plans }: TrainingPlans): MemoryUse {
 }
 
 /**
- * Compiles `train` and `trainTail` (forward, backward and, without accumulation, the update), `evaluate` (parts of the same size, with a
- * loss), and with accumulation `setSums`, `addSums` and `update`.
+ * Compiles `train` and `trainTail` (forward, backward and, without accumulation, the update), `evaluate` (batches of the same size, with
+ * a loss), and with accumulation `setSums`, `addSums` and `update`.
  */
 export async function compileTraining(
   backend: Backend,
@@ -71,15 +70,15 @@ export async function compileTraining(
   const graph = (batch: number) => differentiate(buildGraph(spec, { ...size, batch, mode: "training" }));
   const step = (batch: number) => planTraining(graph(batch), accumulates ? { recompute } : { recompute, optimizer });
   const plans: Record<string, Plan> = {
-    evaluate: planInference(buildGraph(spec, { ...size, batch: layout.part, mode: "inference", loss: true })),
+    evaluate: planInference(buildGraph(spec, { ...size, batch: layout.microBatch, mode: "inference", loss: true })),
   };
-  if (layout.fullSteps > 0) plans.train = step(layout.part);
-  if (layout.tailPart > 0) plans.trainTail = step(layout.tailPart);
+  if (layout.fullSteps > 0) plans.train = step(layout.microBatch);
+  if (layout.tailMicroBatch > 0) plans.trainTail = step(layout.tailMicroBatch);
   if (accumulates) {
-    const any = graph(Math.max(layout.part, 2));
+    const any = graph(Math.max(layout.microBatch, 2));
     plans.setSums = planAccumulation(any, "set");
     plans.addSums = planAccumulation(any, "add");
     plans.update = planUpdate(any, optimizer, accumulationSteps);
   }
-  return { executable: await backend.compile(plans), plans };
+  return { executable: await backend.compile(plans), plans, config, layout };
 }

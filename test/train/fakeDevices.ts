@@ -1,4 +1,4 @@
-// Beside the line: devices with the manners of a GPU, played by a backend that has none: results that come late, and devices that get lost.
+// Test support: devices that behave like a GPU, emulated on a backend that does not: results that come late, and devices that get lost.
 import type { Backend, Executable } from "../../src/backends/backend.ts";
 import { DeviceError } from "../../src/errors.ts";
 

@@ -60,7 +60,7 @@ for (const depth of [1, 3]) {
   }
 }
 
-test("lost device · what is done again is what came after the last copy: a checkpoint, an epoch's end, or 30 seconds", async (t) => {
+test("lost device · what is repeated is what came after the last copy: a checkpoint, an epoch's end, or 30 seconds", async (t) => {
   const repeated = async (changes: PartialTrainConfig): Promise<number | undefined> => {
     const counts = noCalls();
     // The run of update 4 of the first epoch.
@@ -92,7 +92,7 @@ test("lost device · a backend of another kind goes on, and is the trainer's the
     assert.ok(Math.abs(loss - (expected[index] ?? Number.NaN)) < 1e-4, `update ${index + 1}`);
 });
 
-test("lost device · stopped while the device is gone: the updates that were told are done again, saved, and the run ends interrupted", async () => {
+test("lost device · stopped while the device is gone: the updates that were reported are repeated, saved, and the run ends interrupted", async () => {
   const halt = new AbortController();
   const saved: Checkpoint[] = [];
   const events: TrainEvent[] = [];
@@ -142,7 +142,7 @@ test("lost device · a device that is lost again and again: after three tries th
 
 test("lost device · losses with updates between them are survived, however many", async () => {
   let opened = 0;
-  // Each lives for two or three runs, of which at most one is done again.
+  // Each lives for two or three runs, of which at most one is repeated.
   const next = async (): Promise<Backend> => losingDevice(wasm, "run", 2 + (opened++ % 2));
   const stormy = await train(await next(), next);
   assert.ok(stormy.recovered.length > 3, String(stormy.recovered.length));

@@ -36,7 +36,7 @@ const withoutTimes = (key: string, value: unknown): unknown =>
 test("queue · update n + 1 and n + 2 are submitted before the loss of update n is waited for; epochs and checkpoints drain", async () => {
   const stalls: string[] = [];
   await train(lateDevice(wasm, 3, stalls), { batchSize: 8, epochs: 1, checkpointEverySteps: 4 });
-  // 58 pictures: seven updates of 8, one of 2; saved after update 4.
+  // 58 images: seven updates of 8, one of 2; saved after update 4.
   const training = stalls.filter((stall) => !stall.startsWith("evaluate"));
   assert.deepEqual(training, ["train 3", "train 4", "train 6", "train 7", "trainTail 1"]);
   const validating = stalls.filter((stall) => stall.startsWith("evaluate"));
@@ -46,16 +46,16 @@ test("queue · update n + 1 and n + 2 are submitted before the loss of update n 
 for (const [name, changes] of Object.entries({
   plain: {},
   "saved within epochs": { checkpointEverySteps: 2 },
-  "accumulated in two parts": { accumulationSteps: 2, recompute: "bottleneck" },
+  "accumulated in two micro-batches": { accumulationSteps: 2, recompute: "bottleneck" },
 } satisfies Record<string, PartialTrainConfig>)) {
-  test(`queue · depth 3 tells, saves and learns the bits of depth 1 · ${name}`, async () => {
+  test(`queue · depth 3 reports, saves and learns the bits of depth 1 · ${name}`, async () => {
     const one = await train(wasm, changes);
     const three = await train(lateDevice(wasm, 3), changes);
     assert.deepEqual(three, one);
   });
 }
 
-test("queue · stopped after an update: those under way are finished, told and saved; resumed it has the bits of one never stopped", async () => {
+test("queue · stopped after an update: those in flight are finished, reported and saved; resumed it has the bits of one never stopped", async () => {
   const whole = await train(wasm, {});
   const device = lateDevice(wasm, 3);
   const config = tinyConfig({ epochs: 2 });
@@ -82,14 +82,14 @@ test("queue · stopped after an update: those under way are finished, told and s
     resume: saved.training,
   });
   const second = await collect(rest.run());
-  const told = (events: readonly unknown[]) =>
+  const reported = (events: readonly unknown[]) =>
     (events as TrainEvent[]).filter(({ type }) => type === "step" || type === "epoch").map(timeless);
-  assert.deepEqual([...told(first), ...told(second)], told(whole.events));
+  assert.deepEqual([...reported(first), ...reported(second)], reported(whole.events));
   assert.deepEqual(rest.trained, whole.trained);
 });
 
 /** The seventh batch of the run, the third of its second epoch, has a pixel that is no number. */
-const brokenPicture: BatchLoader = async function* (from, split, options) {
+const brokenImage: BatchLoader = async function* (from, split, options) {
   let number = options.startBatch ?? 0;
   for await (const batch of makeBatches(from, split, options)) {
     if (split === "train" && options.epoch === 1 && number++ === 2) batch.images[batch.images.length - 1] = Number.NaN;
@@ -98,11 +98,11 @@ const brokenPicture: BatchLoader = async function* (from, split, options) {
 };
 
 const diverging: readonly [name: string, changes: PartialTrainConfig, loadBatches: BatchLoader, says: RegExp][] = [
-  ["a picture", {}, brokenPicture, /in update 7 \(epoch 2\).* broke is features\.conv0 \(/],
+  ["an image", {}, brokenImage, /in update 7 \(epoch 2\).* broke is features\.conv0 \(/],
   [
-    "the second part of a batch",
+    "the second micro-batch of a batch",
     { accumulationSteps: 2 },
-    brokenPicture,
+    brokenImage,
     /in update 7 \(epoch 2\).*features\.conv0 \(/,
   ],
   [

@@ -84,7 +84,7 @@ const results = (events: TrainEvent[]) =>
 const cases: [name: string, threads: number, changes: PartialTrainConfig][] = [
   ["one thread", 1, {}],
   ["two threads", 2, { epochs: 2 }],
-  ["accumulation in two parts, recomputed", 1, { epochs: 2, accumulationSteps: 2, recompute: "bottleneck" }],
+  ["accumulation in two micro-batches, recomputed", 1, { epochs: 2, accumulationSteps: 2, recompute: "bottleneck" }],
 ];
 for (const [name, threads, changes] of cases) {
   test(`resume · stopped after any update and resumed = uninterrupted, bit by bit · ${name}`, async () => {
@@ -197,7 +197,7 @@ test("resume · a saved run keeps its settings and its data; device, storage and
   const fewer = tinyDataset(50, 21);
   assert.throws(
     () => make({}, fewer),
-    (error) => error instanceof UsageError && /has 50 pictures, but .* 58/.test(error.message),
+    (error) => error instanceof UsageError && /has 50 images, but .* 58/.test(error.message),
   );
   const broken = { ...(saved.training.run as RunState), step: -1 };
   assert.throws(
@@ -208,7 +208,7 @@ test("resume · a saved run keeps its settings and its data; device, storage and
 
 const script = fileURLToPath(new URL("./trainToEnd.ts", import.meta.url));
 
-/** Runs the script until it ends, or `signal` is sent once it has said `after` lines and `delay` milliseconds are over. */
+/** Runs the script until it ends, or `signal` is sent once it has printed `after` lines and `delay` milliseconds are over. */
 async function runScript(
   runDir: string,
   epochs: number,
@@ -254,7 +254,7 @@ test("resume · killed with SIGKILL at up to 10 random points, the run ends with
   assert.deepEqual(comparable(await loadCheckpoint(stormy, "best")), comparable(await loadCheckpoint(calm, "best")));
 });
 
-test("resume · SIGTERM finishes the update, saves and leaves by itself; the run can go on", async () => {
+test("resume · SIGTERM finishes the update, saves and ends on its own; the run can go on", async () => {
   const runDir = join(root, "asked");
   const epochs = 250;
   const first = await runScript(runDir, epochs, { signal: "SIGTERM", after: 9, delay: 5 });

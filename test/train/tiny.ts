@@ -1,4 +1,4 @@
-// A run small enough to be repeated many times: pictures of 16×16 by formula, a net of four convolutions, and everything that has state
+// A run small enough to be repeated many times: images of 16×16 by formula, a net of four convolutions, and everything that has state
 // switched on — dropout, augmentation, warm-up, a smaller last batch.
 
 import { bytesSplit, type Dataset, type Split, sharedBytes } from "../../src/data/dataset.ts";
@@ -11,8 +11,8 @@ import { configuredSpec, type PartialTrainConfig, resolveConfig } from "../../sr
 
 const SIDE = 16;
 
-/** Pictures of ten classes that differ in the slope of their brightness, under noise of its size. */
-function pictures(count: number, seed: number): Split {
+/** Images of ten classes that differ in the slope of their brightness, under noise of its size. */
+function images(count: number, seed: number): Split {
   const pixels = sharedBytes(count * 3 * SIDE * SIDE);
   const labels = Uint16Array.from({ length: count }, (_, n) => lowbias32(seed + n) % 10);
   for (let i = 0; i < pixels.length; i++) {
@@ -33,12 +33,12 @@ export function tinyDataset(trainCount = 58, valCount = 21): Dataset {
     width: SIDE,
     mean: [0.5, 0.5, 0.5],
     std: [0.12, 0.12, 0.12],
-    train: pictures(trainCount, 1),
-    val: pictures(valCount, 2),
+    train: images(trainCount, 1),
+    val: images(valCount, 2),
   };
 }
 
-/** 58 pictures in batches of 16: three whole ones and one of 10. */
+/** 58 images in batches of 16: three whole ones and one of 10. */
 export function tinyConfig(changes: PartialTrainConfig = {}): TrainConfig {
   return resolveConfig({
     file: {

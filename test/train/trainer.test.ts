@@ -31,7 +31,7 @@ function trainer(config: TrainConfig, changes: Partial<TrainerOptions> = {}): Tr
 const stepsOf = (events: TrainEvent[]) => events.filter((event): event is StepEvent => event.type === "step");
 const epochsOf = (events: TrainEvent[]) => events.filter((event): event is EpochEvent => event.type === "epoch");
 
-for (const [pictures, batchSize, accumulationSteps, part, tailPart, stepsPerEpoch] of [
+for (const [images, batchSize, accumulationSteps, microBatch, tailMicroBatch, stepsPerEpoch] of [
   [50_000, 64, 1, 64, 16, 782],
   [64, 64, 1, 64, 0, 1],
   [65, 64, 1, 64, 0, 1],
@@ -41,11 +41,11 @@ for (const [pictures, batchSize, accumulationSteps, part, tailPart, stepsPerEpoc
   [103, 32, 4, 8, 0, 3],
   [107, 32, 4, 8, 2, 4],
 ] as const) {
-  test(`epochLayout · ${pictures} pictures, batch ${batchSize} in ${accumulationSteps} parts: ${stepsPerEpoch} updates, tail of ${tailPart} each`, () => {
-    assert.deepEqual(epochLayout(pictures, { batchSize, accumulationSteps }), {
-      part,
-      tailPart,
-      fullSteps: Math.floor(pictures / batchSize),
+  test(`epochLayout · ${images} images, batch ${batchSize} in ${accumulationSteps} micro-batches: ${stepsPerEpoch} updates, tail of ${tailMicroBatch} each`, () => {
+    assert.deepEqual(epochLayout(images, { batchSize, accumulationSteps }), {
+      microBatch,
+      tailMicroBatch,
+      fullSteps: Math.floor(images / batchSize),
       stepsPerEpoch,
     });
   });
@@ -85,7 +85,7 @@ test("trainer · events: start, updates with the schedule's rate, validated epoc
   assert.equal(end.best.epoch, lowest + 1);
 });
 
-test("trainer · it learns: after 80 epochs the 58 pictures are known by heart", async () => {
+test("trainer · it learns: after 80 epochs the 58 images are known by heart", async () => {
   const model = { variant: "BC-40-12", blockConfig: [2, 2], growthRate: 8 };
   const config = tinyConfig({ epochs: 80, dropRate: 0, data: { augment: "none" }, model });
   const events = await collect(trainer(config).run());
@@ -170,14 +170,14 @@ test("trainer · recomputation changes memory, not one bit of the result", async
   assert.deepEqual(results[1], results[0]);
 });
 
-test("trainer · accumulation is the mean of its parts: a batch that repeats itself twice equals the batch once", async () => {
-  // The mean of two equal gradients is that gradient, exactly; and equal parts have equal batch statistics.
+test("trainer · accumulation is the mean of its micro-batches: a batch that repeats itself twice equals the batch once", async () => {
+  // The mean of two equal gradients is that gradient, exactly; and equal micro-batches have equal batch statistics.
   const once = tinyConfig({ dropRate: 0, epochs: 1, batchSize: 8, data: { augment: "none" } });
   const twice = { ...once, batchSize: 16, accumulationSteps: 2 };
-  const pictures = tinyDataset(32, 16);
+  const images = tinyDataset(32, 16);
   const doubled: BatchLoader = async function* (from, split, options) {
     if (split === "val") return yield* makeBatches(from, split, options);
-    for await (const batch of makeBatches(pictures, split, { ...options, batchSize: 8 })) {
+    for await (const batch of makeBatches(images, split, { ...options, batchSize: 8 })) {
       yield {
         images: Float32Array.of(...batch.images, ...batch.images),
         labels: Int32Array.of(...batch.labels, ...batch.labels),
@@ -186,7 +186,7 @@ test("trainer · accumulation is the mean of its parts: a batch that repeats its
       } satisfies Batch;
     }
   };
-  const a = trainer(once, { dataset: pictures });
+  const a = trainer(once, { dataset: images });
   const b = trainer(twice, { dataset: tinyDataset(64, 16), loadBatches: doubled });
   const stepsA = stepsOf(await collect(a.run()));
   const stepsB = stepsOf(await collect(b.run()));
@@ -202,12 +202,12 @@ test("trainer · accumulation is the mean of its parts: a batch that repeats its
   assert.equal(b.trained.model.batchesTracked, 8);
 });
 
-test("trainer · parts that differ: accumulation is not the whole batch, whose batch norm sees all pictures", async () => {
+test("trainer · micro-batches that differ: accumulation is not the whole batch, whose batch norm sees all images", async () => {
   const whole = trainer(tinyConfig({ epochs: 1 }));
-  const parts = trainer(tinyConfig({ epochs: 1, accumulationSteps: 2 }));
+  const accumulated = trainer(tinyConfig({ epochs: 1, accumulationSteps: 2 }));
   await collect(whole.run());
-  await collect(parts.run());
-  assert.notDeepEqual(parts.trained.model.state, whole.trained.model.state);
+  await collect(accumulated.run());
+  assert.notDeepEqual(accumulated.trained.model.state, whole.trained.model.state);
 });
 
 test("trainer · a rate that blows the net up ends in DivergedError with a layer's name, and the last checkpoint stays", async () => {
@@ -260,11 +260,11 @@ for (const layer of [
   });
 }
 
-test("trainer · refused: data of other classes, a batch that nothing fills, no validation pictures", async () => {
+test("trainer · refused: data of other classes, a batch that nothing fills, no validation images", async () => {
   const config = tinyConfig();
   assert.throws(() => trainer(config, { dataset: { ...dataset, classes: ["a", "b"] } }), {
     name: "UsageError",
-    message: /tells 10 classes, but tiny has 3 channels and 2 classes/,
+    message: /has 10 classes, but tiny has 3 channels and 2 classes/,
   });
   const few = tinyDataset(3, 4);
   assert.throws(() => trainer({ ...config, accumulationSteps: 2 }, { dataset: few }), {
@@ -272,5 +272,5 @@ test("trainer · refused: data of other classes, a batch that nothing fills, no 
     message: /batchSize: 3 training/,
   });
   const noVal = tinyDataset(20, 0);
-  assert.throws(() => trainer(config, { dataset: noVal }), { name: "UsageError", message: /no validation pictures/ });
+  assert.throws(() => trainer(config, { dataset: noVal }), { name: "UsageError", message: /no validation images/ });
 });

@@ -1,0 +1,61 @@
+// train: one weight update on the device: its micro-batches forward and backward, then the weights. Submitted without waiting for what it finds.
+import type { Batch } from "../data/dataset.ts";
+import { DivergedError } from "../errors.ts";
+import { findBrokenLayer } from "./divergence.ts";
+import { addSamples, noTotals, type Samples } from "./metrics.ts";
+import { learningRate } from "./schedule.ts";
+import type { StepPlan, TrainingPlans } from "./trainingPlans.ts";
+
+/** An update that was submitted. */
+export interface Update {
+  /** 0-based. */
+  readonly step: number;
+  readonly learningRate: number;
+  /** Of each micro-batch. */
+  readonly found: readonly Promise<Samples>[];
+}
+
+/**
+ * Submits update `step` (0-based). `inspect`: waits for the loss of each micro-batch, so that nothing runs over the trace of where it broke.
+ * @throws DivergedError naming the layer where `inspect` finds a loss that is not finite
+ */
+export async function submitUpdate(
+  compiled: TrainingPlans,
+  batch: Batch,
+  step: number,
+  inspect: boolean,
+): Promise<Update> {
+  const { executable, plans, config, layout } = compiled;
+  const { accumulationSteps, seed } = config;
+  const rate = learningRate(config, step, layout.stepsPerEpoch);
+  const plan: StepPlan = batch.count === config.batchSize ? "train" : "trainTail";
+  const images = plan === "train" ? layout.microBatch : layout.tailMicroBatch;
+  const stride = batch.images.length / batch.labels.length;
+  const found: Promise<Samples>[] = [];
+  for (let index = 0; index < accumulationSteps; index++) {
+    const [from, to] = [index * images, (index + 1) * images];
+    await executable.write("images", batch.images.subarray(from * stride, to * stride), plan);
+    await executable.write("labels", batch.labels.subarray(from, to), plan);
+    // Dropout draws anew for every micro-batch.
+    await executable.run(plan, { learningRate: rate, seed, step: (step * accumulationSteps + index) >>> 0 });
+    const samples = executable
+      .read(["sampleLoss", "sampleRank"], plan)
+      .then(([loss, rank]): Samples => ({ loss, rank, count: images }));
+    found.push(samples);
+    // Awaited later: that await reports a device that was lost meanwhile.
+    samples.catch(() => {});
+    if (inspect) {
+      const { loss } = addSamples(noTotals, await samples);
+      if (!Number.isFinite(loss)) {
+        const epoch = Math.floor(step / layout.stepsPerEpoch) + 1;
+        throw new DivergedError(
+          `the loss is ${loss} in update ${step + 1} (epoch ${epoch}) at learning rate ${rate}; the first layer that broke is ${await findBrokenLayer(executable, plans, plan)}`,
+          { step: step + 1, epoch, learningRate: rate },
+        );
+      }
+    }
+    if (accumulationSteps > 1) await executable.run(index === 0 ? "setSums" : "addSums");
+  }
+  if (accumulationSteps > 1) await executable.run("update", { learningRate: rate });
+  return { step, learningRate: rate, found };
+}
