@@ -46,5 +46,6 @@ export type { TrainConfig } from "./train/config.ts";
 export type { Evaluation, Guess } from "./train/evaluation.ts";
 export type { TrainEvent } from "./train/events.ts";
 export { presetNames } from "./train/presets.ts";
+export type { GradientReduction } from "./train/reduction.ts";
 export { configuredSpec, resolveConfig } from "./train/resolveConfig.ts";
 export { type BatchLoader, type CheckpointSink, Trainer, type TrainerOptions } from "./train/trainer.ts";

@@ -18,6 +18,7 @@ import type { TrainConfig } from "./config.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "./evaluation.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, StepEvent, TrainEvent } from "./events.ts";
 import { addSamples, addTotals, metricsOf, noTotals } from "./metrics.ts";
+import { type GradientReduction, requireProcesses } from "./reduction.ts";
 import { parseRunState, type RunState, requireSameRun } from "./runState.ts";
 import { learningRate } from "./schedule.ts";
 import { Speed } from "./speed.ts";
@@ -49,6 +50,11 @@ export interface TrainerOptions {
    * `losses`: how many there were since an update was last reported, from 1. Without `reopen` a lost device ends the run with its DeviceError.
    */
   readonly reopen?: (losses: number) => Promise<Backend>;
+  /**
+   * Joins the run with those of other processes, see GradientReduction. Each update then waits for its losses and for the others. Not together with
+   * `reopen`: the updates after a lost device are repeated, which the others would not wait for.
+   */
+  readonly reduction?: GradientReduction;
 }
 
 /** Losses of the device in a row, with no update reported between them, before the run gives up. */
@@ -78,11 +84,18 @@ export class Trainer {
 
   /** @throws UsageError when model, data and configuration do not fit together, or a resumed run would not be the same run. */
   constructor(options: TrainerOptions) {
-    const { model, dataset, config, resume } = options;
+    const { model, dataset, config, resume, reopen, reduction } = options;
     const { classes, channels, height, width, mean, std, name } = dataset;
     if (model.spec.numClasses !== classes.length || model.spec.inChannels !== channels) {
       throw new UsageError(
         `the network takes ${model.spec.inChannels} channels and has ${model.spec.numClasses} classes, but ${name} has ${channels} channels and ${classes.length} classes`,
+      );
+    }
+    if (reduction) requireProcesses(reduction);
+    if (reduction && reopen) {
+      throw new UsageError(
+        "reopen: a run whose gradients are reduced cannot go on with another device on its own, expected reduction or reopen",
+        { field: "reopen" },
       );
     }
     this.#options = options;
@@ -189,8 +202,8 @@ export class Trainer {
 
   /** Compiles, loads the copy of the state and repeats the updates that were reported after it. */
   async #open(signal: AbortSignal | undefined): Promise<ActiveRun> {
-    const { config, dataset, model } = this.#options;
-    const compiled = await compileTraining(this.#backend, model.spec, dataset, config, this.#layout);
+    const { config, dataset, model, reduction } = this.#options;
+    const compiled = await compileTraining(this.#backend, model.spec, dataset, config, this.#layout, reduction);
     const run: ActiveRun = { ...compiled, ...(signal ? { signal } : {}) };
     try {
       await this.#repeat(run, this.#state.step);
@@ -250,7 +263,7 @@ export class Trainer {
 
   /** The rest of the current epoch, its validation and its checkpoint. Returns early when the run is aborted. */
   async *#epoch(run: ActiveRun): AsyncGenerator<TrainEvent, void, undefined> {
-    const { config, reopen, save } = this.#options;
+    const { config, reopen, save, reduction } = this.#options;
     const { checkpointEverySteps: every } = config;
     const { stepsPerEpoch } = this.#layout;
     const { executable, signal } = run;
@@ -262,8 +275,10 @@ export class Trainer {
     let { step } = this.#state;
     if (step < end && !signal?.aborted) {
       const pending: Update[] = [];
+      // A reduced update cannot be repeated to find out later where it broke.
+      const inspect = executable.queueDepth === 1 || reduction !== undefined;
       for await (const batch of this.#batches(step)) {
-        pending.push(await submitUpdate(run, batch, step, executable.queueDepth === 1));
+        pending.push(await submitUpdate(run, batch, step, inspect));
         step++;
         this.#saveIsDue = save !== undefined && step < end && every > 0 && step % every === 0;
         const copy = reopen !== undefined && this.#copy.ageSeconds > COPY_SECONDS;

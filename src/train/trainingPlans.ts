@@ -6,6 +6,7 @@ import { planAccumulation, planInference, planTraining, planUpdate } from "../pl
 import type { Plan } from "../plan/plan.ts";
 import type { TrainConfig } from "./config.ts";
 import type { MemoryUse } from "./events.ts";
+import type { GradientReduction } from "./reduction.ts";
 
 /** How the training images of one epoch fall into updates. */
 export interface EpochLayout {
@@ -42,6 +43,7 @@ export interface TrainingPlans {
   readonly plans: Readonly<Record<string, Plan>>;
   readonly config: TrainConfig;
   readonly layout: EpochLayout;
+  readonly reduction?: GradientReduction;
 }
 
 /** What the memory of the compiled plans is for. */
@@ -54,8 +56,8 @@ export function memoryUse({ executable, plans }: Pick<TrainingPlans, "executable
 }
 
 /**
- * Compiles `train` and `trainTail` (forward, backward and, without accumulation, the update), `evaluate` (batches of the same size, with
- * a loss), and with accumulation `setSums`, `addSums` and `update`.
+ * Compiles `train` and `trainTail` (forward, backward and, without accumulation or reduction, the update), `evaluate` (batches of the same size, with
+ * a loss), and with accumulation or reduction `setSums`, `addSums` and `update`.
  */
 export async function compileTraining(
   backend: Backend,
@@ -63,22 +65,24 @@ export async function compileTraining(
   size: { readonly height: number; readonly width: number },
   config: TrainConfig,
   layout: EpochLayout,
+  reduction?: GradientReduction,
 ): Promise<TrainingPlans> {
   const { recompute, accumulationSteps, momentum, nesterov, weightDecay } = config;
   const optimizer = { momentum, nesterov, weightDecay };
-  const accumulates = accumulationSteps > 1;
+  const updatesApart = accumulationSteps > 1 || reduction !== undefined;
   const graph = (batch: number) => differentiate(buildGraph(spec, { ...size, batch, mode: "training" }));
-  const step = (batch: number) => planTraining(graph(batch), accumulates ? { recompute } : { recompute, optimizer });
+  const step = (batch: number) => planTraining(graph(batch), updatesApart ? { recompute } : { recompute, optimizer });
   const plans: Record<string, Plan> = {
     evaluate: planInference(buildGraph(spec, { ...size, batch: layout.microBatch, mode: "inference", loss: true })),
   };
   if (layout.fullSteps > 0) plans.train = step(layout.microBatch);
   if (layout.tailMicroBatch > 0) plans.trainTail = step(layout.tailMicroBatch);
-  if (accumulates) {
+  if (updatesApart) {
     const any = graph(Math.max(layout.microBatch, 2));
     plans.setSums = planAccumulation(any, "set");
     plans.addSums = planAccumulation(any, "add");
-    plans.update = planUpdate(any, optimizer, accumulationSteps);
+    plans.update = planUpdate(any, optimizer, accumulationSteps * (reduction?.processes ?? 1));
   }
-  return { executable: await backend.compile(plans), plans, config, layout };
+  const executable = await backend.compile(plans);
+  return { executable, plans, config, layout, ...(reduction ? { reduction } : {}) };
 }

@@ -3,6 +3,7 @@ import type { Batch } from "../data/dataset.ts";
 import { DivergedError } from "../errors.ts";
 import { findBrokenLayer } from "./divergence.ts";
 import { addSamples, noTotals, type Samples } from "./metrics.ts";
+import { reduceGradients } from "./reduction.ts";
 import { learningRate } from "./schedule.ts";
 import type { StepPlan, TrainingPlans } from "./trainingPlans.ts";
 
@@ -25,7 +26,7 @@ export async function submitUpdate(
   step: number,
   inspect: boolean,
 ): Promise<Update> {
-  const { executable, plans, config, layout } = compiled;
+  const { executable, plans, config, layout, reduction } = compiled;
   const { accumulationSteps, seed } = config;
   const rate = learningRate(config, step, layout.stepsPerEpoch);
   const plan: StepPlan = batch.count === config.batchSize ? "train" : "trainTail";
@@ -54,8 +55,12 @@ export async function submitUpdate(
         );
       }
     }
-    if (accumulationSteps > 1) await executable.run(index === 0 ? "setSums" : "addSums");
+    if (plans.update) await executable.run(index === 0 ? "setSums" : "addSums");
   }
-  if (accumulationSteps > 1) await executable.run("update", { learningRate: rate });
+  // Without it the plan `train` ends with the update.
+  if (plans.update) {
+    if (reduction) await reduceGradients(executable, plans.update, reduction);
+    await executable.run("update", { learningRate: rate });
+  }
   return { step, learningRate: rate, found };
 }
