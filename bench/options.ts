@@ -5,7 +5,7 @@ import { maxThreads, type WasmOptions } from "../src/backends/wasm/wasm.ts";
 import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { UsageError } from "../src/errors.ts";
 import { nearestName } from "../src/nearestName.ts";
-import { canonicalName, type NetworkSpec, namedSpec } from "../src/networks/registry.ts";
+import { canonicalName, type NetworkSpec, namedSpec, usualInput } from "../src/networks/registry.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
 
 export type Mode = "train" | "infer";
@@ -115,7 +115,7 @@ export function readStorage(device: Device, text: string | undefined): Storage {
 }
 
 export const defaultThreads = (): number => Math.min(maxThreads, availableParallelism());
-export const isImageNet = (net: string): boolean => namedSpec(net).stem === "imagenet";
+export const isImageNet = (net: string): boolean => usualInput(namedSpec(net)) === 224;
 /** Height and width of a picture where no size was asked for. */
 export const defaultSize = (net: string): number => (isImageNet(net) ? 224 : 32);
 

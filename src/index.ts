@@ -25,8 +25,10 @@ export type { Graph } from "./graph/graph.ts";
 export { type EvaluateOptions, evaluate } from "./infer/evaluate.ts";
 export { type PredictOptions, Predictor, type PredictorOptions } from "./infer/predictor.ts";
 export type { Prediction } from "./infer/scores.ts";
+export { requireUsable } from "./model/check.ts";
 export { createNetwork } from "./model/create.ts";
-export type { Model, StateDict, StateTensor } from "./model/stateDict.ts";
+export type { Model, ModelTensor, StateDict, StateTensor } from "./model/model.ts";
+export { exportStateDict, type ImportedModel, type ImportOptions, importStateDict } from "./model/stateDict.ts";
 export {
   architecture,
   type BuildOptions,

@@ -2,7 +2,7 @@
 // Protocol buffers by hand: the few messages of onnx.proto3 (version 1.17, opset 17) that a DenseNet needs.
 
 import type { Graph, GraphNode, GraphTensor } from "../../src/graph/graph.ts";
-import type { InitialTensor } from "../../src/model/initialize.ts";
+import type { ModelTensor } from "../../src/model/model.ts";
 
 const encoder = new TextEncoder();
 
@@ -128,7 +128,7 @@ const valueInfo = ({ name, shape }: GraphTensor): Bytes => {
 };
 
 /** The ONNX file of an inference graph without a loss. @throws RangeError for an op without a counterpart. */
-export function onnxModel(graph: Graph, parameters: ReadonlyMap<string, InitialTensor>): Uint8Array {
+export function onnxModel(graph: Graph, parameters: ReadonlyMap<string, ModelTensor>): Uint8Array {
   const ends = [graph.images, graph.logits].map((id) => graph.tensors[id]);
   const [input, output] = ends;
   if (!input || !output) throw new RangeError("the graph has no images or no logits");

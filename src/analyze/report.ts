@@ -45,7 +45,7 @@ ${pictures(data.pictures)}
 <section aria-labelledby="run"><h2 id="run">How it was run</h2>
 <div class="columns">${settingsTable(data.config)}<div>${factsTable(data.environment)}<pre>${data.command}</pre></div></div></section>
 <section aria-labelledby="layers"><h2 id="layers">The network, stage by stage</h2>${layerTables(data.summary)}</section>
-<footer>${data.data.citation === undefined ? "" : `Pictures: ${data.data.citation} `}Network: Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, CVPR 2017.</footer>
+<footer>${data.data.citation === undefined ? "" : `Pictures: ${data.data.citation} `}Network: ${data.summary.citation}.</footer>
 </main>
 </body>
 </html>
@@ -54,7 +54,7 @@ ${pictures(data.pictures)}
 
 function lede(data: ReportData): Html {
   const { name, trainCount, validationCount, classes } = data.data;
-  return html`<p class="lede">A densely connected network with <b>${formatInteger(data.summary.params)} parameters</b> and ${data.summary.depth} layers, trained on ${formatInteger(trainCount)} pictures of ${classes.length} classes (${name}) and measured on ${formatInteger(validationCount)} others. Started ${data.startedAt}.</p>`;
+  return html`<p class="lede">A ${data.summary.description} with <b>${formatInteger(data.summary.params)} parameters</b> and ${data.summary.depth} layers, trained on ${formatInteger(trainCount)} pictures of ${classes.length} classes (${name}) and measured on ${formatInteger(validationCount)} others. Started ${data.startedAt}.</p>`;
 }
 
 function headline(data: ReportData): Html {

@@ -3,9 +3,12 @@ import { UsageError } from "../errors.ts";
 import {
   type Architecture,
   architecture,
-  layersOf,
+  type Block,
+  connectionsIn,
+  depthOf,
+  familyFacts,
+  type ImageSize,
   type NetworkSpec,
-  type PictureSize,
   runningStatisticsCount,
   variantName,
 } from "../networks/registry.ts";
@@ -21,7 +24,7 @@ export interface SummaryLayer {
   readonly height: number;
   readonly width: number;
   readonly params: number;
-  /** Multiply-adds per picture. */
+  /** Multiply-adds per image. */
   readonly macs: number;
 }
 
@@ -29,13 +32,18 @@ export interface Summary {
   /** Set when the spec is one of the named variants. */
   readonly name?: string;
   readonly spec: NetworkSpec;
+  /** The family, for sentences: "densely connected network". And where such networks are described. */
+  readonly description: string;
+  readonly citation: string;
+  /** What else there is to say, by name, for people. */
+  readonly facts: Architecture["facts"];
   /** What the figures below hold for. */
   readonly batch: number;
   readonly height: number;
   readonly width: number;
   readonly params: number;
   readonly runningStatistics: number;
-  /** Multiply-adds per picture, convolutions and classifier. */
+  /** Multiply-adds per image, convolutions and classifier. */
   readonly macs: number;
   readonly connections: number;
   readonly connectionsPerBlock: readonly number[];
@@ -45,15 +53,19 @@ export interface Summary {
   readonly activationBytesNaive: number;
   /** What this package's own plan needs instead; set when the caller gives it. */
   readonly activationBytesPlanned?: number;
+  readonly blocks: readonly Block[];
+  /** How layers are connected within a block, for people. */
+  readonly wiring: string;
   readonly layers: readonly SummaryLayer[];
 }
 
 /**
  * Bytes of f32 activations that a framework keeps for the backward pass of one batch when it copies every concatenation and stores
- * every activated input and every convolution output (section 2 of the memory report, arXiv 1707.06990). With S = N·H·W of the stage,
- * `c` a module's input maps, `m` = bottleneckFactor·k and 4 bytes a number it is the sum of
+ * every activated input and every convolution output (section 2 of the memory report, arXiv 1707.06990): the images, every module's output
+ * and what is copied to hand it on. For a DenseNet, with S = N·H·W of the stage, `c` a module's input maps, `m` = bottleneckFactor·k and
+ * 4 bytes a number that is the sum of
  *
- *     picture                S·inChannels
+ *     images                 S·inChannels
  *     stem                   S·k₀ after the convolution; with the ImageNet stem S·k₀ again after norm-ReLU and S/4·k₀ after the pool
  *     dense layer            S·(c copied + c activated + m + m activated + k), or S·(2c + k) without bottleneck
  *     transition             S·(c copied + c activated + θc) + S/4·θc
@@ -61,30 +73,18 @@ export interface Summary {
  *
  * A ReLU works in place on the batch norm's output; dropout masks are not counted. The copies make it grow with the square of a block's depth.
  */
-export function activationBytesNaive(
-  shape: Architecture,
-  size: PictureSize,
-  inChannels: number,
-  batch: number,
-): number {
-  let numbers = inChannels * size.height * size.width;
-  for (const layer of layersOf(shape)) numbers += layer.outChannels * layer.height * layer.width;
-  for (const block of shape.blocks) {
-    const plane = block.height * block.width;
-    // Concatenations: one in front of each dense layer, one at the end of the block. Everything else that is kept is a module's output.
-    for (const layer of block.denseLayers) numbers += layer.inChannels * plane;
-    numbers += block.outChannels * plane;
-  }
-  return numbers * batch * FLOAT_BYTES;
+function activationBytesNaive({ layers, copiedNumbers }: Architecture, imageNumbers: number, batch: number): number {
+  const outputs = layers.reduce((numbers, layer) => numbers + layer.outChannels * layer.height * layer.width, 0);
+  return (imageNumbers + outputs + copiedNumbers) * batch * FLOAT_BYTES;
 }
 
 /**
- * All facts of a network at a picture size and batch. `activationBytesPlanned` is the caller's `plan.arenaBytes` for the same batch.
- * @throws UsageError when the picture is too small or the batch is not a positive whole number.
+ * All facts of a network at an image size and batch. `activationBytesPlanned` is the caller's `plan.arenaBytes` for the same batch.
+ * @throws UsageError when the images are too small or the batch is not a positive whole number.
  */
 export function summarize(
   spec: NetworkSpec,
-  options: PictureSize & { readonly batch: number; readonly activationBytesPlanned?: number },
+  options: ImageSize & { readonly batch: number; readonly activationBytesPlanned?: number },
 ): Summary {
   const { height, width, batch, activationBytesPlanned } = options;
   if (!Number.isInteger(batch) || batch < 1) {
@@ -94,7 +94,8 @@ export function summarize(
     });
   }
   const shape = architecture(spec, { height, width });
-  const layers = layersOf(shape).map(
+  const { blocks, wiring, facts } = shape;
+  const layers = shape.layers.map(
     ({ path, kind, inChannels, outChannels, height, width, params, macs }): SummaryLayer => ({
       path,
       kind,
@@ -107,21 +108,26 @@ export function summarize(
     }),
   );
   const name = variantName(spec);
+  const connectionsPerBlock = blocks.map(connectionsIn);
   return {
     ...(name === undefined ? {} : { name }),
     spec,
+    ...familyFacts(spec),
+    facts,
     batch,
     height,
     width,
     params: layers.reduce((total, layer) => total + layer.params, 0),
     runningStatistics: runningStatisticsCount(spec),
     macs: layers.reduce((total, layer) => total + layer.macs, 0),
-    connections: shape.connections,
-    connectionsPerBlock: shape.connectionsPerBlock,
-    depth: shape.depth,
-    classifierFeatures: shape.head.features,
-    activationBytesNaive: activationBytesNaive(shape, { height, width }, spec.inChannels, batch),
+    connections: connectionsPerBlock.reduce((total, connections) => total + connections, 0),
+    connectionsPerBlock,
+    depth: depthOf(shape),
+    classifierFeatures: layers.at(-1)?.inChannels ?? 0,
+    activationBytesNaive: activationBytesNaive(shape, spec.inChannels * height * width, batch),
     ...(activationBytesPlanned === undefined ? {} : { activationBytesPlanned }),
+    blocks,
+    wiring,
     layers,
   };
 }

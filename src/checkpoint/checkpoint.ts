@@ -3,9 +3,11 @@
 // model.safetensors holds what others can use: weights under torchvision's paths, and in its metadata what it takes to run them.
 // training.safetensors holds what only a resumed run needs: momenta and the run's own state, which is JSON that the trainer understands.
 import { InputError, UsageError } from "../errors.ts";
-import { isStatistic, loadStateDict, type Model, type StateDict, stateDictTensors } from "../model/stateDict.ts";
+import { isStatistic, type Model, type StateDict } from "../model/model.ts";
+import { exportStateDict, importStateDict } from "../model/stateDict.ts";
 import type { Tensor } from "../model/tensor.ts";
 import { defineSpec, type NetworkSpec } from "../networks/registry.ts";
+import { showSome } from "../show.ts";
 import { isRecord } from "./record.ts";
 import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
 
@@ -54,7 +56,7 @@ export interface Checkpoint {
 export function encodeModel({ model, preprocessing, classes, dataset }: TrainedModel): Uint8Array<ArrayBuffer> {
   const description = { version: FORMAT_VERSION, spec: model.spec, preprocessing, classes, dataset };
   // Readers of PyTorch checkpoints look for format "pt".
-  return encodeSafetensors(stateDictTensors(model), { format: "pt", [KEY]: JSON.stringify(description) });
+  return encodeSafetensors(exportStateDict(model), { format: "pt", [KEY]: JSON.stringify(description) });
 }
 
 /** @throws InputError naming `source` and what is wrong with it. */
@@ -68,7 +70,13 @@ export function decodeModel(bytes: Uint8Array, source: string): TrainedModel {
     throw damaged(source, "classes", `the names of the ${spec.numClasses} classes`);
   }
   if (typeof dataset !== "string") throw damaged(source, "dataset", "the name of the training data");
-  return { model: loadStateDict(spec, tensors, source), preprocessing, classes, dataset };
+  const { model, ignored } = importStateDict(tensors, { spec, source });
+  if (ignored.length > 0) {
+    throw new InputError(`${source}: has ${showSome(ignored)}, expected nothing but the network's tensors`, {
+      file: source,
+    });
+  }
+  return { model, preprocessing, classes, dataset };
 }
 
 /** The bytes of training.safetensors. */
@@ -84,7 +92,7 @@ export function decodeTraining(bytes: Uint8Array, source: string, model: Model):
   const { run } = readDescription(metadata, source);
   const momentum = new Map<string, { shape: readonly number[]; data: Float32Array }>();
   for (const [path, parameter] of model.state) {
-    if (isStatistic(path)) continue;
+    if (isStatistic(parameter.role)) continue;
     const tensor = tensors.get(`momentum.${path}`);
     if (tensor?.dtype !== "F32" || tensor.shape.join() !== parameter.shape.join()) {
       throw new InputError(
@@ -131,8 +139,9 @@ function readDescription(metadata: Readonly<Record<string, string>>, source: str
 }
 
 function readSpec(fields: unknown, source: string): NetworkSpec {
+  if (!isRecord(fields)) throw damaged(source, "spec", "an object");
   try {
-    return defineSpec(fields as NetworkSpec);
+    return defineSpec(fields);
   } catch (error) {
     // The person did not write this spec: what is wrong is the file.
     if (error instanceof UsageError)

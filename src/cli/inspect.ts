@@ -6,7 +6,15 @@ import { type Summary, summarize } from "../analyze/summary.ts";
 import { loadCheckpoint } from "../checkpoint/store.node.ts";
 import { UsageError } from "../errors.ts";
 import { differentiate } from "../graph/differentiate.ts";
-import { buildGraph, canonicalName, type NetworkSpec, namedSpec, variantNames } from "../networks/registry.ts";
+import {
+  buildGraph,
+  canonicalName,
+  type NetworkSpec,
+  namedSpec,
+  networkTitle,
+  usualInput,
+  variantNames,
+} from "../networks/registry.ts";
 import { planInference, planTraining, type RecomputePolicy, recomputePolicies } from "../plan/lower.ts";
 import type { Plan } from "../plan/plan.ts";
 import { printPlan } from "../plan/print.ts";
@@ -43,10 +51,10 @@ export function addInspect(program: Command): void {
       "Shows parameters, multiply-adds, connections, layers and activation memory of a named network or a checkpoint.",
     )
     .argument("<name|checkpoint>", "a network's name, or a run folder, checkpoint folder or .safetensors file")
-    .option("--batch-size <n>", "pictures per step, for the memory", wholeFlag("--batch-size", 1), 64)
+    .option("--batch-size <n>", "images per step, for the memory", wholeFlag("--batch-size", 1), 64)
     .option(
       "--input-size <pixels>",
-      "side of the pictures (default: 32, or 224 with the ImageNet stem, or the checkpoint's)",
+      "side of the images (default: 32, or 224 for a network made for ImageNet, or the checkpoint's)",
       wholeFlag("--input-size", 1),
     )
     .option("--num-classes <n>", "classes of a named network", wholeFlag("--num-classes", 1))
@@ -108,8 +116,8 @@ async function findSubject(what: string, options: InspectOptions): Promise<Subje
     return { name: what, spec: trained.model.spec, ...size, dataset: trained.dataset };
   }
   const spec = namedSpec(what, { numClasses: options.numClasses, dropRate: options.drop });
-  const side = options.inputSize ?? (spec.stem === "imagenet" ? 224 : 32);
-  return { name: `DenseNet-${canonicalName(what)}`, spec, height: side, width: side };
+  const side = options.inputSize ?? usualInput(spec);
+  return { name: networkTitle(spec, canonicalName(what)), spec, height: side, width: side };
 }
 
 function makePlan({ spec, height, width }: Subject, options: InspectOptions): Plan {
@@ -122,28 +130,21 @@ function makePlan({ spec, height, width }: Subject, options: InspectOptions): Pl
 
 function describe(subject: Subject, summary: Summary, plan: Plan, options: InspectOptions): string {
   const { spec } = subject;
-  const kind = `${spec.bottleneck ? "B" : ""}${spec.compression < 1 ? "C" : ""}` || "plain";
   const step = options.inference ? "inference" : "a training step";
   const facts = [
-    [
-      "kind",
-      `${kind}, k = ${spec.growthRate}, blocks ${spec.blockConfig.join("-")}, compression ${spec.compression}, ${spec.stem} stem`,
-    ],
-    [
-      "pictures",
-      `${spec.inChannels} × ${summary.height} × ${summary.width}, ${formatInteger(spec.numClasses)} classes`,
-    ],
+    ...summary.facts,
+    ["images", `${spec.inChannels} × ${summary.height} × ${summary.width}, ${formatInteger(spec.numClasses)} classes`],
     ...(subject.dataset === undefined ? [] : [["trained on", subject.dataset]]),
     ["depth", `${summary.depth} convolution and classifier layers`],
     ["parameters", formatInteger(summary.params)],
-    ["multiply-adds", `${formatCount(summary.macs)} a picture (${formatInteger(summary.macs)})`],
+    ["multiply-adds", `${formatCount(summary.macs)} an image (${formatInteger(summary.macs)})`],
     [
       "connections",
       `${formatInteger(summary.connections)} = ${summary.connectionsPerBlock.map(formatInteger).join(" + ")}`,
     ],
     [
       "activations",
-      `${formatBytes(plan.arenaBytes)} planned for ${step} of ${summary.batch} pictures; ${formatBytes(summary.activationBytesNaive)} if all were stored for the backward pass`,
+      `${formatBytes(plan.arenaBytes)} planned for ${step} of ${summary.batch} images; ${formatBytes(summary.activationBytesNaive)} if all were stored for the backward pass`,
     ],
     ["memory", `${formatBytes(plan.peakBytes)} in all`],
   ];

@@ -3,7 +3,7 @@ import type { ReportData, ReportEvaluation, ReportFact, ReportPicture, ReportSet
 import { renderReport } from "../analyze/report.ts";
 import { summarize } from "../analyze/summary.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { variantName } from "../networks/registry.ts";
+import { networkTitle } from "../networks/registry.ts";
 import type { StartEvent } from "../train/events.ts";
 import type { RunFolder } from "./runFolder.ts";
 
@@ -61,6 +61,5 @@ export async function writeReport(
 
 /** DenseNet-BC-40-12, or the variant it was made from where settings changed it. */
 export function modelTitle(start: StartEvent): string {
-  const name = variantName(start.spec);
-  return name === undefined ? `A DenseNet like ${start.config.model.variant}` : `DenseNet-${name}`;
+  return networkTitle(start.spec, start.config.model.variant);
 }

@@ -2,7 +2,7 @@
 import { UsageError } from "../errors.ts";
 import type { Attrs, Op, Shape } from "../ops/op.ts";
 import type { OpName } from "../ops/table.ts";
-import type { Graph, GraphNode, GraphTensor, NodeId, TensorId } from "./graph.ts";
+import type { Graph, GraphNode, GraphTensor, NodeId, ParameterRole, StatisticRole, TensorId } from "./graph.ts";
 
 export interface EmitOptions {
   /** Module path of the node. */
@@ -28,10 +28,17 @@ export class GraphBuilder {
     return this.tensors[id].shape;
   }
 
-  tensor(name: string, shape: Shape, kind: GraphTensor["kind"]): TensorId {
-    const id = this.tensors.length;
-    this.tensors.push({ id, name, shape, kind });
-    return id;
+  tensor(name: string, shape: Shape, kind: "input" | "value"): TensorId {
+    return this.#add({ id: this.tensors.length, name, shape, kind });
+  }
+
+  parameter(name: string, shape: Shape, role: ParameterRole): TensorId {
+    return this.#add({ id: this.tensors.length, name, shape, kind: "parameter", role });
+  }
+
+  /** A running statistic. */
+  statistic(name: string, shape: Shape, role: StatisticRole): TensorId {
+    return this.#add({ id: this.tensors.length, name, shape, kind: "state", role });
   }
 
   /** Appends a node and returns its outputs. Shapes that do not fit are a UsageError that names the path. */
@@ -45,6 +52,11 @@ export class GraphBuilder {
     const node = { id, op: op.name as OpName, attrs, inputs: [...inputs], outputs, path, pass };
     this.nodes.push(of === undefined ? node : { ...node, of });
     return outputs;
+  }
+
+  #add(tensor: GraphTensor): TensorId {
+    this.tensors.push(tensor);
+    return tensor.id;
   }
 
   #shapesAt<A extends Attrs>(path: string, op: Op<A>, inputs: readonly TensorId[], attrs: A): readonly Shape[] {

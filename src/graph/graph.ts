@@ -4,14 +4,29 @@ import type { OpName } from "../ops/table.ts";
 export type TensorId = number;
 export type NodeId = number;
 
-export interface GraphTensor {
+/** What a parameter is. `scale`: γ of a batch norm. `shift`: its β, and the bias of a linear layer. */
+export type ParameterRole = "convWeight" | "linearWeight" | "scale" | "shift";
+/** Which running statistic of a batch norm. */
+export type StatisticRole = "mean" | "variance";
+/** Given by the family that builds the network, so that nobody guesses it from a name or a rank. */
+export type TensorRole = ParameterRole | StatisticRole;
+
+interface TensorBase {
   readonly id: TensorId;
   /** Parameters and states: the state-dict path. Values: `<path>:<output>`. Gradients: `d(<name>)`. Unique within a graph. */
   readonly name: string;
   readonly shape: readonly number[];
-  /** `input`: images, labels · `parameter`: learned · `state`: running statistics · `value`: what a node computes. */
-  readonly kind: "input" | "parameter" | "state" | "value";
 }
+
+/** A tensor that outlives a run. `parameter`: learned · `state`: running statistics. */
+export type PersistentTensor = TensorBase &
+  (
+    | { readonly kind: "parameter"; readonly role: ParameterRole }
+    | { readonly kind: "state"; readonly role: StatisticRole }
+  );
+
+/** `input`: images, labels · `value`: what a node computes. */
+export type GraphTensor = PersistentTensor | (TensorBase & { readonly kind: "input" | "value" });
 
 export interface GraphNode {
   readonly id: NodeId;
@@ -39,4 +54,9 @@ export interface Graph {
   readonly loss?: TensorId;
   /** Training graphs: parameter → its gradient. */
   readonly gradients: ReadonlyMap<TensorId, TensorId>;
+}
+
+/** Parameters and running statistics, in the network's order. */
+export function persistentTensors(graph: Graph): readonly PersistentTensor[] {
+  return graph.tensors.filter((tensor) => tensor.kind === "parameter" || tensor.kind === "state");
 }

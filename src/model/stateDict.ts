@@ -1,137 +1,133 @@
-// model: a network's numbers under torchvision's state-dict paths, between memory and safetensors. Portable.
+// model: a network's numbers under torchvision's state-dict keys, in and out. Portable; files are checkpoint/'s business.
 import { InputError } from "../errors.ts";
-import { buildGraph, type NetworkSpec, smallestInput } from "../networks/registry.ts";
+import { currentPath, type NetworkSpec, recognizedSpec } from "../networks/registry.ts";
+import { show, showSome } from "../show.ts";
+import { requireNames, requireUsable } from "./check.ts";
+import { type Model, type ModelTensor, networkTensors } from "./model.ts";
 import type { Tensor } from "./tensor.ts";
 
-export interface StateTensor {
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
+export interface ImportOptions {
+  /** The network that the tensors belong to. Without it the families recognise theirs by names and shapes; dropout, which leaves no trace, is then 0. */
+  readonly spec?: NetworkSpec;
+  /** Where the tensors come from, for messages. */
+  readonly source?: string;
 }
 
-/** Parameters and running statistics by path (`features.conv0.weight`, `features.norm5.running_mean`), in the network's order. */
-export type StateDict = ReadonlyMap<string, StateTensor>;
-
-/** A network with its numbers. */
-export interface Model {
-  readonly spec: NetworkSpec;
-  readonly state: StateDict;
-  /** Training batches that the running statistics have seen: every batch norm's num_batches_tracked. */
-  readonly batchesTracked: number;
+export interface ImportedModel {
+  readonly model: Model;
+  /** Keys that were passed over, such as `epoch`: their names lie in no module. */
+  readonly ignored: readonly string[];
 }
 
-/** Running statistics are state, not parameters: they have no gradient and no momentum. */
-export function isStatistic(path: string): boolean {
-  return path.endsWith(".running_mean") || path.endsWith(".running_var");
-}
-
-/** Shape of every parameter and running statistic of the network. */
-export function stateShapes(spec: NetworkSpec): ReadonlyMap<string, readonly number[]> {
-  const side = smallestInput(spec);
-  const { tensors } = buildGraph(spec, { batch: 1, height: side, width: side, mode: "inference" });
-  return new Map(
-    tensors.filter(({ kind }) => kind === "parameter" || kind === "state").map(({ name, shape }) => [name, shape]),
-  );
-}
+/** What DataParallel puts before every key. */
+const WRAPPER = "module.";
 
 /** As torchvision's model.state_dict() has it: `num_batches_tracked` (I64, no dimensions) behind each running variance. */
-export function stateDictTensors({ state, batchesTracked }: Model): Map<string, Tensor> {
+export function exportStateDict({ state, batchesTracked }: Model): Map<string, Tensor> {
   const tensors = new Map<string, Tensor>();
-  for (const [path, { shape, data }] of state) {
+  for (const [path, { role, shape, data }] of state) {
     tensors.set(path, { dtype: "F32", shape, data });
-    if (path.endsWith(".running_var")) {
-      const counter = path.replace(/running_var$/, "num_batches_tracked");
-      tensors.set(counter, { dtype: "I64", shape: [], data: BigInt64Array.of(BigInt(batchesTracked)) });
+    if (role === "variance") {
+      tensors.set(counterBeside(path), { dtype: "I64", shape: [], data: BigInt64Array.of(BigInt(batchesTracked)) });
     }
   }
   return tensors;
 }
 
-/** The published files of 2017 say `denselayer1.norm.1.weight` for `denselayer1.norm1.weight` (torchvision's own pattern). */
-const OLD_KEY = /^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$/;
-
-const LISTED = 3;
-
 /**
- * The network `spec` with the numbers of `tensors`; old key names are understood, and num_batches_tracked may be absent, as in old files.
- * @throws InputError naming the tensors that are missing, unexpected or of another shape; `source` names the file.
+ * A model of named tensors, such as PyTorch saves them. Weights are Float32Arrays, or Float64Arrays, which are rounded. Understood are the keys of today
+ * and of the files published in 2017 (`norm.1` for `norm1`), with or without DataParallel's `module.` before them; num_batches_tracked may be any whole
+ * number, or missing. A key without a dot (`epoch`, `best_acc1`) names no tensor of a module: it is passed over and listed in `ignored`.
+ * @throws InputError that says how many of the network's tensors match, which are missing and which unexpected, or which has another shape or a value
+ * that cannot be used; without `spec` also when no family knows such a network
  */
-export function loadStateDict(spec: NetworkSpec, tensors: ReadonlyMap<string, Tensor>, source: string): Model {
-  const found = new Map<string, Tensor>();
-  for (const [key, tensor] of tensors) {
-    const path = key.replace(OLD_KEY, "$1$2");
-    if (found.has(path))
+export function importStateDict(tensors: ReadonlyMap<string, unknown>, options: ImportOptions = {}): ImportedModel {
+  const { source = "the state dict" } = options;
+  if (!(tensors instanceof Map)) {
+    throw new InputError(`${source}: got ${show(tensors)}, expected a Map of tensors by name`);
+  }
+  const ignored: string[] = [];
+  const named = new Map<string, unknown>();
+  for (const [key, value] of tensors) {
+    const path = key.startsWith(WRAPPER) ? key.slice(WRAPPER.length) : key;
+    if (!path.includes(".")) ignored.push(key);
+    else if (named.has(path))
+      throw new InputError(`${source}: has ${path} twice, with "${WRAPPER}" and without`, { path });
+    else named.set(path, value);
+  }
+  const spec = options.spec ?? recognized(named, source);
+  const found = new Map<string, unknown>();
+  for (const [name, value] of named) {
+    const path = currentPath(spec, name);
+    if (found.has(path)) {
       throw new InputError(`${source}: has ${path} twice, under its old name and its new one`, { path });
-    found.set(path, tensor);
+    }
+    found.set(path, value);
   }
-  const shapes = stateShapes(spec);
-  const missing = [...shapes.keys()].filter((path) => !found.has(path));
-  if (missing.length > 0) {
-    throw new InputError(`${source}: lacks ${listed(missing)} of the ${shapes.size} tensors that the network needs`, {
-      file: source,
-      missing,
-    });
-  }
-  const counters = [...shapes.keys()]
-    .filter((path) => path.endsWith(".running_var"))
-    .map((path) => path.replace(/running_var$/, "num_batches_tracked"));
-  const known = new Set([...shapes.keys(), ...counters]);
-  const unexpected = [...found.keys()].filter((path) => !known.has(path));
-  if (unexpected.length > 0) {
-    throw new InputError(`${source}: has ${listed(unexpected)}, which the network does not have`, {
-      file: source,
-      unexpected,
-    });
-  }
-  const state = new Map<string, StateTensor>();
-  for (const [path, shape] of shapes) state.set(path, checked(path, shape, found.get(path) as Tensor, source));
-  return {
-    spec,
-    state,
-    batchesTracked: Math.max(0, ...counters.map((path) => countOf(found.get(path), path, source))),
-  };
+
+  const expected = networkTensors(spec);
+  const counters = [...expected].flatMap(([path, { role }]) => (role === "variance" ? [counterBeside(path)] : []));
+  const counting = new Set(counters);
+  requireNames(
+    expected,
+    [...found.keys()].filter((path) => !counting.has(path)),
+    source,
+  );
+  const state = new Map<string, ModelTensor>();
+  for (const [path, { role }] of expected) state.set(path, { role, ...floats(path, found.get(path), source) });
+  const counts = counters.filter((path) => found.has(path)).map((path) => countOf(path, found.get(path), source));
+  const model = { spec, state, batchesTracked: Math.max(0, ...counts) };
+  requireUsable(model, source);
+  return { model, ignored };
 }
 
-function checked(path: string, shape: readonly number[], tensor: Tensor, source: string): StateTensor {
-  if (tensor.shape.join() !== shape.join()) {
-    throw new InputError(
-      `${source}: ${path} has shape [${tensor.shape.join(", ")}], the network expects [${shape.join(", ")}]`,
-      {
-        file: source,
-        path,
-        shape: tensor.shape,
-        expected: shape,
-      },
-    );
-  }
-  if (tensor.dtype !== "F32" && tensor.dtype !== "F64") {
-    throw new InputError(`${source}: ${path} has dtype ${tensor.dtype}, expected F32 or F64`, { file: source, path });
-  }
-  const data = tensor.dtype === "F32" ? tensor.data : Float32Array.from(tensor.data);
-  const odd = data.findIndex((value) => !Number.isFinite(value));
-  if (odd !== -1) {
-    throw new InputError(`${source}: ${path} holds ${data[odd]} at position ${odd}, expected finite numbers`, {
-      file: source,
-      path,
-    });
-  }
-  return { shape, data };
+function counterBeside(variance: string): string {
+  return `${variance.slice(0, variance.lastIndexOf("."))}.num_batches_tracked`;
 }
 
-function countOf(tensor: Tensor | undefined, path: string, source: string): number {
-  if (tensor === undefined) return 0;
-  if (tensor.data.length !== 1 || (tensor.dtype !== "I64" && tensor.dtype !== "I32")) {
-    throw new InputError(
-      `${source}: ${path} is a ${tensor.dtype} of shape [${tensor.shape.join(", ")}], expected one I64`,
-      {
-        file: source,
-        path,
-      },
-    );
-  }
-  return Number(tensor.data[0]);
+function recognized(named: ReadonlyMap<string, unknown>, source: string): NetworkSpec {
+  const shapes = new Map<string, readonly number[]>();
+  for (const [path, value] of named) if (isTensor(value)) shapes.set(path, value.shape);
+  const spec = recognizedSpec(shapes);
+  if (spec) return spec;
+  throw new InputError(
+    `${source}: ${named.size === 0 ? "holds no tensors" : `no network here has tensors as these: ${showSome([...named.keys()])}`}; expected a network's state dict, or say which network it is (spec)`,
+    { keys: [...named.keys()] },
+  );
 }
 
-function listed(paths: readonly string[]): string {
-  const more = paths.length - LISTED;
-  return paths.slice(0, LISTED).join(", ") + (more > 0 ? ` and ${more} more` : "");
+function isTensor(value: unknown): value is Pick<Tensor, "shape" | "data"> {
+  if (typeof value !== "object" || value === null) return false;
+  const { shape, data }: { shape?: unknown; data?: unknown } = value;
+  return Array.isArray(shape) && ArrayBuffer.isView(data) && !(data instanceof DataView);
+}
+
+/** What typed arrays are called in files. */
+const dtypes: readonly (readonly [new () => ArrayBufferView, Tensor["dtype"]])[] = [
+  [Float64Array, "F64"],
+  [Float32Array, "F32"],
+  [BigInt64Array, "I64"],
+  [Int32Array, "I32"],
+  [Uint8Array, "U8"],
+];
+
+function dtypeOf(data: ArrayBufferView): string {
+  return dtypes.find(([kind]) => data instanceof kind)?.[1] ?? data.constructor.name;
+}
+
+function floats(path: string, value: unknown, source: string): Pick<ModelTensor, "shape" | "data"> {
+  if (!isTensor(value)) {
+    throw new InputError(`${source}: ${path} is ${show(value)}, expected a tensor with shape and data`, { path });
+  }
+  const { shape, data } = value;
+  if (data instanceof Float32Array) return { shape, data };
+  if (data instanceof Float64Array) return { shape, data: Float32Array.from(data) };
+  throw new InputError(`${source}: ${path} has dtype ${dtypeOf(data)}, expected F32 or F64`, { path });
+}
+
+function countOf(path: string, value: unknown, source: string): number {
+  const count = isTensor(value) && value.data.length === 1 ? Number(value.data[0]) : value;
+  if (Number.isSafeInteger(count) && Number(count) >= 0) return Number(count);
+  const what = isTensor(count) ? `a ${dtypeOf(count.data)} of shape [${count.shape.join(", ")}]` : show(count);
+  throw new InputError(`${source}: ${path} is ${what}, expected one whole number of at least 0`, { path });
 }

@@ -3,7 +3,7 @@
 import type { Executable } from "../backends/backend.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { DivergedError } from "../errors.ts";
-import type { StateDict } from "../model/stateDict.ts";
+import type { StateDict, StateTensor } from "../model/model.ts";
 
 export class StateCopy {
   #trained: TrainedModel;
@@ -57,9 +57,12 @@ export class StateCopy {
     const names = [...model.state.keys(), ...[...this.#momentum.keys()].map(momentumBuffer)];
     const read = await executable.read(names);
     const values = new Map(names.map((name, index) => [name, requireFinite(name, read[index], step)]));
-    const copied = (tensors: StateDict, bufferOf: (path: string) => string): StateDict =>
+    const copied = <T extends StateTensor>(tensors: ReadonlyMap<string, T>, bufferOf: (path: string) => string) =>
       new Map(
-        [...tensors].map(([path, { shape }]) => [path, { shape, data: values.get(bufferOf(path)) as Float32Array }]),
+        [...tensors].map(([path, tensor]): [string, T] => [
+          path,
+          { ...tensor, data: values.get(bufferOf(path)) as Float32Array },
+        ]),
       );
     const state = copied(model.state, (path) => path);
     const momentum = copied(this.#momentum, momentumBuffer);

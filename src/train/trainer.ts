@@ -13,7 +13,7 @@ import type { Checkpoint, TrainedModel, TrainingState } from "../checkpoint/chec
 import type { Batch, Dataset } from "../data/dataset.ts";
 import type { EpochOptions } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
-import { isStatistic, type Model } from "../model/stateDict.ts";
+import { isStatistic, type Model } from "../model/model.ts";
 import type { TrainConfig } from "./config.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "./evaluation.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, StepEvent, TrainEvent } from "./events.ts";
@@ -120,7 +120,7 @@ export class Trainer {
       momentum = resume.momentum;
     } else {
       this.#state = { config, step: 0, running: noTotals, history: [], trainCount };
-      const parameters = [...model.state].filter(([path]) => !isStatistic(path));
+      const parameters = [...model.state].filter(([, { role }]) => !isStatistic(role));
       momentum = new Map(
         parameters.map(([path, { shape, data }]) => [path, { shape, data: new Float32Array(data.length) }]),
       );
@@ -221,7 +221,7 @@ export class Trainer {
       type: "start",
       config,
       spec: model.spec,
-      params: [...model.state].reduce((sum, [path, { data }]) => sum + (isStatistic(path) ? 0 : data.length), 0),
+      params: [...model.state].reduce((sum, [, { role, data }]) => sum + (isStatistic(role) ? 0 : data.length), 0),
       peakBytes: run.executable.peakBytes,
       memory: memoryUse(run),
       backend: this.#backend.info,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TrainedModel } from "../../src/checkpoint/checkpoint.ts";
 import { DivergedError } from "../../src/errors.ts";
-import type { StateDict } from "../../src/model/stateDict.ts";
+import type { StateDict } from "../../src/model/model.ts";
 import { StateCopy } from "../../src/train/stateCopy.ts";
 import { fakeExecutable } from "./fakeExecutable.ts";
 import { tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
@@ -44,8 +44,8 @@ test("stateCopy · take reads all in one transfer, and only if updates came afte
   assert.equal(copy.step, 9);
   // 30 micro-batches after 7 updates, 3 more for each of the next two.
   assert.equal(copy.trained.model.batchesTracked, 36);
-  for (const [path, { shape, data }] of model.state) {
-    assert.deepEqual(copy.trained.model.state.get(path), { shape, data: data.map((value) => value + 1) }, path);
+  for (const [path, { role, shape, data }] of model.state) {
+    assert.deepEqual(copy.trained.model.state.get(path), { role, shape, data: data.map((value) => value + 1) }, path);
   }
   for (const [path, { shape, data }] of momentum) {
     assert.deepEqual(copy.momentum.get(path), { shape, data: data.map((value) => value + 1) }, path);

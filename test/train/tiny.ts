@@ -3,7 +3,7 @@
 
 import { bytesSplit, type Dataset, type Split, sharedBytes } from "../../src/data/dataset.ts";
 import { createNetwork } from "../../src/model/create.ts";
-import type { Model } from "../../src/model/stateDict.ts";
+import type { Model } from "../../src/model/model.ts";
 import { lowbias32 } from "../../src/ops/random.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import type { TrainEvent } from "../../src/train/events.ts";

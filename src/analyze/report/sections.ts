@@ -41,7 +41,7 @@ ${facts.map(
 export function layerTables(summary: Summary): Html {
   const stages = new Map<string, { rows: number; params: number; macs: number; out: string }>();
   for (const layer of summary.layers) {
-    const name = stageOf(layer.path);
+    const name = stageOf(layer.path, summary.blocks);
     const stage = stages.get(name) ?? { rows: 0, params: 0, macs: 0, out: "" };
     stages.set(name, {
       rows: stage.rows + 1,
@@ -70,13 +70,12 @@ ${summary.layers.map(
 `;
 }
 
-/** `features.denseblock2.denselayer3.conv1` → `denseblock2`; what is in no block stands for itself. */
-function stageOf(path: string): string {
-  const parts = path.split(".");
-  const stage = (parts[0] === "features" ? parts[1] : parts[0]) ?? path;
-  if (/^(denseblock|transition)\d+$/.test(stage)) return stage;
-  if (/^(conv0|norm0|relu0|pool0)$/.test(stage)) return "stem";
-  return "head";
+/** The block or transition that a module belongs to; before and behind them stand the stem and the head. */
+function stageOf(path: string, blocks: Summary["blocks"]): string {
+  const block = blocks.find((candidate) => path.startsWith(`${candidate.path}.`));
+  const stage = block?.path ?? /^.*\btransition\d+/.exec(path)?.[0];
+  if (stage !== undefined) return stage.slice(stage.lastIndexOf(".") + 1);
+  return /^features\.(conv0|norm0|relu0|pool0)$/.test(path) ? "stem" : "head";
 }
 
 /** batchNorm → batch norm */

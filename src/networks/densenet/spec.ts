@@ -1,7 +1,10 @@
 // networks/densenet: what network. The first station of the line; everything after it is a function of this frozen value.
+import type { CommonSpec } from "../family.ts";
+import type { Stem } from "../fields.ts";
 
-/** A densely connected convolutional network (Huang et al., CVPR 2017, section 3). Frozen plain data, JSON both ways. */
-export interface DenseNetSpec {
+/** A densely connected convolutional network (Huang et al., CVPR 2017, section 3). Section 4.2 drops 0.2 without augmentation. */
+export interface DenseNetSpec extends CommonSpec {
+  readonly family: "densenet";
   /** k: feature maps each dense layer adds. */
   readonly growthRate: number;
   /** Dense layers per dense block. */
@@ -14,10 +17,28 @@ export interface DenseNetSpec {
   readonly bottleneckFactor: number;
   /** θ in (0, 1]: a transition turns m maps into ⌊θ·m⌋. θ < 1 is DenseNet-C. */
   readonly compression: number;
-  /** Dropout probability in [0, 1) after each convolution but the first (section 4.2: 0.2 without augmentation). */
-  readonly dropRate: number;
-  /** `cifar`: one 3×3 convolution. `imagenet`: 7×7 stride 2, batch norm, ReLU, 3×3 max pool stride 2. */
-  readonly stem: "cifar" | "imagenet";
-  readonly inChannels: number;
-  readonly numClasses: number;
+  readonly stem: Stem;
+}
+
+export const densenetFields = [
+  "growthRate",
+  "blockConfig",
+  "numInitFeatures",
+  "bottleneck",
+  "bottleneckFactor",
+  "compression",
+  "dropRate",
+  "stem",
+  "inChannels",
+  "numClasses",
+] as const satisfies readonly (keyof DenseNetSpec)[];
+
+/** ⌊θ·m⌋ in double arithmetic, as the authors' code and torchvision compute it (section 3, "Compression"). */
+export function compressedMaps(compression: number, maps: number): number {
+  return Math.floor(compression * maps);
+}
+
+/** Maps of the 1×1 convolution before each 3×3, where there is one. */
+export function bottleneckMaps({ bottleneck, bottleneckFactor, growthRate }: DenseNetSpec): number | undefined {
+  return bottleneck ? bottleneckFactor * growthRate : undefined;
 }

@@ -4,14 +4,14 @@ import { test } from "node:test";
 import { UsageError } from "../../../src/errors.ts";
 import {
   architecture,
-  layersOf,
+  connectionsIn,
+  depthOf,
   macs,
   parameterCount,
   runningStatisticsCount,
   smallestInput,
-} from "../../../src/networks/densenet/architecture.ts";
-import { defineSpec } from "../../../src/networks/densenet/define.ts";
-import { namedSpec } from "../../../src/networks/densenet/variants.ts";
+} from "../../../src/networks/registry.ts";
+import { defineDenseNet, namedDenseNet as namedSpec } from "./named.ts";
 
 interface Row {
   readonly name: string;
@@ -50,6 +50,19 @@ function printed(value: number, like: string): string {
   return `${(value / (unit === "G" ? 1e9 : 1e6)).toFixed(decimals)} ${unit}`;
 }
 
+type Shape = ReturnType<typeof architecture>;
+type Module = Shape["layers"][number];
+
+function moduleAt(shape: Shape, path: string): Module {
+  const found = shape.layers.find((layer) => layer.path === path);
+  assert.ok(found, path);
+  return found;
+}
+
+const classifier = (shape: Shape): Module => moduleAt(shape, "classifier");
+/** Height and width under the global average pool. */
+const lastMaps = (shape: Shape): number[] => [moduleAt(shape, "pool").inHeight, moduleAt(shape, "pool").inWidth];
+
 for (const row of rows) {
   test(`${row.name} · ${row.params} parameters, ${row.macs}MACs, classifier reads ${row.features}, depth ${row.depth}`, () => {
     const spec = namedSpec(row.name);
@@ -61,14 +74,14 @@ for (const row of rows) {
     if (row.statistics !== undefined) assert.equal(runningStatisticsCount(spec), row.statistics);
     assert.equal(printed(macs(spec, size), row.macs), row.macs);
     const shape = architecture(spec, size);
-    assert.equal(shape.head.features, row.features);
-    assert.equal(shape.depth, row.depth);
+    assert.equal(classifier(shape).inChannels, row.features);
+    assert.equal(depthOf(shape), row.depth);
     assert.deepEqual(
-      shape.connectionsPerBlock,
+      shape.blocks.map(connectionsIn),
       spec.blockConfig.map((layers) => (layers * (layers + 1)) / 2),
     );
     const last = side / (spec.stem === "cifar" ? 4 : 32);
-    assert.deepEqual([shape.head.height, shape.head.width], [last, last]);
+    assert.deepEqual(lastMaps(shape), [last, last]);
   });
 }
 
@@ -85,7 +98,7 @@ test("one input channel and 18 outputs make torchxrayvision's 6 966 034 paramete
 test("DenseNet-121 · map sizes of table 1", () => {
   const shape = architecture(namedSpec("121"), { height: 224, width: 224 });
   assert.deepEqual(
-    shape.stem.layers.map((layer) => layer.height),
+    ["conv0", "norm0", "pool0"].map((name) => moduleAt(shape, `features.${name}`).height),
     [112, 112, 56],
   );
   assert.deepEqual(
@@ -102,29 +115,35 @@ test("DenseNet-121 · map sizes of table 1", () => {
     ],
   );
   assert.deepEqual(
-    shape.transitions.map((transition) => [transition.inHeight, transition.height]),
+    [1, 2, 3].map((index) => {
+      const { inHeight, height } = moduleAt(shape, `features.transition${index}.pool`);
+      return [inHeight, height];
+    }),
     [
       [56, 28],
       [28, 14],
       [14, 7],
     ],
   );
-  assert.deepEqual(shape.connections, 21 + 78 + 300 + 136);
+  assert.deepEqual(shape.blocks.map(connectionsIn), [21, 78, 300, 136]);
 });
 
 test("layer ℓ of a block reads k₀ + k·(ℓ − 1) maps; torchvision's module paths, in order", () => {
-  const shape = architecture(defineSpec({ growthRate: 5, blockConfig: [3, 1], numInitFeatures: 7, compression: 0.5 }), {
-    height: 9,
-    width: 6,
-  });
+  const shape = architecture(
+    defineDenseNet({ growthRate: 5, blockConfig: [3, 1], numInitFeatures: 7, compression: 0.5 }),
+    {
+      height: 9,
+      width: 6,
+    },
+  );
   assert.deepEqual(
-    shape.blocks[0].denseLayers.map((layer) => layer.inChannels),
+    [1, 2, 3].map((layer) => moduleAt(shape, `features.denseblock1.denselayer${layer}.norm1`).inChannels),
     [7, 12, 17],
   );
-  assert.equal(shape.transitions[0].outChannels, 11);
-  assert.deepEqual([shape.head.height, shape.head.width], [4, 3]);
+  assert.equal(moduleAt(shape, "features.transition1.conv").outChannels, 11);
+  assert.deepEqual(lastMaps(shape), [4, 3]);
   assert.deepEqual(
-    layersOf(shape).map((layer) => layer.path),
+    shape.layers.map((layer) => layer.path),
     [
       "features.conv0",
       ...[1, 2, 3].flatMap((layer) =>
@@ -149,12 +168,12 @@ test("smallest input · 29 for the four-block ImageNet nets, 4 for three blocks;
     () => architecture(namedSpec("121"), { height: 224, width: 28 }),
     (error) =>
       error instanceof UsageError &&
-      /^width: got 28, expected a whole number of at least 29 pixels/.test(error.message),
+      /^features\.transition3\.pool: images of 224×28 .* the smallest images that work are 29×29$/.test(error.message),
   );
   assert.throws(() => architecture(namedSpec("40-12"), { height: 3.5, width: 32 }), /^UsageError: height: got 3\.5/);
 });
 
 function sizes(side: number): number[] {
   const shape = architecture(namedSpec("121"), { height: side, width: side });
-  return [shape.stem.layers[0].height, ...shape.blocks.map((block) => block.height)];
+  return [moduleAt(shape, "features.conv0").height, ...shape.blocks.map((block) => block.height)];
 }

@@ -3,13 +3,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { UsageError } from "../../../src/errors.ts";
 import type { Graph, GraphNode } from "../../../src/graph/graph.ts";
-import { buildGraph } from "../../../src/networks/densenet/build.ts";
-import { defineSpec } from "../../../src/networks/densenet/define.ts";
-import { namedSpec } from "../../../src/networks/densenet/variants.ts";
+import { buildGraph, defineSpec, namedSpec } from "../../../src/networks/registry.ts";
 import { sizeOf } from "../../../src/ops/op.ts";
 import { opOf } from "../../../src/ops/table.ts";
+import { namedDenseNet } from "./named.ts";
 
-/** Counted apart from this code (test/spec/architecture.test.ts): name, parameters with 10 (cifar) or 1000 classes, multiply-adds per image as printed there, classifier inputs. */
+/** Counted apart from this code (architecture.test.ts): name, parameters with 10 (cifar) or 1000 classes, multiply-adds per image as printed there, classifier inputs. */
 const TABLE: readonly (readonly [name: string, params: number, macs: string, features: number])[] = [
   ["40-12", 1_019_722, "264.8 M", 448],
   ["100-12", 6_979_642, "1.770 G", 1168],
@@ -50,7 +49,7 @@ function printed(macs: number, like: string): string {
 describe("sizes of the graph equal the paper's", () => {
   for (const [name, params, macs, features] of TABLE) {
     test(`${name} · parameters, multiply-adds, classifier inputs`, () => {
-      const spec = namedSpec(name);
+      const spec = namedDenseNet(name);
       const side = spec.stem === "cifar" ? 32 : 224;
       const graph = buildGraph(spec, { batch: 1, height: side, width: side, mode: "inference" });
       assert.equal(countOf(graph, "parameter"), params);
@@ -62,7 +61,7 @@ describe("sizes of the graph equal the paper's", () => {
   }
 
   test("40-12 with 100 classes · 1,060,132 parameters", () => {
-    const { growthRate, blockConfig, bottleneck, compression } = namedSpec("40-12");
+    const { growthRate, blockConfig, bottleneck, compression } = namedDenseNet("40-12");
     const spec = defineSpec({ growthRate, blockConfig, bottleneck, compression, numClasses: 100 });
     const graph = buildGraph(spec, { batch: 1, height: 32, width: 32, mode: "inference" });
     assert.equal(countOf(graph, "parameter"), 1_060_132);

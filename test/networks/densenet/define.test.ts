@@ -3,12 +3,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { UsageError } from "../../../src/errors.ts";
-import { parameterCount } from "../../../src/networks/densenet/architecture.ts";
-import { defineSpec, type SpecFields } from "../../../src/networks/densenet/define.ts";
+import { defineSpec, parameterCount, type SpecFields } from "../../../src/networks/registry.ts";
+import { type DenseNetFields, defineDenseNet } from "./named.ts";
 
 test("defineSpec · defaults are DenseNet-BC-100-12 with k₀ = 2k, frozen through and through", () => {
-  const spec = defineSpec();
+  const spec = defineDenseNet();
   assert.deepEqual(spec, {
+    family: "densenet",
     growthRate: 12,
     blockConfig: [16, 16, 16],
     numInitFeatures: 24,
@@ -25,13 +26,13 @@ test("defineSpec · defaults are DenseNet-BC-100-12 with k₀ = 2k, frozen throu
 
 test("defineSpec · the caller's blockConfig is copied, not kept", () => {
   const blockConfig = [2, 3];
-  const spec = defineSpec({ blockConfig });
+  const spec = defineDenseNet({ blockConfig });
   blockConfig[0] = 99;
   assert.deepEqual(spec.blockConfig, [2, 3]);
 });
 
 test("defineSpec · B, C, BC and plain are switched one by one; only BC and the ImageNet stem begin with 2k maps", () => {
-  const firstMaps = (fields: SpecFields): number => defineSpec({ growthRate: 20, ...fields }).numInitFeatures;
+  const firstMaps = (fields: DenseNetFields): number => defineDenseNet({ growthRate: 20, ...fields }).numInitFeatures;
   assert.equal(firstMaps({ bottleneck: false, compression: 1 }), 16);
   assert.equal(firstMaps({ bottleneck: true, compression: 1 }), 16);
   assert.equal(firstMaps({ bottleneck: false, compression: 0.5 }), 16);
@@ -75,7 +76,7 @@ const impossible: readonly [string, unknown, RegExp][] = [
   ["blockConfig no list", { blockConfig: 16 }, /^blockConfig: got 16, expected a list/],
   ["blockConfig with 0", { blockConfig: [6, 0, 6] }, /^blockConfig\[1\]: got 0, /],
   ["blockConfig with a fraction", { blockConfig: [6, 6, 1.5] }, /^blockConfig\[2\]: got 1\.5, /],
-  ["blockConfig with null", { blockConfig: [null] }, /^blockConfig\[0\]: got null, /],
+  ["blockConfig with null", { blockConfig: [null] }, /^blockConfig\[0\]: got nothing, /],
   [
     "blockConfig endless",
     { blockConfig: [9_000, 9_000] },
@@ -90,15 +91,15 @@ const impossible: readonly [string, unknown, RegExp][] = [
   [
     "compression that leaves no map",
     { growthRate: 2, blockConfig: [2, 2], numInitFeatures: 4, compression: 0.1 },
-    /^compression: 0\.1 leaves none of the 8 feature maps after block 1; expected at least 0\.125$/,
+    /^compression: got 0\.1, expected at least 0\.125, which leaves one of the 8 feature maps after block 1$/,
   ],
   ["dropRate 1", { dropRate: 1 }, /^dropRate: got 1, expected a probability of at least 0 and below 1$/],
   ["dropRate negative", { dropRate: -0.1 }, /^dropRate: got -0\.1, /],
   ["stem unknown", { stem: "svhn" }, /^stem: got "svhn", expected "cifar" or "imagenet"$/],
   ["inChannels 0", { inChannels: 0 }, /^inChannels: got 0, /],
   ["numClasses fraction", { numClasses: 0.5 }, /^numClasses: got 0\.5, /],
-  ["field misspelt", { growthrate: 12 }, /^growthrate: a spec has no such field; did you mean growthRate\?$/],
-  ["field foreign", { zebra: 1 }, /^zebra: a spec has no such field; its fields are growthRate, /],
+  ["field misspelt", { growthrate: 12 }, /^growthrate: a DenseNet has no such field; did you mean growthRate\?$/],
+  ["field foreign", { zebra: 1 }, /^zebra: a DenseNet has no such field; its fields are growthRate, /],
   ["no object", [1], /^a spec must be an object of fields, got \[1\]$/],
 ];
 for (const [name, fields, message] of impossible) {

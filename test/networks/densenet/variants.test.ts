@@ -4,7 +4,11 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { UsageError } from "../../../src/errors.ts";
 import { editDistance, nearestName } from "../../../src/nearestName.ts";
-import { canonicalName, namedSpec, variantName, variantNames } from "../../../src/networks/densenet/variants.ts";
+import { densenet } from "../../../src/networks/densenet/family.ts";
+import { canonicalName, namedSpec, variantName } from "../../../src/networks/registry.ts";
+import { namedDenseNet } from "./named.ts";
+
+const variantNames = [...densenet.variants.keys()];
 
 test("variantNames · every network of the paper, its technical report and torchvision, each its own spec", () => {
   assert.deepEqual([...variantNames].sort(), [
@@ -52,17 +56,17 @@ for (const [spelling, name] of spellings) {
 }
 
 test("namedSpec · 40-12 has 12 layers a block, BC-100-12 16; plain nets begin with 16 maps and keep all, ImageNet nets have 1000 classes", () => {
-  const plain = namedSpec("40-12");
+  const plain = namedDenseNet("40-12");
   assert.deepEqual(
     [plain.blockConfig, plain.numInitFeatures, plain.compression, plain.bottleneck, plain.numClasses],
     [[12, 12, 12], 16, 1, false, 10],
   );
-  const compact = namedSpec("BC-100-12");
+  const compact = namedDenseNet("BC-100-12");
   assert.deepEqual(
     [compact.blockConfig, compact.numInitFeatures, compact.compression, compact.bottleneck],
     [[16, 16, 16], 24, 0.5, true],
   );
-  const big = namedSpec("161");
+  const big = namedDenseNet("161");
   assert.deepEqual(
     [big.blockConfig, big.numInitFeatures, big.growthRate, big.numClasses, big.stem],
     [[6, 12, 36, 24], 96, 48, 1000, "imagenet"],
@@ -70,9 +74,9 @@ test("namedSpec · 40-12 has 12 layers a block, BC-100-12 16; plain nets begin w
 });
 
 test("namedSpec · overrides win, undefined ones do not, and k₀ follows an overridden growthRate", () => {
-  const spec = namedSpec("BC-100-12", { growthRate: 10, numClasses: 100, dropRate: undefined });
+  const spec = namedDenseNet("BC-100-12", { growthRate: 10, numClasses: 100, dropRate: undefined });
   assert.deepEqual([spec.growthRate, spec.numInitFeatures, spec.numClasses, spec.dropRate], [10, 20, 100, 0]);
-  assert.throws(() => namedSpec("BC-100-12", { compression: 0 }), UsageError);
+  assert.throws(() => namedDenseNet("BC-100-12", { compression: 0 }), UsageError);
 });
 
 const typos: readonly [string, string][] = [
