@@ -20,6 +20,8 @@ export abstract class DenseNetError extends Error {
 export class UsageError extends DenseNetError {
   override readonly exitCode = 2;
 }
+/** Something was asked of a backend, executable, predictor or trainer that was disposed of, or that was disposed of before it could answer. */
+export class DisposedError extends UsageError {}
 /** A file, picture, label or checkpoint that is not what was expected. */
 export class InputError extends DenseNetError {
   override readonly exitCode = 3;

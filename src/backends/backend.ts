@@ -23,25 +23,30 @@ export interface RunScalars {
   readonly step?: number;
 }
 
-/** A device that can run plans. */
-export interface Backend {
+/**
+ * A device that can run plans. Made by a `create…` function, ended by `dispose` or `await using`. What is pending then, or comes later, rejects with a
+ * DisposedError, also on the executables, which end with their backend.
+ */
+export interface Backend extends AsyncDisposable {
   readonly info: BackendInfo;
   /**
    * Plans that are compiled together share their persistent buffers (parameters, gradients, momentum, states) by name;
    * their arenas lie over one another, so arena contents survive only until another plan runs.
    */
   compile(plans: Readonly<Record<string, Plan>>): Promise<Executable>;
+  /** Frees memory and threads, also of its executables. May be called again. */
   dispose(): Promise<void>;
 }
 
-export interface Executable {
+/** Compiled plans with their memory. `dispose` and `await using` end it as they do a backend. */
+export interface Executable extends AsyncDisposable {
   /** Sum of persistent bytes and of the largest arena. */
   readonly peakBytes: number;
   /** Of these, what the largest arena takes. */
   readonly arenaBytes: number;
   /**
-   * Runs to have under way before the results of the oldest are waited for. 1: `run` resolves when the run is done. More: when it is submitted and
-   * no more than so many are under way, and the device works on while its results are on the way.
+   * Runs to have in flight before the results of the oldest are waited for. 1: `run` resolves when the run is done. More: when it is submitted and
+   * no more than so many are in flight, and the device works on while its results are on the way.
    */
   readonly queueDepth: number;
   /**
@@ -56,5 +61,6 @@ export interface Executable {
   read(buffers: readonly BufferName[], plan?: string): Promise<(Float32Array | Int32Array)[]>;
   /** Runs every call of a plan in order. Never blocks the calling thread's event loop on wasm and webgpu. */
   run(plan: string, scalars?: RunScalars): Promise<void>;
+  /** Frees its memory. May be called again. */
   dispose(): Promise<void>;
 }

@@ -25,10 +25,15 @@ export function requireStorage(name: BackendName, storage: Storage): void {
   );
 }
 
-/** The same backend, telling also what was passed over for it. */
+/** The same backend, whose notes also name what was passed over for it. */
 function withNote(backend: Backend, note: string): Backend {
   const info: BackendInfo = { ...backend.info, notes: [note, ...backend.info.notes] };
-  return { info, compile: (plans) => backend.compile(plans), dispose: () => backend.dispose() };
+  return {
+    info,
+    compile: (plans) => backend.compile(plans),
+    dispose: () => backend.dispose(),
+    [Symbol.asyncDispose]: () => backend.dispose(),
+  };
 }
 
 /**

@@ -50,6 +50,7 @@ function faulty(kernel: KernelName, calls = 1): Backend {
   return {
     info: right.info,
     dispose: () => right.dispose(),
+    [Symbol.asyncDispose]: () => right.dispose(),
     async compile(plans) {
       const executable = await right.compile(plans);
       return {

@@ -8,6 +8,7 @@ function withExecutables(backend: Backend, change: (executable: Executable) => E
     info: backend.info,
     compile: async (plans) => change(await backend.compile(plans)),
     dispose: () => backend.dispose(),
+    [Symbol.asyncDispose]: () => backend.dispose(),
   };
 }
 
@@ -19,6 +20,7 @@ const forwarded = (executable: Executable): Executable => ({
   read: (...args) => executable.read(...args),
   run: (...args) => executable.run(...args),
   dispose: () => executable.dispose(),
+  [Symbol.asyncDispose]: () => executable.dispose(),
 });
 
 /** Turns of the event loop without a call, after which the host is taken to wait; between two calls the trainer needs two or three. */
@@ -114,5 +116,6 @@ export function losingDevice(backend: Backend, kind: CallKind, at: number, count
       };
     },
     dispose: () => backend.dispose(),
+    [Symbol.asyncDispose]: () => backend.dispose(),
   };
 }

@@ -34,5 +34,6 @@ export function fakeExecutable(values: Readonly<Record<string, Float32Array | In
       calls.push(`run ${plan}`);
     },
     async dispose() {},
+    async [Symbol.asyncDispose]() {},
   };
 }

@@ -156,6 +156,7 @@ test("lost device · other errors are not taken for a lost device", async () => 
       throw new ResourceError("no memory");
     },
     dispose: async () => {},
+    [Symbol.asyncDispose]: async () => {},
   };
   let asked = 0;
   const reopen = async () => {

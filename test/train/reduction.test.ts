@@ -117,7 +117,12 @@ test("reduction · two processes with half a batch each learn the weights of one
 /** The plans of the tiny net on an executable that computes nothing. */
 async function compiledOn(device: FakeExecutable, changes: PartialTrainConfig, reduction?: GradientReduction) {
   const config = tinyConfig(changes);
-  const backend: Backend = { info: wasm.info, compile: async () => device, dispose: async () => {} };
+  const backend: Backend = {
+    info: wasm.info,
+    compile: async () => device,
+    dispose: async () => {},
+    [Symbol.asyncDispose]: async () => {},
+  };
   return compileTraining(backend, tinyModel(config).spec, dataset, config, epochLayout(58, config), reduction);
 }
 

@@ -3,6 +3,7 @@
 import type { Precision } from "../../ops/op.ts";
 import type { BufferName, KernelCall, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, Executable, RunScalars } from "../backend.ts";
+import { Lifetime } from "../lifetime.ts";
 import { persistentOf } from "../persistent.ts";
 import { referenceKernels } from "./kernels.ts";
 import { createMemory, createStorage, type ReferenceMemory, ROLES, roleSizes, type Storage } from "./memory.ts";
@@ -18,6 +19,12 @@ export interface ReferenceBackend extends Backend {
 
 /** The oracle. In f64, written values are converted and `read` rounds to f32; `memory` gives all digits. */
 export function createReferenceBackend({ precision }: { readonly precision: Precision }): ReferenceBackend {
+  const life = new Lifetime("backend");
+  const executables = new Set<ReferenceExecutable>();
+  const dispose = () =>
+    life.end(async () => {
+      await Promise.all([...executables].map((executable) => executable.dispose()));
+    });
   return {
     info: {
       name: "reference",
@@ -26,9 +33,13 @@ export function createReferenceBackend({ precision }: { readonly precision: Prec
       notes: ["The reference backend is made to be right, not fast."],
     },
     async compile(plans) {
-      return compileReference(plans, precision);
+      life.requireAlive();
+      const executable = compileReference(plans, precision, () => executables.delete(executable));
+      executables.add(executable);
+      return executable;
     },
-    async dispose() {},
+    dispose,
+    [Symbol.asyncDispose]: dispose,
   };
 }
 
@@ -63,7 +74,12 @@ function poisonArena(plan: Plan, { roles, arenaIntegers }: Storage): void {
   }
 }
 
-function compileReference(plans: Readonly<Record<string, Plan>>, precision: Precision): ReferenceExecutable {
+function compileReference(
+  plans: Readonly<Record<string, Plan>>,
+  precision: Precision,
+  onDispose: () => void,
+): ReferenceExecutable {
+  const life = new Lifetime("executable");
   const { buffers: persistent } = persistentOf(plans);
   const sizes = roleSizes([
     ...persistent.values(),
@@ -85,12 +101,15 @@ function compileReference(plans: Readonly<Record<string, Plan>>, precision: Prec
     return memory.buffers.get(buffer)?.dtype === "i32" ? memory.integers(buffer).data : memory.tensor(buffer).data;
   }
 
+  const dispose = () => life.end(async () => onDispose());
+
   return {
     peakBytes: 4 * ROLES.reduce((sum, role) => sum + sizes[role], 0),
     arenaBytes: 4 * sizes.arena,
     queueDepth: 1,
     memory: (plan) => planNamed(plan).memory,
     async write(buffer, data, plan) {
+      life.requireAlive();
       const target = find(buffer, plan);
       if (target.length !== data.length) {
         throw new RangeError(`${buffer} holds ${target.length} values, given ${data.length}`);
@@ -103,12 +122,14 @@ function compileReference(plans: Readonly<Record<string, Plan>>, precision: Prec
       target.set(data);
     },
     async read(buffers, plan) {
+      life.requireAlive();
       return buffers.map((buffer) => {
         const source = find(buffer, plan);
         return source instanceof Int32Array ? source.slice() : Float32Array.from(source);
       });
     },
     async run(name, scalars = {}) {
+      life.requireAlive();
       const { plan, memory } = planNamed(name);
       poisonArena(plan, storage);
       plan.calls.forEach((call, index) => {
@@ -117,6 +138,7 @@ function compileReference(plans: Readonly<Record<string, Plan>>, precision: Prec
         runCall(call.kernel, call.args, memory, scalars);
       });
     },
-    async dispose() {},
+    dispose,
+    [Symbol.asyncDispose]: dispose,
   };
 }

@@ -1,10 +1,16 @@
 // backends/wasm: the compute threads, in Node and in browsers alike.
 import { DeviceError } from "../../errors.ts";
+import { disposed } from "../lifetime.ts";
 import type { WorkerReply, WorkerRequest } from "./worker.ts";
 
 /** One worker that answers each request with one reply, in order. */
 export interface ComputeThread {
+  /**
+   * @throws DeviceError when the worker fails at the request, has died or dies before it answers
+   * @throws DisposedError when the thread was ended, or is before it answers
+   */
   ask(request: WorkerRequest): Promise<Extract<WorkerReply, { kind: "done" }>>;
+  /** At once: what is pending rejects. */
   end(): Promise<void>;
 }
 
@@ -15,14 +21,18 @@ interface Pending {
 
 export function startThread(): ComputeThread {
   const pending: Pending[] = [];
+  /** Why there will be no more replies. */
+  let gone: Error | undefined;
   const settle = (reply: WorkerReply): void => {
     const first = pending.shift();
     if (reply.kind === "done") first?.resolve(reply);
     else first?.reject(new DeviceError(`a compute thread stopped: ${reply.message}`));
   };
-  const fail = (message: string): void => {
-    for (const { reject } of pending.splice(0)) reject(new DeviceError(`a compute thread died: ${message}`));
+  const giveUp = (reason: Error): void => {
+    gone ??= reason;
+    for (const { reject } of pending.splice(0)) reject(gone);
   };
+  const fail = (message: string): void => giveUp(new DeviceError(`a compute thread died: ${message}`));
   const url = new URL(import.meta.url.endsWith(".ts") ? "./worker.ts" : "./worker.js", import.meta.url);
   const nodeThreads = globalThis.process?.getBuiltinModule?.("node:worker_threads");
   const { post, end } = nodeThreads
@@ -31,10 +41,14 @@ export function startThread(): ComputeThread {
   return {
     ask: (request) =>
       new Promise((resolve, reject) => {
-        pending.push({ resolve, reject });
+        if (gone) throw gone;
         post(request);
+        pending.push({ resolve, reject });
       }),
-    end,
+    end: async () => {
+      giveUp(disposed("executable"));
+      await end();
+    },
   };
 }
 

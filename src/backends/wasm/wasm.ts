@@ -5,6 +5,7 @@
 import { DeviceError, ResourceError, UsageError } from "../../errors.ts";
 import type { BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { Lifetime } from "../lifetime.ts";
 import { findBuffer } from "../persistent.ts";
 import { controlWords } from "./barrier.ts";
 import { compileProgram, type Program, pageBytes } from "./compile.ts";
@@ -64,6 +65,7 @@ export class WasmBackend implements Backend {
   readonly target: Target;
   readonly #shared: boolean;
   readonly #keepsWeights: boolean;
+  readonly #life = new Lifetime("backend");
   readonly #executables = new Set<WasmExecutable>();
 
   constructor(target: Target, threads: number, shared: boolean, keepsWeights: boolean, notes: readonly string[]) {
@@ -80,16 +82,28 @@ export class WasmBackend implements Backend {
   }
 
   async compile(plans: Readonly<Record<string, Plan>>): Promise<WasmExecutable> {
-    const program = compileProgram(plans, this.target, this.info.threads, this.#shared, this.#keepsWeights);
-    const executable = await WasmExecutable.start(program, plans, this.info.threads, this.#shared, (ended) =>
-      this.#executables.delete(ended),
-    );
-    this.#executables.add(executable);
-    return executable;
+    return this.#life.during(async () => {
+      const program = compileProgram(plans, this.target, this.info.threads, this.#shared, this.#keepsWeights);
+      const module = await WebAssembly.compile(program.bytes);
+      this.#life.requireAlive();
+      const executable = new WasmExecutable(program, plans, this.info.threads, this.#shared, () =>
+        this.#executables.delete(executable),
+      );
+      // Before its threads have started: a backend that is disposed of meanwhile ends them.
+      this.#executables.add(executable);
+      await executable.start(module);
+      return executable;
+    });
   }
 
-  async dispose(): Promise<void> {
-    await Promise.all([...this.#executables].map((executable) => executable.dispose()));
+  dispose(): Promise<void> {
+    return this.#life.end(async () => {
+      await Promise.all([...this.#executables].map((executable) => executable.dispose()));
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 }
 
@@ -121,64 +135,65 @@ export class WasmExecutable implements Executable {
   readonly functionCount: number;
   readonly #program: Program;
   readonly #plans: Readonly<Record<string, Plan>>;
-  readonly #threads: readonly ComputeThread[];
+  readonly #life = new Lifetime("executable");
   readonly #memory: WebAssembly.Memory | undefined;
-  readonly #onDispose: (executable: WasmExecutable) => void;
+  readonly #threads: readonly ComputeThread[];
+  readonly #onDispose: () => void;
   /** Plans whose kept weights are those of the parameters. */
   readonly #prepared = new Set<string>();
 
-  private constructor(
+  /** @throws ResourceError where the system has not the memory */
+  constructor(
     program: Program,
     plans: Readonly<Record<string, Plan>>,
-    threads: readonly ComputeThread[],
-    memory: WebAssembly.Memory | undefined,
-    onDispose: (executable: WasmExecutable) => void,
+    threadCount: number,
+    shared: boolean,
+    onDispose: () => void,
   ) {
     this.#program = program;
     this.#plans = plans;
-    this.#threads = threads;
-    this.#memory = memory;
+    this.#memory = shared ? sharedMemory(program.pages) : undefined;
+    this.#threads = Array.from({ length: threadCount }, startThread);
     this.#onDispose = onDispose;
     this.functionCount = program.functionCount;
     this.peakBytes = program.pages * pageBytes;
     this.arenaBytes = Math.max(0, ...Object.values(plans).map((plan) => plan.arenaBytes));
   }
 
-  static async start(
-    program: Program,
-    plans: Readonly<Record<string, Plan>>,
-    threadCount: number,
-    shared: boolean,
-    onDispose: (executable: WasmExecutable) => void,
-  ): Promise<WasmExecutable> {
-    const module = await WebAssembly.compile(program.bytes);
-    const { pages, shared: sharedAt, scratch, scratchBytes } = program;
-    const code = new Map(program.code);
-    for (const [plan, phases] of program.preparation) code.set(preparationOf(plan), phases);
-    const memory = shared ? sharedMemory(pages) : undefined;
+  /** Hands the threads their code and memory; nothing else may be asked before. Ends them if one of them fails. */
+  async start(module: WebAssembly.Module): Promise<void> {
+    const { pages, shared, scratch, scratchBytes, preparation } = this.#program;
+    const code = new Map(this.#program.code);
+    for (const [plan, phases] of preparation) code.set(preparationOf(plan), phases);
+    const memory = this.#memory;
     const words = controlWords.count * 4;
-    const control = new Int32Array(shared ? new SharedArrayBuffer(words) : new ArrayBuffer(words));
-    const threads = Array.from({ length: threadCount }, startThread);
-    await Promise.all(
-      threads.map((thread, index) =>
-        thread.ask({
-          kind: "start",
-          module,
-          memory,
-          pages,
-          control,
-          code,
-          thread: index,
-          threads: threadCount,
-          shared: sharedAt,
-          scratch: scratch + index * scratchBytes,
-        }),
-      ),
-    );
-    return new WasmExecutable(program, plans, threads, memory, onDispose);
+    const control = new Int32Array(memory ? new SharedArrayBuffer(words) : new ArrayBuffer(words));
+    const threads = this.#threads.length;
+    try {
+      await Promise.all(
+        this.#threads.map((thread, index) =>
+          thread.ask({
+            kind: "start",
+            module,
+            memory,
+            pages,
+            control,
+            code,
+            thread: index,
+            threads,
+            shared,
+            scratch: scratch + index * scratchBytes,
+          }),
+        ),
+      );
+    } catch (error) {
+      await this.dispose();
+      throw error;
+    }
   }
 
   async write(name: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void> {
+    this.#life.requireAlive();
     const buffer = findBuffer(this.#plans, name, plan);
     if (data.byteLength !== buffer.bytes) {
       throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
@@ -193,6 +208,7 @@ export class WasmExecutable implements Executable {
   }
 
   async read(names: readonly BufferName[], plan?: string): Promise<(Float32Array | Int32Array)[]> {
+    this.#life.requireAlive();
     return Promise.all(
       names.map(async (name) => {
         const buffer = findBuffer(this.#plans, name, plan);
@@ -226,6 +242,7 @@ export class WasmExecutable implements Executable {
   }
 
   async #runAll(plan: string, scalars: RunScalars, timed: boolean) {
+    this.#life.requireAlive();
     if (!this.#plans[plan])
       throw new RangeError(`no plan is called ${plan}; there are ${Object.keys(this.#plans).join(", ")}`);
     const block = new DataView(new ArrayBuffer(scalarOffsets.bytes));
@@ -243,8 +260,14 @@ export class WasmExecutable implements Executable {
     return await runOnThreads(plan);
   }
 
-  async dispose(): Promise<void> {
-    await Promise.all(this.#threads.map((thread) => thread.end()));
-    this.#onDispose(this);
+  dispose(): Promise<void> {
+    return this.#life.end(async () => {
+      await Promise.all(this.#threads.map((thread) => thread.end()));
+      this.#onDispose();
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 }

@@ -5,6 +5,7 @@
 import { DeviceError, ResourceError } from "../../errors.ts";
 import type { BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { Lifetime } from "../lifetime.ts";
 import { findBuffer } from "../persistent.ts";
 import { compileProgram, type MemorySpace, memorySpaces, type Program, type Window } from "./compile.ts";
 import { callBytes, runWords, slots, wordBytes } from "./dispatch.ts";
@@ -122,6 +123,7 @@ export class WebgpuBackend implements Backend {
   readonly target: Target;
   /** Why the device is of no use any more. */
   #failure: DeviceError | undefined;
+  readonly #life = new Lifetime("backend");
   readonly #executables = new Set<WebgpuExecutable>();
 
   constructor(device: GPUDevice, target: Target, info: BackendInfo) {
@@ -136,22 +138,38 @@ export class WebgpuBackend implements Backend {
     });
   }
 
-  /** @throws DeviceError once the device was lost or has refused a command */
+  /**
+   * @throws DisposedError once it was disposed of
+   * @throws DeviceError once the device was lost or has refused a command
+   */
   requireAlive(): void {
+    this.#life.requireAlive();
     if (this.#failure) throw this.#failure;
   }
 
   async compile(plans: Readonly<Record<string, Plan>>): Promise<WebgpuExecutable> {
     this.requireAlive();
-    const program = compileProgram(plans, this.target);
-    const executable = await WebgpuExecutable.create(this, program, plans, (ended) => this.#executables.delete(ended));
-    this.#executables.add(executable);
-    return executable;
+    return this.#life.during(async () => {
+      const program = compileProgram(plans, this.target);
+      const executable = await WebgpuExecutable.create(this, program, plans, (ended) =>
+        this.#executables.delete(ended),
+      );
+      this.#executables.add(executable);
+      return executable;
+    });
   }
 
-  async dispose(): Promise<void> {
-    for (const executable of this.#executables) await executable.dispose();
-    this.device.destroy();
+  /** The device takes all buffers with it and rejects what waits for them. */
+  dispose(): Promise<void> {
+    return this.#life.end(async () => {
+      const ends = [...this.#executables].map((executable) => executable.dispose());
+      this.device.destroy();
+      await Promise.all(ends);
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 }
 
@@ -285,6 +303,7 @@ export class WebgpuExecutable implements Executable {
   /** One that computes, one behind it, one that the host prepares. */
   readonly queueDepth = 3;
   readonly shaderCount: number;
+  readonly #life = new Lifetime("executable");
   readonly #backend: WebgpuBackend;
   readonly #program: Program;
   readonly #plans: Readonly<Record<string, Plan>>;
@@ -373,7 +392,7 @@ export class WebgpuExecutable implements Executable {
   }
 
   async write(name: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void> {
-    this.#backend.requireAlive();
+    this.#requireAlive();
     const buffer = findBuffer(this.#plans, name, plan);
     if (data.byteLength !== buffer.bytes) {
       throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
@@ -388,7 +407,7 @@ export class WebgpuExecutable implements Executable {
 
   /** One staging buffer, in which they lie one after the other, one submission, one mapping. */
   async read(names: readonly BufferName[], plan?: string): Promise<(Float32Array | Int32Array)[]> {
-    this.#backend.requireAlive();
+    this.#requireAlive();
     const { device } = this.#backend;
     let size = 0;
     const copies = names.map((name) => {
@@ -408,7 +427,7 @@ export class WebgpuExecutable implements Executable {
     try {
       await staging.mapAsync(GPUMapMode.READ);
     } catch (error) {
-      this.#backend.requireAlive();
+      this.#requireAlive();
       const what = names.length === 1 ? names[0] : `${names.length} buffers`;
       throw new DeviceError(`the GPU did not give ${what} back: ${(error as Error).message}`, {}, { cause: error });
     }
@@ -419,13 +438,13 @@ export class WebgpuExecutable implements Executable {
       return dtype === "i32" ? new Int32Array(bytes) : new Float32Array(bytes);
     });
     staging.destroy();
-    this.#backend.requireAlive();
+    this.#requireAlive();
     return found;
   }
 
   /** Resolves when the run is submitted, not when it is done; when more than `queueDepth` are under way, waits for the oldest. */
   async run(plan: string, scalars: RunScalars = {}): Promise<void> {
-    this.#backend.requireAlive();
+    this.#requireAlive();
     const { device } = this.#backend;
     this.#writeScalars(scalars);
     for (const part of submissions(this.#runsOf(plan), submissionBytes)) {
@@ -441,7 +460,7 @@ export class WebgpuExecutable implements Executable {
     }
     this.#submitted.push(device.queue.onSubmittedWorkDone());
     if (this.#submitted.length > this.queueDepth) await this.#submitted.shift();
-    this.#backend.requireAlive();
+    this.#requireAlive();
   }
 
   #writeScalars({ learningRate = 0, seed = 0, step = 0 }: RunScalars): void {
@@ -492,13 +511,25 @@ export class WebgpuExecutable implements Executable {
     });
     for (const buffer of [resolved, staging]) buffer.destroy();
     querySet.destroy();
-    this.#backend.requireAlive();
+    this.#requireAlive();
     return callMs;
   }
 
-  async dispose(): Promise<void> {
-    await Promise.allSettled(this.#submitted);
-    for (const buffer of Object.values(this.#buffers)) buffer.destroy();
-    this.#onDispose(this);
+  /** @throws DisposedError or DeviceError when nothing can run here any more */
+  #requireAlive(): void {
+    this.#life.requireAlive();
+    this.#backend.requireAlive();
+  }
+
+  dispose(): Promise<void> {
+    return this.#life.end(async () => {
+      await Promise.allSettled(this.#submitted);
+      for (const buffer of Object.values(this.#buffers)) buffer.destroy();
+      this.#onDispose(this);
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 }

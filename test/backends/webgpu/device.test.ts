@@ -315,9 +315,11 @@ describe("webgpu trains", { skip }, () => {
         read: (...args) => executable.read(...args),
         run: (...args) => executable.run(...args),
         dispose: () => executable.dispose(),
+        [Symbol.asyncDispose]: () => executable.dispose(),
       };
     },
     dispose: () => backend.dispose(),
+    [Symbol.asyncDispose]: () => backend.dispose(),
   });
 
   for (const accumulationSteps of [1, 2]) {
