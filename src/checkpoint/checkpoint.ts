@@ -7,7 +7,7 @@ import { isStatistic, type Model, type StateDict } from "../model/model.ts";
 import { exportStateDict, importStateDict } from "../model/stateDict.ts";
 import type { Tensor } from "../model/tensor.ts";
 import { defineSpec, type NetworkSpec } from "../networks/registry.ts";
-import { showSome } from "../show.ts";
+import { show, showSome } from "../show.ts";
 import { isRecord } from "./record.ts";
 import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
 
@@ -131,7 +131,7 @@ function readDescription(metadata: Readonly<Record<string, string>>, source: str
     throw new InputError(`${source}: the metadata "${KEY}" is not a JSON object`, { file: source });
   if (description.version !== FORMAT_VERSION) {
     throw new InputError(
-      `${source}: has format version ${JSON.stringify(description.version)}, this release reads version ${FORMAT_VERSION}`,
+      `${source}: has format version ${show(description.version)}, this release reads version ${FORMAT_VERSION}`,
       { file: source, version: description.version },
     );
   }

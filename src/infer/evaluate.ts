@@ -4,6 +4,7 @@ import { runAhead } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
+import { requireUsable } from "../model/check.ts";
 import { buildGraph } from "../networks/registry.ts";
 import { planInference } from "../plan/lower.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "../train/evaluation.ts";
@@ -28,11 +29,12 @@ export interface EvaluateOptions {
 /**
  * Runs every image of the split through the network, prepared as the checkpoint says and not augmented. The evaluation of the validation split at the
  * end of a run needs no second pass: `Trainer.evaluation` has it.
- * @throws InputError when the split is empty, when the data's images or classes are not those the network was trained for, or when the logits are not finite
+ * @throws InputError when the model is incomplete or holds numbers that cannot be, when the split is empty, when the data's images or classes are not those the network was trained for, or when the logits are not finite
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { trained, dataset, split = "val", backend, loadBatches, batchSize = 64, onProgress } = options;
   const { model, preprocessing, classes } = trained;
+  requireUsable(model);
   requireSameKind(trained, dataset);
   if (dataset[split].length === 0) {
     throw new InputError(`${dataset.name}: its ${split} split is empty, so there is nothing to evaluate on`, {

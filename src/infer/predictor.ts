@@ -6,6 +6,7 @@ import { placeImage, unmoved } from "../data/augment.ts";
 import { fitImage, type Image, type InputSize } from "../data/fitImage.ts";
 import { normalizationTable } from "../data/normalization.ts";
 import { UsageError } from "../errors.ts";
+import { requireUsable } from "../model/check.ts";
 import { buildGraph } from "../networks/registry.ts";
 import { planInference } from "../plan/lower.ts";
 import { type Prediction, topPredictions } from "./scores.ts";
@@ -40,7 +41,11 @@ export class Predictor {
     this.#atOnce = atOnce;
   }
 
-  /** Compiles the network on `backend`, which stays the caller's. @throws UsageError for a batch size that is no whole number. */
+  /**
+   * Compiles the network on `backend`, which stays the caller's.
+   * @throws UsageError for a batch size that is no whole number
+   * @throws InputError when a tensor of the model is missing, unexpected, of another shape or holds a number that cannot be
+   */
   static async create(trained: TrainedModel, backend: Backend, options: PredictorOptions = {}): Promise<Predictor> {
     const { batchSize = 16 } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1) {
@@ -49,6 +54,7 @@ export class Predictor {
       });
     }
     const { model, preprocessing } = trained;
+    requireUsable(model);
     const { height, width } = preprocessing;
     const plan = (batch: number) => planInference(buildGraph(model.spec, { batch, height, width, mode: "inference" }));
     const executable = await backend.compile({ one: plan(1), many: plan(batchSize) });

@@ -1,6 +1,7 @@
 // networks: what a family of networks is to everything else. A family is a folder that exports one of these and stands in registry.ts.
 import type { Graph } from "../graph/graph.ts";
 import type { Architecture, ImageSize } from "./architecture.ts";
+import type { FieldRule } from "./fields.ts";
 
 /** What every network has, whatever its family. Specs are frozen plain data, JSON both ways. */
 export interface CommonSpec {
@@ -36,8 +37,8 @@ export interface Family<S extends CommonSpec> {
   readonly description: string;
   /** Where such networks are described. */
   readonly citation: string;
-  /** Fields of the spec, `family` left out. */
-  readonly fields: readonly (keyof S & string)[];
+  /** What the fields of the spec may hold, `family` left out. */
+  readonly fields: Readonly<Record<Exclude<keyof S & string, "family">, FieldRule>>;
   /** Fields of the named networks, by canonical name. */
   readonly variants: ReadonlyMap<string, GivenFields>;
   /** Canonical name by normalised spelling. */

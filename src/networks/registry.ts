@@ -8,9 +8,11 @@ import { show } from "../show.ts";
 import type { Architecture, ImageSize, Layer } from "./architecture.ts";
 import { densenet } from "./densenet/family.ts";
 import type { BuildOptions, CommonSpec, Family } from "./family.ts";
+import { commonRules, type FieldRule } from "./fields.ts";
 
 export { type Architecture, type Block, connectionsIn, depthOf, type ImageSize, type Layer } from "./architecture.ts";
 export type { BuildOptions } from "./family.ts";
+export type { FieldRule } from "./fields.ts";
 
 const families = { densenet };
 
@@ -30,12 +32,10 @@ export type ModelFields = Omit<SpecFields, keyof CommonSpec>;
 
 const everyFamily: readonly Family<NetworkSpec>[] = Object.values(families);
 
-const COMMON: readonly string[] = ["inChannels", "numClasses", "dropRate"] satisfies (keyof CommonSpec)[];
-
-/** Names of the fields of ModelFields. */
-export const modelFields = [
-  ...new Set<string>(everyFamily.flatMap(({ fields }) => fields).filter((field) => !COMMON.includes(field))),
-] as readonly (keyof ModelFields)[];
+/** What the fields of ModelFields may hold, whichever family has them. Whether a network's own family has a field, its spec is asked. */
+export const modelRules = Object.fromEntries(
+  everyFamily.flatMap(({ fields }) => Object.entries(fields)).filter(([field]) => !(field in commonRules)),
+) as Readonly<Record<keyof ModelFields, FieldRule>>;
 
 /** @throws UsageError when `spec` is not the spec of a network */
 function familyOf(spec: NetworkSpec): Family<NetworkSpec> {

@@ -3,18 +3,12 @@
 import { z } from "zod";
 import { backendNames } from "../backends/create.ts";
 import { storages } from "../backends/webgpu/kernel.ts";
+import { modelFieldSchemas } from "./modelSettings.ts";
 
 const modelSchema = z.strictObject({
-  /** Named net of src/networks, e.g. "BC-100-12" or "121"; the fields below change it. Number of classes and channels come from the data. */
+  /** Named net of src/networks, e.g. "BC-100-12" or "121"; the other fields change it. Number of classes and channels come from the data. */
   variant: z.string(),
-  growthRate: z.int().positive().exactOptional(),
-  blockConfig: z.array(z.int().positive()).min(1).exactOptional(),
-  numInitFeatures: z.int().positive().exactOptional(),
-  bottleneck: z.boolean().exactOptional(),
-  bottleneckFactor: z.int().positive().exactOptional(),
-  /** θ of the paper: the part of the feature maps that a transition keeps. */
-  compression: z.number().gt(0).lte(1).exactOptional(),
-  stem: z.enum(["cifar", "imagenet"]).exactOptional(),
+  ...modelFieldSchemas,
 });
 
 const dataSchema = z.strictObject({

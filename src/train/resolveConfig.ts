@@ -66,6 +66,7 @@ export function resolveConfig(input: ConfigInput): ResolvedConfig {
   const parsed = trainConfigSchema.safeParse(nest(settings));
   if (!parsed.success) throw invalidSetting(parsed.error.issues[0] as z.core.$ZodIssue, settings, fileName);
   const config = { ...parsed.data, model: { ...parsed.data.model, variant: canonicalName(parsed.data.model.variant) } };
+  requireNetwork(config.model);
   requireConsistent(config);
   return {
     config,
@@ -82,6 +83,17 @@ export function configuredSpec(config: TrainConfig, data: { classes: number; cha
     numClasses: data.classes,
     inChannels: data.channels,
   });
+}
+
+/** Fields may be fine alone and not together, or not be those of the network's family. */
+function requireNetwork({ variant, ...fields }: TrainConfig["model"]): void {
+  try {
+    namedSpec(variant, fields);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const field = `model.${String(error.details.field)}`;
+    throw new UsageError(`model.${error.message}`, { ...error.details, field }, { cause: error });
+  }
 }
 
 function presetNamed(name: string): PartialTrainConfig {

@@ -13,6 +13,7 @@ import type { Checkpoint, TrainedModel, TrainingState } from "../checkpoint/chec
 import type { Batch, Dataset } from "../data/dataset.ts";
 import type { EpochOptions } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
+import { requireUsable } from "../model/check.ts";
 import { isStatistic, type Model } from "../model/model.ts";
 import type { TrainConfig } from "./config.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "./evaluation.ts";
@@ -82,10 +83,14 @@ export class Trainer {
   #backend: Backend;
   #losses = 0;
 
-  /** @throws UsageError when model, data and configuration do not fit together, or a resumed run would not be the same run. */
+  /**
+   * @throws InputError when a tensor of the model is missing, unexpected, of another shape or holds a number that cannot be
+   * @throws UsageError when model, data and configuration do not fit together, or a resumed run would not be the same run
+   */
   constructor(options: TrainerOptions) {
     const { model, dataset, config, resume, reopen, reduction } = options;
     const { classes, channels, height, width, mean, std, name } = dataset;
+    requireUsable(model);
     if (model.spec.numClasses !== classes.length || model.spec.inChannels !== channels) {
       throw new UsageError(
         `the network takes ${model.spec.inChannels} channels and has ${model.spec.numClasses} classes, but ${name} has ${channels} channels and ${classes.length} classes`,

@@ -144,6 +144,11 @@ const wrong: [name: string, input: ConfigInput, says: RegExp][] = [
     { flags: { model: { variant: "121", blockConfig: [] } } },
     /^model\.blockConfig: got \[\], expected a list of at least 1$/,
   ],
+  [
+    "fields of the network that do not go together",
+    { flags: { model: { compression: 0.001 } } },
+    /^model\.compression: got 0\.001, expected at least 0\.0104\d*, which leaves one of the 96 feature maps after block 1$/,
+  ],
   ["not one of", { file: { schedule: "step" } }, /schedule: got "step", expected one of multistep, cosine, constant$/],
   ["inside a list", { file: { milestones: [0.5, 2] } }, /milestones\.1: got \[0\.5,2\], expected a number below 1$/],
   ["group that is none", { file: { model: "121" } }, /model: got "121", expected an object of settings$/],

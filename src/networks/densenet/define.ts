@@ -1,7 +1,7 @@
 // networks/densenet: from a few fields to a complete, checked, frozen DenseNetSpec. Everything after it may trust a spec blindly.
 import type { GivenFields } from "../family.ts";
-import { blocks, commonFields, count, flag, impossible, requireKnownFields, stem as stemField } from "../fields.ts";
-import { compressedMaps, type DenseNetSpec, densenetFields } from "./spec.ts";
+import { fieldReader, impossible, usualClasses } from "../fields.ts";
+import { compressedMaps, type DenseNetSpec, denseNetRules } from "./spec.ts";
 
 /**
  * A complete spec from `fields`. Without fields it is DenseNet-BC-100-12 for 10 classes. Defaults: growthRate 12, blockConfig
@@ -10,19 +10,18 @@ import { compressedMaps, type DenseNetSpec, densenetFields } from "./spec.ts";
  * @throws UsageError naming the field, the value given and what was expected.
  */
 export function defineDenseNet(fields: GivenFields): DenseNetSpec {
-  requireKnownFields(fields, densenetFields, "DenseNet");
-  const growthRate = count("growthRate", fields.growthRate ?? 12);
-  const blockConfig = blocks("blockConfig", fields.blockConfig ?? [16, 16, 16]);
-  const bottleneck = flag("bottleneck", fields.bottleneck ?? true);
-  const bottleneckFactor = count("bottleneckFactor", fields.bottleneckFactor ?? 4);
-  const compression = fields.compression ?? 0.5;
-  if (typeof compression !== "number" || !(compression > 0 && compression <= 1)) {
-    throw impossible("compression", compression, "a number above 0 and at most 1");
-  }
-  const stem = stemField(fields.stem ?? "cifar");
+  const field = fieldReader(fields, denseNetRules, "DenseNet");
+  const growthRate = field("growthRate", 12);
+  const blockConfig = Object.freeze([...field("blockConfig", [16, 16, 16])]);
+  const bottleneck = field("bottleneck", true);
+  const bottleneckFactor = field("bottleneckFactor", 4);
+  const compression = field("compression", 0.5);
+  const dropRate = field("dropRate", 0);
+  const stem = field("stem", "cifar");
   const wideStem = stem === "imagenet" || (bottleneck && compression < 1);
-  const numInitFeatures = count("numInitFeatures", fields.numInitFeatures ?? (wideStem ? 2 * growthRate : 16));
-  const common = commonFields(fields, stem);
+  const numInitFeatures = field("numInitFeatures", wideStem ? 2 * growthRate : 16);
+  const inChannels = field("inChannels", 3);
+  const numClasses = field("numClasses", usualClasses(stem));
 
   let maps = numInitFeatures;
   for (const [index, layers] of blockConfig.entries()) {
@@ -43,7 +42,9 @@ export function defineDenseNet(fields: GivenFields): DenseNetSpec {
     bottleneck,
     bottleneckFactor,
     compression,
+    dropRate,
     stem,
-    ...common,
+    inChannels,
+    numClasses,
   });
 }

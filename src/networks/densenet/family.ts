@@ -4,7 +4,7 @@ import type { Family } from "../family.ts";
 import { denseNetArchitecture } from "./architecture.ts";
 import { buildDenseNet } from "./build.ts";
 import { defineDenseNet } from "./define.ts";
-import { type DenseNetSpec, densenetFields } from "./spec.ts";
+import { type DenseNetSpec, denseNetRules } from "./spec.ts";
 import { currentDenseNetPath, recognizeDenseNet } from "./stateDict.ts";
 import { densenetSpellings, densenetVariants, normaliseDenseNet } from "./variants.ts";
 
@@ -13,7 +13,7 @@ export const densenet: Family<DenseNetSpec> = {
   label: "DenseNet",
   description: "densely connected network",
   citation: "Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, CVPR 2017",
-  fields: densenetFields,
+  fields: denseNetRules,
   variants: densenetVariants,
   spellings: densenetSpellings,
   normalise: normaliseDenseNet,

@@ -1,6 +1,6 @@
 // networks/densenet: what network. The first station of the line; everything after it is a function of this frozen value.
 import type { CommonSpec } from "../family.ts";
-import type { Stem } from "../fields.ts";
+import { blocksRule, commonRules, type FieldRule, type Stem, stemRule } from "../fields.ts";
 
 /** A densely connected convolutional network (Huang et al., CVPR 2017, section 3). Section 4.2 drops 0.2 without augmentation. */
 export interface DenseNetSpec extends CommonSpec {
@@ -20,18 +20,16 @@ export interface DenseNetSpec extends CommonSpec {
   readonly stem: Stem;
 }
 
-export const densenetFields = [
-  "growthRate",
-  "blockConfig",
-  "numInitFeatures",
-  "bottleneck",
-  "bottleneckFactor",
-  "compression",
-  "dropRate",
-  "stem",
-  "inChannels",
-  "numClasses",
-] as const satisfies readonly (keyof DenseNetSpec)[];
+export const denseNetRules = {
+  growthRate: { kind: "count", most: 4096 },
+  blockConfig: blocksRule,
+  numInitFeatures: { kind: "count", most: 65_536 },
+  bottleneck: { kind: "flag" },
+  bottleneckFactor: { kind: "count", most: 1024 },
+  compression: { kind: "fraction" },
+  stem: stemRule,
+  ...commonRules,
+} as const satisfies Record<Exclude<keyof DenseNetSpec, "family">, FieldRule>;
 
 /** ⌊θ·m⌋ in double arithmetic, as the authors' code and torchvision compute it (section 3, "Compression"). */
 export function compressedMaps(compression: number, maps: number): number {

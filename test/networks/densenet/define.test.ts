@@ -80,7 +80,12 @@ const impossible: readonly [string, unknown, RegExp][] = [
   [
     "blockConfig endless",
     { blockConfig: [9_000, 9_000] },
-    /^blockConfig: got \[9000,9000\], expected at most 10000 layers/,
+    /^blockConfig\[0\]: got 9000, expected a whole number from 1 to 1000$/,
+  ],
+  [
+    "blockConfig of 17 blocks",
+    { blockConfig: new Array(17).fill(1) },
+    /^blockConfig: got \[1,.*\], expected a list of at least one and at most 16 numbers of layers, such as \[16, 16, 16\]$/,
   ],
   ["numInitFeatures 0", { numInitFeatures: 0 }, /^numInitFeatures: got 0, /],
   ["bottleneck no flag", { bottleneck: 1 }, /^bottleneck: got 1, expected true or false$/],
