@@ -1,12 +1,12 @@
 // Beside the line: the benchmark command. Each net is proven (gate.ts), then timed (measure.ts); tables go to stdout, or one JSON document
 // with --json; talk goes to stderr.
-import { formatBytes, formatPercent } from "../src/analyze/format.ts";
-import { readEnvironment } from "../src/cli/environment.ts";
-import { printJson, printLine, reportFailure, say, table } from "../src/cli/output.ts";
+import { formatBytes, formatPercent, table } from "../src/analyze/format.ts";
+import { readEnvironment } from "../src/run/environment.node.ts";
 import { measureLimits, openDevice, type TimedBackend } from "./device.ts";
 import type { MachineLimits } from "./machine.ts";
 import { gateBatch, type JobResult, measure } from "./measure.ts";
 import { type BenchOptions, mainUsage, readBenchOptions } from "./options.ts";
+import { printJson, printLine, reportFailure, say } from "./output.ts";
 import { markdownTable, writeResult } from "./results.ts";
 import type { RooflineRow } from "./roofline.ts";
 

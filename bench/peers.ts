@@ -5,12 +5,11 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { formatBytes } from "../src/analyze/format.ts";
+import { formatBytes, table } from "../src/analyze/format.ts";
 import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
-import { type Environment, readEnvironment } from "../src/cli/environment.ts";
-import { printJson, printLine, reportFailure, say, table } from "../src/cli/output.ts";
 import { ResourceError, UsageError, VerificationError } from "../src/errors.ts";
 import { canonicalName } from "../src/networks/registry.ts";
+import { type Environment, readEnvironment } from "../src/run/environment.node.ts";
 import {
   choice,
   type Device,
@@ -24,6 +23,7 @@ import {
   readStorage,
   wholeNumber,
 } from "./options.ts";
+import { printJson, printLine, reportFailure, say } from "./output.ts";
 import { writeResult } from "./results.ts";
 import { median, quantile, type Spread, spreadOf } from "./statistics.ts";
 

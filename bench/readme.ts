@@ -2,9 +2,9 @@
 // node bench/readme.ts --write puts it between the two marks; --check, which npm test runs, fails where it differs.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { reportFailure, say } from "../src/cli/output.ts";
 import { UsageError, VerificationError } from "../src/errors.ts";
 import { choice } from "./options.ts";
+import { reportFailure, say } from "./output.ts";
 import type { Comparison, PeerDocument } from "./peers.ts";
 import { markdownTable, resultsFolder } from "./results.ts";
 import type { Spread } from "./statistics.ts";

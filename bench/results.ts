@@ -1,7 +1,7 @@
 // Beside the line: figures kept in bench/results, each file with its date in its name.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { say } from "../src/cli/output.ts";
+import { say } from "./output.ts";
 
 export const resultsFolder = join(import.meta.dirname, "results");
 

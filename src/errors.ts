@@ -1,12 +1,10 @@
-// Errors of the whole package: one class per kind, each with the exit code the command ends with.
+// Errors of the whole package: one class per kind.
 // A message is one sentence for the person who can fix it: what was given, what was expected, where.
 
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
 /** Base of every error that this package throws on purpose. `details` holds the same facts as the sentence, for programs. */
 export abstract class DenseNetError extends Error {
-  /** Exit code of the command: 2 usage · 3 bad input · 4 diverged · 5 out of resources · 6 device · 7 verification failed. */
-  abstract readonly exitCode: 2 | 3 | 4 | 5 | 6 | 7;
   readonly details: ErrorDetails;
 
   constructor(message: string, details: ErrorDetails = {}, options?: ErrorOptions) {
@@ -17,28 +15,16 @@ export abstract class DenseNetError extends Error {
 }
 
 /** An option, variant name or specification that cannot mean anything. */
-export class UsageError extends DenseNetError {
-  override readonly exitCode = 2;
-}
+export class UsageError extends DenseNetError {}
 /** Something was asked of a backend, executable, predictor or trainer that was disposed of, or that was disposed of before it could answer. */
 export class DisposedError extends UsageError {}
 /** A file, picture, label or checkpoint that is not what was expected. */
-export class InputError extends DenseNetError {
-  override readonly exitCode = 3;
-}
+export class InputError extends DenseNetError {}
 /** The loss stopped being a finite number. */
-export class DivergedError extends DenseNetError {
-  override readonly exitCode = 4;
-}
+export class DivergedError extends DenseNetError {}
 /** Memory or disk does not suffice. */
-export class ResourceError extends DenseNetError {
-  override readonly exitCode = 5;
-}
+export class ResourceError extends DenseNetError {}
 /** A backend cannot be had or broke. */
-export class DeviceError extends DenseNetError {
-  override readonly exitCode = 6;
-}
+export class DeviceError extends DenseNetError {}
 /** Two things that must agree do not: a checksum, a self-check, a comparison. */
-export class VerificationError extends DenseNetError {
-  override readonly exitCode = 7;
-}
+export class VerificationError extends DenseNetError {}

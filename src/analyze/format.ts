@@ -45,6 +45,25 @@ export function wilsonInterval(rate: number, count: number): readonly [number, n
   return [Math.max(0, (centre - spread) / scale), Math.min(1, (centre + spread) / scale)];
 }
 
+/** Columns padded to equal width, two spaces apart; numbers, being right-aligned, are named by their column. */
+export function table(rows: readonly (readonly string[])[], rightAligned: readonly number[] = []): string {
+  const widths = rows.reduce<number[]>(
+    (found, row) => row.map((cell, column) => Math.max(found[column] ?? 0, cell.length)),
+    [],
+  );
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => {
+          const width = widths[column] ?? 0;
+          return rightAligned.includes(column) ? cell.padStart(width) : cell.padEnd(width);
+        })
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
 function scaled<U extends string>(value: number, base: number, units: readonly U[]): { number: string; unit: U } {
   let power = 0;
   let rest = value;

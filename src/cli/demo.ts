@@ -3,11 +3,11 @@ import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { formatPercent } from "../analyze/format.ts";
+import { formatPercent, table } from "../analyze/format.ts";
 import { predictFiles } from "../infer/files.node.ts";
 import { Predictor } from "../infer/predictor.ts";
 import { examples, jsonOption, threadsOption, wholeFlag } from "./flags.ts";
-import { printJson, printLine, table } from "./output.ts";
+import { printJson, printLine } from "./output.ts";
 import { resolveTrainConfig } from "./trainConfig.ts";
 import { closingLines, type TrainingOutcome, trainingRun } from "./trainingRun.ts";
 

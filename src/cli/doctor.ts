@@ -1,21 +1,18 @@
 // cli: `densenet doctor` — whether this machine can do what the package needs, and what it found.
 import type { Command } from "commander";
-import { formatBytes } from "../analyze/format.ts";
+import { formatBytes, table } from "../analyze/format.ts";
 import type { Backend } from "../backends/backend.ts";
-import { createReferenceBackend } from "../backends/reference/backend.ts";
 import { findAdapter, openGpu } from "../backends/webgpu/gpu.ts";
 import { lacksHalves } from "../backends/webgpu/halves.ts";
 import type { Matrices } from "../backends/webgpu/kernel.ts";
 import { findMatrices } from "../backends/webgpu/matrix.ts";
 import { DenseNetError, DeviceError, VerificationError } from "../errors.ts";
-import { differentiate } from "../graph/differentiate.ts";
-import { createNetwork } from "../model/create.ts";
-import { buildGraph, defineSpec } from "../networks/registry.ts";
-import { planTraining } from "../plan/lower.ts";
-import { openBackend } from "./device.ts";
-import { featureName, readEnvironment } from "./environment.ts";
+import { featureName, readEnvironment } from "../run/environment.node.ts";
+import { compareWithReference, SELF_CHECK_TOLERANCE } from "../run/selfCheck.ts";
+import { openBackend } from "./backend.ts";
+import { exitCodeOf } from "./exitCodes.ts";
 import { examples, jsonOption, threadsOption } from "./flags.ts";
-import { printJson, printLine, say, table, toned } from "./output.ts";
+import { printJson, printLine, say, toned } from "./output.ts";
 
 interface Check {
   readonly name: string;
@@ -24,8 +21,6 @@ interface Check {
 }
 
 const OLDEST_NODE = 22;
-/** f32 results of a net this small differ by rounding alone, some hundred times 2⁻²⁴; a wrong kernel is off by far more. */
-const TOLERANCE = 1e-3;
 
 export function addDoctor(program: Command): void {
   program
@@ -103,7 +98,7 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
   await backend?.dispose();
   if (failure !== undefined) {
     if (!options.json) say(`${toned("red", "densenet:")} ${failure.message}`);
-    process.exitCode = failure.exitCode;
+    process.exitCode = exitCodeOf(failure);
   }
 }
 
@@ -176,8 +171,8 @@ async function gpuCheck(): Promise<Check> {
 
 async function selfCheck(name: string, backend: Backend): Promise<Check> {
   const difference = await compareWithReference(backend);
-  const detail = `gradients and loss of a training step differ from the reference by at most ${difference.toExponential(1)} of the largest, expected at most ${TOLERANCE}`;
-  return { name, ok: difference <= TOLERANCE, detail };
+  const detail = `gradients and loss of a training step differ from the reference by at most ${difference.toExponential(1)} of the largest, expected at most ${SELF_CHECK_TOLERANCE}`;
+  return { name, ok: difference <= SELF_CHECK_TOLERANCE, detail };
 }
 
 function nodeCheck(version: string): Check {
@@ -203,42 +198,4 @@ function foundFeatures(features: Readonly<Record<string, boolean>>): string {
   return Object.entries(features)
     .map(([name, present]) => `${present ? "" : "no "}${featureName(name)}`)
     .join(", ");
-}
-
-/** One training step of a small DenseNet-BC from the same values on both. The largest difference of a gradient or the loss, relative to the largest value of its tensor. */
-async function compareWithReference(backend: Backend): Promise<number> {
-  const spec = defineSpec({ growthRate: 5, blockConfig: [2, 3], numClasses: 7 });
-  const size = { batch: 3, height: 10, width: 9 };
-  const graph = differentiate(buildGraph(spec, { ...size, mode: "training" }));
-  const plans = { step: planTraining(graph, { recompute: "none" }) };
-  const { state } = createNetwork(spec, { seed: 1 });
-  const images = Float32Array.from({ length: size.batch * spec.inChannels * size.height * size.width }, (_, index) =>
-    Math.sin(index * 12.9898),
-  );
-  const name = (id: number | undefined): string => graph.tensors[id ?? -1]?.name ?? "";
-  const gradients = [...plans.step.buffers.values()].filter((buffer) => buffer.role === "gradient");
-  const results = [];
-  for (const candidate of [backend, createReferenceBackend({ precision: "f32" })]) {
-    const executable = await candidate.compile(plans);
-    for (const [path, { data }] of state) await executable.write(path, data);
-    await executable.write(name(graph.images), images, "step");
-    await executable.write(name(graph.labels), Int32Array.of(4, 0, 6), "step");
-    await executable.run("step", { seed: 1, step: 1 });
-    results.push(await executable.read(["sampleLoss", ...gradients.map((buffer) => buffer.name)], "step"));
-    await executable.dispose();
-  }
-  const [found = [], expected = []] = results;
-  return Math.max(...expected.map((values, index) => relativeDifference(found[index] ?? [], values)));
-}
-
-function relativeDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let largest = 0;
-  let difference = 0;
-  for (let index = 0; index < expected.length; index++) {
-    largest = Math.max(largest, Math.abs(expected[index] ?? 0));
-    const apart = Math.abs((found[index] ?? Number.NaN) - (expected[index] ?? 0));
-    // NaN is the worst difference, not the least.
-    difference = Number.isNaN(apart) ? Number.POSITIVE_INFINITY : Math.max(difference, apart);
-  }
-  return difference / (largest || 1);
 }

@@ -1,7 +1,7 @@
 // cli: `densenet inspect` — what a network is and costs, before anything runs.
 import { stat } from "node:fs/promises";
 import type { Command } from "commander";
-import { formatBytes, formatCount, formatInteger } from "../analyze/format.ts";
+import { formatBytes, formatCount, formatInteger, table } from "../analyze/format.ts";
 import { type Summary, summarize } from "../analyze/summary.ts";
 import { loadCheckpoint } from "../checkpoint/store.node.ts";
 import { UsageError } from "../errors.ts";
@@ -19,7 +19,7 @@ import { planInference, planTraining, type RecomputePolicy, recomputePolicies } 
 import type { Plan } from "../plan/plan.ts";
 import { printPlan } from "../plan/print.ts";
 import { examples, jsonOption, numberFlag, wholeFlag } from "./flags.ts";
-import { printJson, printLine, table } from "./output.ts";
+import { printJson, printLine } from "./output.ts";
 
 interface InspectOptions {
   readonly batchSize: number;

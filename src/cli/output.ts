@@ -1,6 +1,7 @@
 // cli: who writes where. Data goes to stdout, all talk to stderr; colour only where a terminal shows it and NO_COLOR is not set.
 import { styleText } from "node:util";
 import { DenseNetError } from "../errors.ts";
+import { BUG, exitCodeOf } from "./exitCodes.ts";
 
 export type Tone = "bold" | "dim" | "red" | "green" | "blue";
 
@@ -24,35 +25,16 @@ export function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-/** Columns padded to equal width, two spaces apart; numbers, being right-aligned, are named by their column. */
-export function table(rows: readonly (readonly string[])[], rightAligned: readonly number[] = []): string {
-  const widths = rows.reduce<number[]>(
-    (found, row) => row.map((cell, column) => Math.max(found[column] ?? 0, cell.length)),
-    [],
-  );
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => {
-          const width = widths[column] ?? 0;
-          return rightAligned.includes(column) ? cell.padStart(width) : cell.padEnd(width);
-        })
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
-}
-
 /** Tells a failure on stderr, and with `json` on stdout too. Returns the exit code. Errors not thrown on purpose are bugs and show their stack. */
 export function reportFailure(error: unknown, json: boolean): number {
   if (error instanceof DenseNetError) {
     say(`${toned("red", "densenet:")} ${error.message}`);
     if (json) printJson({ error: { kind: error.name, message: error.message, details: error.details } });
-    return error.exitCode;
+    return exitCodeOf(error);
   }
   const message = error instanceof Error ? error.message : String(error);
   say(`${toned("red", "densenet:")} this is a bug in densenet: ${message}`);
   if (error instanceof Error && error.stack) say(toned("dim", error.stack));
   if (json) printJson({ error: { kind: "Bug", message, details: {} } });
-  return 1;
+  return BUG;
 }

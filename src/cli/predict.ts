@@ -1,11 +1,11 @@
 // cli: `densenet predict` — what picture files show, says a checkpoint.
 import type { Command } from "commander";
-import { formatPercent } from "../analyze/format.ts";
+import { formatPercent, table } from "../analyze/format.ts";
 import { loadPredictor, predictFiles } from "../infer/files.node.ts";
 import type { TrainConfig } from "../train/config.ts";
-import { openBackend } from "./device.ts";
+import { openBackend } from "./backend.ts";
 import { deviceOption, examples, jsonOption, storageOption, threadsOption, wholeFlag } from "./flags.ts";
-import { printJson, printLine, table } from "./output.ts";
+import { printJson, printLine } from "./output.ts";
 
 interface PredictOptions {
   readonly topK: number;

@@ -1,7 +1,8 @@
 // cli: `densenet train` — trains a network and leaves a run folder.
 import type { Command } from "commander";
+import { table } from "../analyze/format.ts";
 import { examples, jsonOption } from "./flags.ts";
-import { printJson, printLine, table } from "./output.ts";
+import { printJson, printLine } from "./output.ts";
 import { addTrainFlags, resolveTrainConfig, settingRows, type TrainFlags } from "./trainConfig.ts";
 import { closingLines, trainingRun } from "./trainingRun.ts";
 

@@ -4,17 +4,18 @@ import { formatInteger, formatPercent } from "../analyze/format.ts";
 import type { Backend } from "../backends/backend.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { DivergedError, UsageError } from "../errors.ts";
+import { openRunDevice, type RunDevice } from "../run/device.node.ts";
+import { environmentFacts, readEnvironment } from "../run/environment.node.ts";
+import { RunFolder } from "../run/folder.node.ts";
+import { memoryLine, requireMemory } from "../run/memory.ts";
+import { modelTitle, type ReportContext, writeReport } from "../run/report.node.ts";
+import { finalResults } from "../run/results.node.ts";
 import type { EndEvent, InterruptedEvent, RecoveredEvent, StartEvent, TrainEvent } from "../train/events.ts";
 import type { ResolvedConfig } from "../train/resolveConfig.ts";
 import { openConfiguredDataset, resumeRun, startRun } from "../train/trainer.node.ts";
 import type { Trainer } from "../train/trainer.ts";
-import { openRunDevice, type RunDevice } from "./device.ts";
-import { environmentFacts, readEnvironment } from "./environment.ts";
-import { memoryLine, requireMemory } from "./memory.ts";
+import { sayChoice } from "./backend.ts";
 import { Progress } from "./progress.ts";
-import { RunFolder } from "./runFolder.ts";
-import { modelTitle, type ReportContext, writeReport } from "./runReport.ts";
-import { finalResults } from "./runResults.ts";
 import { listenForStop, type StopRequest } from "./signals.ts";
 import { RESUMED, settingRows, type TrainFlags } from "./trainConfig.ts";
 
@@ -61,6 +62,7 @@ export async function trainingRun(
   }
   const dataset = await openConfiguredDataset(config);
   const device = await openRunDevice(config);
+  sayChoice(config, device.backend.info);
   try {
     const prepared = await prepare(options, dataset, device);
     const progress = new Progress();

@@ -74,7 +74,7 @@ test("store · a flipped bit anywhere in a file is noticed and the file named", 
       await writeFile(path, bad);
       await assert.rejects(
         loadCheckpoint(run),
-        (error) => error instanceof VerificationError && error.exitCode === 7 && error.message.startsWith(`${path}: `),
+        (error) => error instanceof VerificationError && error.message.startsWith(`${path}: `),
       );
     }
     await writeFile(path, good);
@@ -132,7 +132,7 @@ test("store · a place that cannot be written gives a ResourceError and leaves n
   await writeFile(blocked, "x");
   await assert.rejects(
     saveCheckpoint(join(blocked, "run"), markedCheckpoint(1), { step: 1, best: false, keep: 1 }),
-    (error) => error instanceof ResourceError && error.exitCode === 5,
+    (error) => error instanceof ResourceError,
   );
   assert.equal(await readFile(blocked, "utf8"), "x");
 });

@@ -1,4 +1,4 @@
-// cli: the folder of a run. config.json, environment.json, metrics.csv (a line per epoch), metrics.jsonl (every event), report.html;
+// run: the folder of a run. config.json, environment.json, metrics.csv (a line per epoch), metrics.jsonl (every event), report.html;
 // checkpoints lie in it too and are the store's business.
 import { closeSync, openSync, writeSync } from "node:fs";
 import { mkdir, readdir, readFile } from "node:fs/promises";

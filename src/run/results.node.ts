@@ -1,4 +1,4 @@
-// cli: what a finished run shows of itself: its mistakes on the validation pictures, and some of these pictures.
+// run: what a finished run shows of itself: its mistakes on the validation pictures, and some of these pictures.
 import sharp from "sharp";
 import { formatInteger } from "../analyze/format.ts";
 import type { ReportPicture } from "../analyze/report/data.ts";
@@ -8,7 +8,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { loadBatches } from "../data/loader.node.ts";
 import { evaluate } from "../infer/evaluate.ts";
 import type { Evaluation } from "../train/evaluation.ts";
-import type { ReportResults } from "./runReport.ts";
+import type { ReportResults } from "./report.node.ts";
 
 /** Pictures of each kind, right and wrong: two rows of a wide page. */
 const SHOWN = 14;

@@ -1,4 +1,4 @@
-// cli: whether a run fits, said before its first step.
+// run: whether a run fits, said before its first step.
 import { formatBytes } from "../analyze/format.ts";
 import { ResourceError } from "../errors.ts";
 import type { StartEvent } from "../train/events.ts";

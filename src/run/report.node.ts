@@ -1,11 +1,11 @@
-// cli: what the report of a run shows, gathered from the run.
+// run: what the report of a run shows, gathered from the run.
 import type { ReportData, ReportEvaluation, ReportFact, ReportPicture, ReportSetting } from "../analyze/report/data.ts";
 import { renderReport } from "../analyze/report.ts";
 import { summarize } from "../analyze/summary.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { networkTitle } from "../networks/registry.ts";
 import type { StartEvent } from "../train/events.ts";
-import type { RunFolder } from "./runFolder.ts";
+import type { RunFolder } from "./folder.node.ts";
 
 export interface ReportContext {
   readonly start: StartEvent;

@@ -1,18 +1,7 @@
-// cli: the backend that --device, --storage and --threads ask for, and the next one when its device is lost.
+// run: the backend that --device, --storage and --threads ask for, and the next one when its device is lost.
 import { setTimeout } from "node:timers/promises";
 import type { Backend } from "../backends/backend.ts";
 import { createConfiguredBackend, type DeviceChoice } from "../train/trainer.node.ts";
-import { say } from "./output.ts";
-
-/**
- * @throws UsageError for a number of threads outside 1…64, or a storage that the device does not have
- * @throws DeviceError where the device cannot be had
- */
-export async function openBackend(choice: DeviceChoice): Promise<Backend> {
-  const backend = await createConfiguredBackend(choice);
-  if (choice.device === "auto") say(`device: ${backend.info.name}. ${backend.info.notes[0] ?? ""}`.trim());
-  return backend;
-}
 
 /** What a run computes on: one backend, or one after the other. */
 export interface RunDevice {
@@ -27,9 +16,12 @@ export interface RunDevice {
 /** A driver that starts anew needs a moment, a second time a longer one. */
 const PAUSE_MS = 1000;
 
-/** @throws as openBackend does */
+/**
+ * @throws UsageError for a number of threads outside 1…64, or a storage that the device does not have
+ * @throws DeviceError where the device cannot be had
+ */
 export async function openRunDevice(choice: DeviceChoice): Promise<RunDevice> {
-  const backend = await openBackend(choice);
+  const backend = await createConfiguredBackend(choice);
   let current = backend;
   return {
     backend,
@@ -39,7 +31,7 @@ export async function openRunDevice(choice: DeviceChoice): Promise<RunDevice> {
       await setTimeout(PAUSE_MS * losses);
       const { device, storage } = choice;
       const wasm = device === "auto" && storage === "f32" && losses > 2;
-      current = await openBackend(wasm ? { ...choice, device: "wasm" } : choice);
+      current = await createConfiguredBackend(wasm ? { ...choice, device: "wasm" } : choice);
       return current;
     },
     dispose: () => current.dispose(),

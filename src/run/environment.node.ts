@@ -1,4 +1,4 @@
-// cli: the machine and runtime that a run or a diagnosis took place on.
+// run: the machine and runtime that a run or a diagnosis took place on.
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { formatBytes } from "../analyze/format.ts";
 import type { ReportFact } from "../analyze/report/data.ts";
