@@ -11,6 +11,7 @@ const order = [
   "backends",
   "data",
   "checkpoint",
+  "formats",
   "train",
   "infer",
   "analyze",

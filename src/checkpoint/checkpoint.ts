@@ -2,6 +2,7 @@
 //
 // model.safetensors holds what others can use: weights under torchvision's paths, and in its metadata what it takes to run them.
 // training.safetensors holds what only a resumed run needs: momenta and the run's own state, which is JSON that the trainer understands.
+import { type Interpolation, interpolations } from "../data/fitImage.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { isStatistic, type Model, type StateDict } from "../model/model.ts";
 import { exportStateDict, importStateDict } from "../model/stateDict.ts";
@@ -20,13 +21,17 @@ const FORMAT_VERSION = 1;
 /** Metadata key of the JSON in both files. */
 const KEY = "densenet";
 
-/** How pictures become the network's input. */
+/** How images become the network's input. */
 export interface Preprocessing {
   readonly height: number;
   readonly width: number;
   /** Per channel, of pixels in 0…1. */
   readonly mean: readonly number[];
   readonly std: readonly number[];
+  /** Side of the cut-out over the side of the scaled image; without it 224/256 above 64 pixels and 1 up to them. */
+  readonly cropRatio?: number;
+  /** Of the scaling; without it bicubic. */
+  readonly interpolation?: Interpolation;
 }
 
 /** Everything that running a network takes. */
@@ -37,6 +42,8 @@ export interface TrainedModel {
   readonly classes: readonly string[];
   /** What it was trained on, in words. */
   readonly dataset: string;
+  /** A sigmoid for each output, whose labels do not exclude each other; without it one softmax over all. */
+  readonly outputs?: "sigmoid";
 }
 
 /** What only a run that goes on needs. */
@@ -53,8 +60,8 @@ export interface Checkpoint {
 }
 
 /** The bytes of model.safetensors. */
-export function encodeModel({ model, preprocessing, classes, dataset }: TrainedModel): Uint8Array<ArrayBuffer> {
-  const description = { version: FORMAT_VERSION, spec: model.spec, preprocessing, classes, dataset };
+export function encodeModel({ model, ...rest }: TrainedModel): Uint8Array<ArrayBuffer> {
+  const description = { version: FORMAT_VERSION, spec: model.spec, ...rest };
   // Readers of PyTorch checkpoints look for format "pt".
   return encodeSafetensors(exportStateDict(model), { format: "pt", [KEY]: JSON.stringify(description) });
 }
@@ -70,13 +77,15 @@ export function decodeModel(bytes: Uint8Array, source: string): TrainedModel {
     throw damaged(source, "classes", `the names of the ${spec.numClasses} classes`);
   }
   if (typeof dataset !== "string") throw damaged(source, "dataset", "the name of the training data");
+  const { outputs } = description;
+  if (outputs !== undefined && outputs !== "sigmoid") throw damaged(source, "outputs", '"sigmoid"');
   const { model, ignored } = importStateDict(tensors, { spec, source });
   if (ignored.length > 0) {
     throw new InputError(`${source}: has ${showSome(ignored)}, expected nothing but the network's tensors`, {
       file: source,
     });
   }
-  return { model, preprocessing, classes, dataset };
+  return { model, preprocessing, classes, dataset, ...(outputs === undefined ? {} : { outputs }) };
 }
 
 /** The bytes of training.safetensors. */
@@ -161,7 +170,21 @@ function readPreprocessing(value: unknown, spec: NetworkSpec, source: string): P
   ) {
     throw damaged(source, "preprocessing", `mean and std of ${spec.inChannels} channels`);
   }
-  return { height, width, mean, std };
+  const { cropRatio, interpolation } = value;
+  if (cropRatio !== undefined && !(typeof cropRatio === "number" && cropRatio > 0 && cropRatio <= 1)) {
+    throw damaged(source, "preprocessing", "a cropRatio above 0 and at most 1");
+  }
+  if (interpolation !== undefined && !interpolations.some((name) => name === interpolation)) {
+    throw damaged(source, "preprocessing", `an interpolation of ${interpolations.join(", ")}`);
+  }
+  return {
+    height,
+    width,
+    mean,
+    std,
+    ...(cropRatio === undefined ? {} : { cropRatio }),
+    ...(interpolation === undefined ? {} : { interpolation: interpolation as Interpolation }),
+  };
 }
 
 function damaged(source: string, field: string, expected: string): InputError {

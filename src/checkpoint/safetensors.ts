@@ -4,6 +4,7 @@
 // strings), then the data of all tensors back to back, little-endian, row-major, without holes.
 import { InputError } from "../errors.ts";
 import type { Tensor, TensorDtype } from "../model/tensor.ts";
+import { decodeFloats, dtypeBytes } from "./floats.ts";
 import { isRecord } from "./record.ts";
 
 export interface Safetensors {
@@ -13,13 +14,22 @@ export interface Safetensors {
 
 const BYTES_PER_ELEMENT: Readonly<Record<TensorDtype, number>> = { F64: 8, F32: 4, I64: 8, I32: 4, U8: 1 };
 
+/** Of these a file of ours is made; F16 and BF16, in which others keep weights, are read as F32, which holds them exactly. */
+const READ: readonly string[] = [...Object.keys(BYTES_PER_ELEMENT), "F16", "BF16"];
+
 /** The reference implementation's limit. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-interface Entry {
+/** A tensor of the header. */
+export interface SafetensorsEntry {
   readonly name: string;
-  readonly dtype: TensorDtype;
+  readonly dtype: string;
   readonly shape: readonly number[];
+  /** Its little-endian elements, a view of the file. */
+  readonly bytes: Uint8Array;
+}
+
+interface Entry extends Omit<SafetensorsEntry, "bytes"> {
   readonly begin: number;
   readonly end: number;
 }
@@ -56,9 +66,31 @@ export function encodeSafetensors(
 
 /**
  * Tensors (copies) and metadata of a file. `source` names it in messages.
- * @throws InputError for whatever is not exactly a safetensors file of the dtypes above.
+ * @throws InputError for whatever is not exactly a safetensors file of F64, F32, F16, BF16, I64, I32 and U8
  */
 export function decodeSafetensors(bytes: Uint8Array, source: string): Safetensors {
+  const { entries, metadata } = readSafetensors(bytes, source);
+  const tensors = new Map<string, Tensor>();
+  for (const entry of entries) {
+    if (!READ.includes(entry.dtype)) {
+      throw new InputError(
+        `${source}: tensor "${entry.name}" has dtype ${entry.dtype}, expected one of ${READ.join(", ")}`,
+        { file: source },
+      );
+    }
+    tensors.set(entry.name, readTensor(entry));
+  }
+  return { tensors, metadata };
+}
+
+/**
+ * What a file's header lists, in its order, with views of the data. `source` names it in messages.
+ * @throws InputError for whatever is not exactly a safetensors file
+ */
+export function readSafetensors(
+  bytes: Uint8Array,
+  source: string,
+): { readonly entries: readonly SafetensorsEntry[]; readonly metadata: Readonly<Record<string, string>> } {
   const fail = (what: string): InputError => new InputError(`${source}: ${what}`, { file: source });
   if (bytes.length < 8) {
     throw fail(
@@ -106,14 +138,15 @@ export function decodeSafetensors(bytes: Uint8Array, source: string): Safetensor
       `${expectedBegin > dataBytes ? "the file is truncated" : "bytes follow the last tensor"}: the header describes ${expectedBegin} bytes of data, the file has ${dataBytes}`,
     );
   }
-  const tensors = new Map(
-    entries.map((entry) => {
-      const begin = dataStart + entry.begin;
-      // Not bytes.slice(): a Buffer of Node gives a view there, at an address that need not be aligned.
-      return [entry.name, readTensor(entry, Uint8Array.from(bytes.subarray(begin, dataStart + entry.end)))];
-    }),
-  );
-  return { tensors, metadata: Object.fromEntries(metadata) };
+  return {
+    entries: entries.map(({ name, dtype, shape, begin, end }) => ({
+      name,
+      dtype,
+      shape,
+      bytes: bytes.subarray(dataStart + begin, dataStart + end),
+    })),
+    metadata: Object.fromEntries(metadata),
+  };
 }
 
 function parseHeader(bytes: Uint8Array, fail: (what: string) => InputError): Record<string, unknown> {
@@ -157,9 +190,9 @@ function parseEntry(name: string, value: unknown, fail: (what: string) => InputE
   const { dtype, shape, data_offsets: offsets, ...rest } = value;
   const unknown = Object.keys(rest)[0];
   if (unknown !== undefined) throw fail(`the header's entry "${name}" has an unknown field "${unknown}"`);
-  if (!isDtype(dtype)) {
+  if (typeof dtype !== "string" || !Object.hasOwn(dtypeBytes, dtype)) {
     throw fail(
-      `tensor "${name}" has dtype ${JSON.stringify(dtype)}, expected one of ${Object.keys(BYTES_PER_ELEMENT).join(", ")}`,
+      `tensor "${name}" has dtype ${JSON.stringify(dtype)}, expected one of ${Object.keys(dtypeBytes).join(", ")}`,
     );
   }
   if (!isSizes(shape))
@@ -168,7 +201,7 @@ function parseEntry(name: string, value: unknown, fail: (what: string) => InputE
     throw fail(`tensor "${name}" has data_offsets ${JSON.stringify(offsets)}, expected [begin, end]`);
   }
   const [begin, end] = offsets as [number, number];
-  const needed = elementCount(shape) * BYTES_PER_ELEMENT[dtype];
+  const needed = elementCount(shape) * dtypeBytes[dtype];
   if (end - begin !== needed) {
     throw fail(
       `tensor "${name}" of shape [${shape.join(", ")}] and dtype ${dtype} needs ${needed} bytes, data_offsets give ${end - begin}`,
@@ -177,28 +210,25 @@ function parseEntry(name: string, value: unknown, fail: (what: string) => InputE
   return { name, dtype, shape, begin, end };
 }
 
-/** `bytes` is a copy of the tensor's own, so it starts its buffer and every typed array over it is aligned. */
-function readTensor({ dtype, shape }: Entry, { buffer }: Uint8Array<ArrayBuffer>): Tensor {
+function readTensor({ dtype, shape, bytes }: SafetensorsEntry): Tensor {
+  // Not bytes.slice(): a Buffer of Node gives a view there, at an address that need not be aligned.
+  const { buffer } = Uint8Array.from(bytes);
   switch (dtype) {
     case "F64":
       return { dtype, shape, data: new Float64Array(buffer) };
-    case "F32":
-      return { dtype, shape, data: new Float32Array(buffer) };
     case "I64":
       return { dtype, shape, data: new BigInt64Array(buffer) };
     case "I32":
       return { dtype, shape, data: new Int32Array(buffer) };
     case "U8":
       return { dtype, shape, data: new Uint8Array(buffer) };
+    default:
+      return { dtype: "F32", shape, data: decodeFloats(bytes, dtype) };
   }
 }
 
 function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
-}
-
-function isDtype(value: unknown): value is TensorDtype {
-  return typeof value === "string" && Object.hasOwn(BYTES_PER_ELEMENT, value);
 }
 
 function isSizes(value: unknown): value is number[] {

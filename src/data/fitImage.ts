@@ -12,10 +12,24 @@ export interface Image {
   readonly data: Uint8Array | Uint8ClampedArray; // [height, width, 3 or 4]
 }
 
+/** Ways of scaling, by the names that others use. */
+export const interpolations = ["bicubic", "bilinear"] as const;
+export type Interpolation = (typeof interpolations)[number];
+
 export interface InputSize {
   readonly channels: number;
   readonly height: number;
   readonly width: number;
+  /** Side of the cut-out over the side of the scaled image. By default ImageNet practice: 224/256 above 64 pixels, else 1. */
+  readonly cropRatio?: number;
+  /** Default bicubic. */
+  readonly interpolation?: Interpolation;
+}
+
+/** How much larger than the target an image is scaled before the centre is cut out. */
+export function scaleMargin({ height, width, cropRatio }: Omit<InputSize, "channels">): number {
+  if (cropRatio !== undefined) return 1 / cropRatio;
+  return Math.min(height, width) > 64 ? 256 / 224 : 1;
 }
 
 /**
@@ -35,10 +49,10 @@ export function fitImage(image: Image, size: InputSize): Uint8Array {
   if (size.channels !== 3 && size.channels !== 1) {
     throw new InputError(`a network of ${size.channels} input channels cannot take images, expected 1 or 3`);
   }
-  const margin = Math.min(size.height, size.width) > 64 ? 256 / 224 : 1;
-  const scale = margin * Math.max(size.width / width, size.height / height);
-  const columns = resampling(width, Math.max(size.width, Math.round(width * scale)), size.width);
-  const rows = resampling(height, Math.max(size.height, Math.round(height * scale)), size.height);
+  const scale = scaleMargin(size) * Math.max(size.width / width, size.height / height);
+  const kernel = size.interpolation === "bilinear" ? linear : cubic;
+  const columns = resampling(width, Math.max(size.width, Math.round(width * scale)), size.width, kernel);
+  const rows = resampling(height, Math.max(size.height, Math.round(height * scale)), size.height, kernel);
   const planes = [0, 1, 2].map((channel) => resamplePlane(image, stride, channel, columns, rows));
   const out = new Uint8ClampedArray(size.channels * size.height * size.width);
   if (size.channels === 3) for (const [channel, plane] of planes.entries()) out.set(plane, channel * plane.length);
@@ -53,7 +67,7 @@ interface Tap {
 }
 
 /** The central `kept` of `scaled` pixels that `length` pixels are scaled to. Beyond the border the border's pixel goes on. */
-function resampling(length: number, scaled: number, kept: number): Tap[] {
+function resampling(length: number, scaled: number, kept: number, kernel: (x: number) => number): Tap[] {
   const step = length / scaled;
   const widening = Math.max(1, step);
   const from = (scaled - kept) >> 1;
@@ -65,13 +79,18 @@ function resampling(length: number, scaled: number, kept: number): Tap[] {
     const weights = new Array<number>(Math.min(high, length - 1) - first + 1).fill(0);
     let total = 0;
     for (let at = low; at <= high; at++) {
-      const weight = cubic((at - centre) / widening);
+      const weight = kernel((at - centre) / widening);
       const place = Math.min(Math.max(at, 0), length - 1) - first;
       weights[place] = weights[place] + weight;
       total += weight;
     }
     return { first, weights: weights.map((weight) => weight / total) };
   });
+}
+
+/** Zero beyond 1; the loop above goes to 2 for the cubic's sake. */
+function linear(x: number): number {
+  return Math.max(0, 1 - Math.abs(x));
 }
 
 function cubic(x: number): number {

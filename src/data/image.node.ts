@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import sharp, { type Sharp } from "sharp";
 import { InputError } from "../errors.ts";
 import type { Box } from "./augment.ts";
+import { type Interpolation, scaleMargin } from "./fitImage.ts";
 
 export const imageExtensions: readonly string[] = [".png", ".jpg", ".jpeg", ".webp"];
 
@@ -10,6 +11,9 @@ export interface ImageFormat {
   readonly channels: 1 | 3;
   readonly height: number;
   readonly width: number;
+  /** As InputSize has them. */
+  readonly cropRatio?: number;
+  readonly interpolation?: Interpolation;
 }
 
 /** The encoded image in a file. @throws InputError saying what stands in the way: nothing there, a folder, no permission. */
@@ -20,13 +24,8 @@ export async function readImage(file: string): Promise<Uint8Array> {
   });
 }
 
-/** ImageNet practice scales the shorter side to 256 for a crop of 224; images of up to 64 pixels keep their border. */
-function shorterSideScale(format: ImageFormat): number {
-  return Math.min(format.height, format.width) > 64 ? 256 / 224 : 1;
-}
-
 /**
- * Decodes, turns upright, scales (bicubic) so that the image covers the target times 256/224 (times 1 for targets of up to 64 pixels),
+ * Decodes, turns upright, scales (by default bicubic) so that the image covers the target times 256/224 (times 1 for targets of up to 64 pixels),
  * and cuts out the centre. An image that has the target's size already keeps its exact pixels if the target is at most 64.
  * With `crop` that part of the upright image is scaled to the target instead. Transparency is dropped.
  * @param source file path, or an encoded image's bytes
@@ -56,10 +55,11 @@ export async function decodeImage(
         .resize(width, height, { fit: "fill", kernel: "cubic" });
     } else {
       // At least the target in both directions, or rounding could leave nothing to cut from.
-      const scale = shorterSideScale(format) * Math.max(width / fullWidth, height / fullHeight);
+      const scale = scaleMargin(format) * Math.max(width / fullWidth, height / fullHeight);
       const scaledWidth = Math.max(width, Math.round(fullWidth * scale));
       const scaledHeight = Math.max(height, Math.round(fullHeight * scale));
-      framed = upright.resize(scaledWidth, scaledHeight, { fit: "fill", kernel: "cubic" }).extract({
+      const kernel = format.interpolation === "bilinear" ? "linear" : "cubic";
+      framed = upright.resize(scaledWidth, scaledHeight, { fit: "fill", kernel }).extract({
         left: (scaledWidth - width) >> 1,
         top: (scaledHeight - height) >> 1,
         width,

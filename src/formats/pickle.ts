@@ -331,7 +331,9 @@ class Machine {
   #take(count: number): number {
     const from = this.at;
     if (!(count <= this.#bytes.length - from)) {
-      throw new PickleProblem(`it wants ${count} bytes where ${this.#bytes.length - from} are left: it was cut short or damaged`);
+      throw new PickleProblem(
+        `it wants ${count} bytes where ${this.#bytes.length - from} are left: it was cut short or damaged`,
+      );
     }
     this.at += count;
     return from;
@@ -406,7 +408,8 @@ class Machine {
   }
 
   #container<T>(value: T): T {
-    if (++this.#containers > MAX_CONTAINERS) throw new PickleProblem(`more than ${MAX_CONTAINERS} lists, dicts and objects`);
+    if (++this.#containers > MAX_CONTAINERS)
+      throw new PickleProblem(`more than ${MAX_CONTAINERS} lists, dicts and objects`);
     return value;
   }
 
@@ -452,7 +455,8 @@ class Machine {
     const target = this.#top();
     if (!(target instanceof PickleRecord)) {
       // Attributes of a dict or a tensor (`_metadata`, hooks) are nothing that is wanted here.
-      if (target instanceof Map || (typeof target === "object" && target !== null && !(target instanceof PickleGlobal))) return;
+      if (target instanceof Map || (typeof target === "object" && target !== null && !(target instanceof PickleGlobal)))
+        return;
       throw new PickleProblem(`attributes for ${describe(target)}, expected an object`);
     }
     // With slots a class gives two dicts.
@@ -464,7 +468,8 @@ class Machine {
   }
 
   #persistent(id: unknown): unknown {
-    if (this.#options.persistent === undefined) throw new PickleProblem("data from outside the pickle, of which there are none");
+    if (this.#options.persistent === undefined)
+      throw new PickleProblem("data from outside the pickle, of which there are none");
     return this.#container(this.#options.persistent(id));
   }
 }
@@ -508,7 +513,9 @@ const REFUSED_MODULES: ReadonlySet<string> = new Set(
    doctest ensurepip ftplib functools gc getpass glob http idlelib imaplib imp importlib inspect io itertools lib2to3 linecache logging mailcap
    marshal mmap multiprocessing nt operator _operator os pathlib pdb pickle _pickle pickletools pip pkgutil platform popen2 poplib posix posixpath
    profile pstats pty pydoc runpy setuptools shelve shutil signal site smtplib socket socketserver sqlite3 ssl subprocess sys sysconfig tarfile
-   telnetlib tempfile test threading _thread timeit trace traceback turtle types unittest urllib urllib2 uu venv webbrowser winreg wsgiref xml xmlrpc zipfile zipimport`.split(/\s+/),
+   telnetlib tempfile test threading _thread timeit trace traceback turtle types unittest urllib urllib2 uu venv webbrowser winreg wsgiref xml xmlrpc zipfile zipimport`.split(
+    /\s+/,
+  ),
 );
 
 /** Data of Python's library and of numpy's that lie beside weights, and types that are only named. */
@@ -531,7 +538,10 @@ const HARMLESS: ReadonlySet<string> = new Set([
   "datetime.timezone",
   "collections.defaultdict",
   "collections.deque",
-  ...["numpy.core.multiarray", "numpy._core.multiarray"].flatMap((module) => [`${module}.scalar`, `${module}._reconstruct`]),
+  ...["numpy.core.multiarray", "numpy._core.multiarray"].flatMap((module) => [
+    `${module}.scalar`,
+    `${module}._reconstruct`,
+  ]),
   ...["numpy.core.numeric", "numpy._core.numeric"].map((module) => `${module}._frombuffer`),
   "numpy.dtype",
   "numpy.ndarray",

@@ -3,9 +3,10 @@
 // Two containers: a zip archive (since 1.6: NAME/data.pkl, NAME/data/KEY) and the stream before it (four pickles, then each storage as a count of
 // elements and their bytes). In both the pickle refers to storages by persistent ids, and a tensor is a strided view of one
 // (torch/serialization.py, torch/_utils.py). The root may be a state dict, a dict around one, or a whole module.
+import { decodeFloats, dtypeBytes } from "../checkpoint/floats.ts";
 import { InputError } from "../errors.ts";
 import { PickleGlobal, PickleProblem, PickleRecord, readPickle } from "./pickle.ts";
-import { decodeFloats, dtypeBytes, elementCount, type FileTensor, type WeightFile } from "./weightFile.ts";
+import { elementCount, type FileTensor, type WeightFile } from "./weightFile.ts";
 import { readZip, type ZipFile } from "./zip.ts";
 
 /** The first pickle of the older container: the integer 0x1950a86a20f9469cfc6c. */
@@ -30,7 +31,9 @@ export function readTorchZip(bytes: Uint8Array, source: string): WeightFile {
   const folder = pickles[0].slice(0, -"data.pkl".length);
   const order = files.get(`${folder}byteorder`);
   if (order !== undefined && new TextDecoder().decode(order.read()) !== "little") {
-    throw new InputError(`${source}: was saved on a big-endian machine, expected little-endian numbers`, { file: source });
+    throw new InputError(`${source}: was saved on a big-endian machine, expected little-endian numbers`, {
+      file: source,
+    });
   }
   const storages = new Map<string, Storage>();
   const persistent = (id: unknown): unknown => {
@@ -48,7 +51,7 @@ export function readTorchZip(bytes: Uint8Array, source: string): WeightFile {
     persistent,
   });
   const scripted = files.has(`${folder}constants.pkl`);
-  return weightFile(value, scripted ? "a TorchScript archive" : "a PyTorch file (zip)", source);
+  return weightFile(value, scripted ? "a TorchScript archive" : "a PyTorch file (zip)", bytes.length, source);
 }
 
 /** @throws InputError naming `source`, the place and what is wrong there */
@@ -62,7 +65,9 @@ export function readTorchLegacy(bytes: Uint8Array, source: string): WeightFile {
   }
   const system = readPickle(bytes, source, {}, version.end);
   if (system.value instanceof Map && system.value.get("little_endian") === false) {
-    throw new InputError(`${source}: was saved on a big-endian machine, expected little-endian numbers`, { file: source });
+    throw new InputError(`${source}: was saved on a big-endian machine, expected little-endian numbers`, {
+      file: source,
+    });
   }
   const storages = new Map<string, LegacyStorage>();
   const persistent = (id: unknown): unknown => {
@@ -95,7 +100,7 @@ export function readTorchLegacy(bytes: Uint8Array, source: string): WeightFile {
       throw new InputError(`${source}: storage ${JSON.stringify(key)} is not in the file`, { file: source });
     }
   }
-  return weightFile(root.value, "a PyTorch file of before 1.6", source);
+  return weightFile(root.value, "a PyTorch file of before 1.6", bytes.length, source);
 }
 
 /** Elements in a row that tensors are views of. */
@@ -204,10 +209,9 @@ class TorchTensor implements FileTensor {
   read(): Float32Array<ArrayBuffer> {
     const bytes = this.#storage.read();
     const width = dtypeBytes[this.dtype];
-    const what = "a tensor of the file";
     const count = elementCount(this.shape);
     if (isRowMajor(this.shape, this.#strides)) {
-      return decodeFloats(bytes.subarray(this.#offset * width, (this.#offset + count) * width), this.dtype, what);
+      return decodeFloats(bytes.subarray(this.#offset * width, (this.#offset + count) * width), this.dtype);
     }
     const gathered = new Uint8Array(count * width);
     const index = this.shape.map(() => 0);
@@ -220,7 +224,7 @@ class TorchTensor implements FileTensor {
         index[axis] = 0;
       }
     }
-    return decodeFloats(gathered, this.dtype, what);
+    return decodeFloats(gathered, this.dtype);
   }
 }
 
@@ -277,9 +281,14 @@ const reducers: ReadonlyMap<string, (args: readonly unknown[]) => unknown> = new
   ["torch.nn.parameter.Parameter", firstOf],
   ["torch.autograd.variable.Variable", firstOf],
   ["torch.Size", firstOf],
-  ...["tensor_v3", "sparse_tensor", "qtensor", "nested_tensor", "meta_tensor_no_storage", "device_tensor_from_numpy"].map(
-    (kind): [string, () => null] => [`torch._utils._rebuild_${kind}`, () => null],
-  ),
+  ...[
+    "tensor_v3",
+    "sparse_tensor",
+    "qtensor",
+    "nested_tensor",
+    "meta_tensor_no_storage",
+    "device_tensor_from_numpy",
+  ].map((kind): [string, () => null] => [`torch._utils._rebuild_${kind}`, () => null]),
   ["torch.serialization._get_layout", () => null],
   ...["intlist", "doublelist", "boollist", "tensorlist"].map((kind): [string, typeof firstOf] => [
     `torch.jit._pickle.build_${kind}`,
@@ -289,8 +298,8 @@ const reducers: ReadonlyMap<string, (args: readonly unknown[]) => unknown> = new
 ]);
 
 /** (constructor, subclass of Tensor, its arguments, attributes) */
-function subclassOf([constructor, , args]: readonly unknown[]): unknown {
-  const plain = constructor instanceof PickleGlobal && constructor.path.startsWith("torch._utils._rebuild_tensor");
+function subclassOf([rebuild, , args]: readonly unknown[]): unknown {
+  const plain = rebuild instanceof PickleGlobal && rebuild.path.startsWith("torch._utils._rebuild_tensor");
   return plain && Array.isArray(args) ? tensorOf(args) : null;
 }
 
@@ -299,13 +308,15 @@ function firstOf([first]: readonly unknown[]): unknown {
 }
 
 /** Finds the weights under the root: in a state dict, in a dict around it, or in a module's `_modules`, `_parameters` and `_buffers`. */
-function weightFile(root: unknown, format: string, source: string): WeightFile {
+function weightFile(root: unknown, format: string, bytes: number, source: string): WeightFile {
   const notes: string[] = [];
   let holder = root;
   if (root instanceof Map || root instanceof PickleRecord) {
     const found = findWeights(root);
     if (found === undefined) {
-      const keys = [...(root instanceof Map ? root : root.state).keys()].slice(0, 6).map((key) => String(key).slice(0, 60));
+      const keys = [...(root instanceof Map ? root : root.state).keys()]
+        .slice(0, 6)
+        .map((key) => String(key).slice(0, 60));
       throw new InputError(
         `${source}: is ${format} without weights; ${root instanceof PickleRecord ? `its object is a ${root.type.slice(0, 100)}, whose attributes` : "its entries"} are ${keys.join(", ") || "none"}; expected a state dict, a dict with one under state_dict, or a whole module`,
         { file: source },
@@ -323,12 +334,15 @@ function weightFile(root: unknown, format: string, source: string): WeightFile {
     notes.push(`a whole module of class ${holder.type}`);
   }
   if (tensors.size === 0) {
-    throw new InputError(`${source}: is ${format} that holds ${kindOf(root)}, expected named weights`, { file: source });
+    throw new InputError(`${source}: is ${format} that holds ${kindOf(root)}, expected named weights`, {
+      file: source,
+    });
   }
   const classes = classNames(root) ?? classNames(holder);
   return {
     format,
     tensors,
+    bytes,
     notes,
     ...(classes === undefined ? {} : { classes }),
     ...(holder instanceof PickleRecord ? { origin: holder.type } : {}),
@@ -363,10 +377,12 @@ function findWeights(
 ): FoundWeights | undefined {
   if (seen.has(root)) return undefined;
   seen.add(root);
-  if (root instanceof PickleRecord && root.state.get("_modules") instanceof Map) return { holder: root, under: "", others: [] };
+  if (root instanceof PickleRecord && root.state.get("_modules") instanceof Map)
+    return { holder: root, under: "", others: [] };
   if (isStateDict(root)) return { holder: root, under: "", others: [] };
   // A scripted module keeps its parts as plain attributes.
-  if (root instanceof PickleRecord && root.type.startsWith("__torch__.")) return { holder: root, under: "", others: [] };
+  if (root instanceof PickleRecord && root.type.startsWith("__torch__."))
+    return { holder: root, under: "", others: [] };
   if (depth === MAX_WRAPPERS) return undefined;
   const entries = root instanceof Map ? root : root.state;
   const inside: { key: string; found: FoundWeights }[] = [];

@@ -59,10 +59,16 @@ export function readZip(bytes: Uint8Array, source: string): Map<string, ZipFile>
     checkName(name, at, fail);
     if (data.getUint16(at + 8, true) & 1) throw fail(`byte ${at}: ${JSON.stringify(name)} in the archive is encrypted`);
     const extra = { begin: at + ENTRY_BYTES + nameBytes, end: at + ENTRY_BYTES + nameBytes + extraBytes };
-    const [size, packed, local] = wideFields(data, extra, [24, 20, 42].map((field) => data.getUint32(at + field, true)));
+    const [size, packed, local] = wideFields(
+      data,
+      extra,
+      [24, 20, 42].map((field) => data.getUint32(at + field, true)),
+    );
     const method = data.getUint16(at + 10, true);
     if (method !== 0 && method !== 8) {
-      throw fail(`${JSON.stringify(name)} in the archive is packed by method ${method}, expected 0 (stored) or 8 (deflate)`);
+      throw fail(
+        `${JSON.stringify(name)} in the archive is packed by method ${method}, expected 0 (stored) or 8 (deflate)`,
+      );
     }
     if (method === 0 && packed !== size) {
       throw fail(`${JSON.stringify(name)} in the archive is stored in ${packed} bytes but said to have ${size}`);
@@ -80,14 +86,21 @@ type Fail = (what: string) => InputError;
 function findDirectory(bytes: Uint8Array, data: DataView, fail: Fail): { at: number; end: number; count: number } {
   let close = bytes.length - END_BYTES;
   const first = Math.max(0, close - MAX_COMMENT);
-  while (close >= first && !(data.getUint32(close, true) === END && close + END_BYTES + data.getUint16(close + 20, true) === bytes.length)) {
+  while (
+    close >= first &&
+    !(data.getUint32(close, true) === END && close + END_BYTES + data.getUint16(close + 20, true) === bytes.length)
+  ) {
     close--;
   }
   if (close < first) {
     throw fail(`the zip archive has no directory at its end (${bytes.length} bytes): the file was cut short`);
   }
   let end = close;
-  let [count, size, at] = [data.getUint16(close + 10, true), data.getUint32(close + 12, true), data.getUint32(close + 16, true)];
+  let [count, size, at] = [
+    data.getUint16(close + 10, true),
+    data.getUint32(close + 12, true),
+    data.getUint32(close + 16, true),
+  ];
   if (close >= 20 && data.getUint32(close - 20, true) === LOCATOR_64) {
     const wide = Number(data.getBigUint64(close - 12, true));
     if (wide + 56 > close - 20 || data.getUint32(wide, true) !== END_64) {
@@ -97,7 +110,9 @@ function findDirectory(bytes: Uint8Array, data: DataView, fail: Fail): { at: num
     [count, size, at] = [32, 40, 48].map((field) => Number(data.getBigUint64(wide + field, true)));
   }
   if (at + size > end) {
-    throw fail(`byte ${close}: the zip archive's directory is said to be bytes ${at} to ${at + size}, expected an end before ${end}`);
+    throw fail(
+      `byte ${close}: the zip archive's directory is said to be bytes ${at} to ${at + size}, expected an end before ${end}`,
+    );
   }
   return { at, end: at + size, count };
 }
@@ -120,7 +135,9 @@ function wideFields(data: DataView, extra: { begin: number; end: number }, narro
 function checkName(name: string, at: number, fail: Fail): void {
   const leaves = /^[\\/]|^[a-z]:|\\|\0/i.test(name) || name.split("/").includes("..");
   if (name === "" || leaves) {
-    throw fail(`byte ${at}: the archive has a file named ${JSON.stringify(name)}, expected a path that stays in its folder`);
+    throw fail(
+      `byte ${at}: the archive has a file named ${JSON.stringify(name)}, expected a path that stays in its folder`,
+    );
   }
 }
 
@@ -128,7 +145,9 @@ function checkSizes(entries: readonly Entry[], archiveBytes: number, fail: Fail)
   const total = entries.reduce((sum, { size }) => sum + size, 0);
   const most = 2 * archiveBytes + MAX_EXTRA_BYTES;
   if (!(total <= most)) {
-    throw fail(`the archive's files are said to hold ${total} bytes, expected at most ${most} in an archive of ${archiveBytes}`);
+    throw fail(
+      `the archive's files are said to hold ${total} bytes, expected at most ${most} in an archive of ${archiveBytes}`,
+    );
   }
 }
 
@@ -145,7 +164,9 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
     const begin = local + LOCAL_BYTES + data.getUint16(local + 26, true) + data.getUint16(local + 28, true);
     const end = begin + packed;
     if (end > directory) {
-      throw fail(`${JSON.stringify(name)} is said to be bytes ${begin} to ${end} of the archive, whose directory begins at ${directory}`);
+      throw fail(
+        `${JSON.stringify(name)} is said to be bytes ${begin} to ${end} of the archive, whose directory begins at ${directory}`,
+      );
     }
     spans.push({ name, begin: local, end });
     const content = bytes.subarray(begin, end);
@@ -180,7 +201,9 @@ function inflated(content: Uint8Array, size: number, name: string, fail: Fail): 
     throw fail(`${JSON.stringify(name)} in the archive is no deflate stream after ${filled} of its ${size} bytes`);
   }
   if (filled !== size) {
-    throw fail(`${JSON.stringify(name)} in the archive inflates to ${tooLong ? "more" : "less"} than the ${size} bytes it is said to have`);
+    throw fail(
+      `${JSON.stringify(name)} in the archive inflates to ${tooLong ? "more" : "less"} than the ${size} bytes it is said to have`,
+    );
   }
   return out;
 }

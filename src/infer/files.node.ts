@@ -25,14 +25,14 @@ export async function predictFiles(
   files: readonly string[],
   options: PredictOptions = {},
 ): Promise<Prediction[][]> {
-  const { channels, height, width } = predictor.inputSize;
+  const { channels, ...size } = predictor.inputSize;
   if (channels !== 1 && channels !== 3) {
     throw new InputError(`a network of ${channels} input channels cannot take image files, expected 1 or 3`);
   }
   const predictions: Prediction[][] = [];
   for (let start = 0; start < files.length; start += AT_ONCE) {
     const part = files.slice(start, start + AT_ONCE);
-    const images = await Promise.all(part.map((file) => decodeImage(file, { channels, height, width })));
+    const images = await Promise.all(part.map((file) => decodeImage(file, { channels, ...size })));
     predictions.push(...(await predictor.predictPlanar(images, options)));
   }
   return predictions;

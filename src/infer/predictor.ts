@@ -9,7 +9,7 @@ import { UsageError } from "../errors.ts";
 import { requireUsable } from "../model/check.ts";
 import { buildGraph } from "../networks/registry.ts";
 import { planInference } from "../plan/lower.ts";
-import { type Prediction, topPredictions } from "./scores.ts";
+import { type Prediction, sigmoid, softmax, topPredictions } from "./scores.ts";
 
 export interface PredictorOptions {
   /** Pictures that go through the network at once when there are many. Default 16. */
@@ -25,6 +25,7 @@ export class Predictor {
   readonly classes: readonly string[];
   readonly inputSize: InputSize;
   readonly #executable: Executable;
+  readonly #probabilities: typeof softmax;
   readonly #batchSize: number;
   /** Pictures that the device works on at once. */
   readonly #atOnce: number;
@@ -32,9 +33,10 @@ export class Predictor {
   #queue: Promise<unknown> = Promise.resolve();
 
   private constructor(trained: TrainedModel, executable: Executable, batchSize: number, atOnce: number) {
-    const { height, width } = trained.preprocessing;
+    const { mean: _, std: __, ...size } = trained.preprocessing;
     this.classes = trained.classes;
-    this.inputSize = { channels: trained.model.spec.inChannels, height, width };
+    this.inputSize = { channels: trained.model.spec.inChannels, ...size };
+    this.#probabilities = trained.outputs === "sigmoid" ? sigmoid : softmax;
     this.#table = normalizationTable(trained.preprocessing);
     this.#executable = executable;
     this.#batchSize = batchSize;
@@ -79,7 +81,7 @@ export class Predictor {
     // Calls take turns: the device has one input buffer.
     const turn = this.#queue.then(() => this.#logits(pictures));
     this.#queue = turn.catch(() => undefined);
-    return (await turn).map((logits) => topPredictions(logits, this.classes, topK));
+    return (await turn).map((logits) => topPredictions(logits, this.classes, topK, this.#probabilities));
   }
 
   async dispose(): Promise<void> {

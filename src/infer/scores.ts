@@ -4,7 +4,7 @@ export interface Prediction {
   readonly label: string;
   /** Of the class, 0-based. */
   readonly index: number;
-  /** Softmax probability, 0…1. */
+  /** Probability, 0…1: of a softmax over all classes, or of the class alone where the network has a sigmoid for each. */
   readonly score: number;
 }
 
@@ -17,9 +17,19 @@ export function softmax(logits: ArrayLike<number>): Float64Array {
   return powers.map((power) => power / total);
 }
 
+/** 1 / (1 + exp(−z)) of each. */
+export function sigmoid(logits: ArrayLike<number>): Float64Array {
+  return Float64Array.from(logits, (value) => 1 / (1 + Math.exp(-value)));
+}
+
 /** The `topK` most probable classes, best first; of equal ones the smaller index first, as the error counts it. */
-export function topPredictions(logits: ArrayLike<number>, classes: readonly string[], topK: number): Prediction[] {
-  const scores = softmax(logits);
+export function topPredictions(
+  logits: ArrayLike<number>,
+  classes: readonly string[],
+  topK: number,
+  probabilities: (logits: ArrayLike<number>) => Float64Array = softmax,
+): Prediction[] {
+  const scores = probabilities(logits);
   // Ordered by logit: probabilities of clearly different logits can round to the same number.
   const order = Array.from(scores.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
   return order.slice(0, topK).map((index) => ({

@@ -157,7 +157,12 @@ const faults: [name: string, bytes: Uint8Array, says: RegExp][] = [
   ["metadata holds a number", file(`{"__metadata__":{"a":1}}`), /__metadata__\.a/],
   ["entry is no object", file(`{"w":3}`), /"w"/],
   ["unknown field", file(`{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}}`, [0]), /unknown field "x"/],
-  ["unknown dtype", file(`{"w":${entry(0, 2, "F16")}}`, [0, 0]), /dtype "F16", expected one of/],
+  ["unknown dtype", file(`{"w":${entry(0, 2, "F4")}}`, [0, 0]), /dtype "F4", expected one of/],
+  [
+    "dtype of no tensor of ours",
+    file(`{"w":${entry(0, 8, "C64")}}`, [0, 0, 0, 0, 0, 0, 0, 0]),
+    /dtype C64, expected one/,
+  ],
   ["dtype from the prototype", file(`{"w":${entry(0, 2, "toString")}}`, [0, 0]), /dtype "toString"/],
   ["negative size", file(`{"w":${entry(0, 4, "F32", "[-1]")}}`, [0, 0, 0, 0]), /shape \[-1\]/],
   ["size that is no integer", file(`{"w":${entry(0, 4, "F32", "[1.5]")}}`, [0, 0, 0, 0]), /shape \[1\.5\]/],

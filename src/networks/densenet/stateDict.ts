@@ -47,7 +47,7 @@ export function recognizeDenseNet(shapes: ReadonlyMap<string, readonly number[]>
 }
 
 /** A θ that turns every transition's m maps into its ⌊θ·m⌋: the paper's two first, else the smallest that does. */
-function commonCompression(transitions: readonly (readonly [number, number])[]): number | undefined {
+export function commonCompression(transitions: readonly (readonly [number, number])[]): number | undefined {
   const smallest = Math.max(...transitions.map(([inMaps, outMaps]) => outMaps / inMaps));
   // out/in may round to just below itself; one part in 10^12 more changes no other floor.
   return [0.5, 1, smallest, smallest * (1 + 1e-12)].find((compression) =>

@@ -1,0 +1,152 @@
+// formats: weights and what their file says about them → a network that can be run, with what had to be assumed said. Portable.
+//
+// A file of weights seldom says how images were prepared. What it says counts; else it is told from the network: its origin, stem and outputs.
+import type { Preprocessing, TrainedModel } from "../checkpoint/checkpoint.ts";
+import { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "../data/normalization.ts";
+import type { DenseNetSpec } from "../networks/densenet/spec.ts";
+import { imagenetLabels } from "./imagenetLabels.ts";
+import { type ImportedWeights, importWeights } from "./importWeights.ts";
+import type { WeightFile } from "./weightFile.ts";
+
+export interface OpenedWeights {
+  readonly trained: TrainedModel;
+  readonly hasHead: boolean;
+  /** For the person who opened the file, one line each: what it is, what was matched, changed and assumed. */
+  readonly notes: readonly string[];
+}
+
+/** CheXNet's 14 findings, in the order of its data set (ChestX-ray14). */
+const CHEST_14: readonly string[] =
+  "Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia Pneumothorax Consolidation Edema Emphysema Fibrosis Pleural_Thickening Hernia".split(
+    " ",
+  );
+
+/** torchxrayvision's default_pathologies. */
+const CHEST_18: readonly string[] =
+  "Atelectasis|Consolidation|Infiltration|Pneumothorax|Edema|Emphysema|Fibrosis|Effusion|Pneumonia|Pleural_Thickening|Cardiomegaly|Nodule|Mass|Hernia|Lung Lesion|Fracture|Lung Opacity|Enlarged Cardiomediastinum".split(
+    "|",
+  );
+
+/** What a family of published networks expects, where its file does not say it. */
+interface Custom {
+  readonly name: string;
+  readonly applies: (spec: DenseNetSpec, imported: ImportedWeights, file: WeightFile) => boolean;
+  readonly side: number;
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  readonly labels?: readonly string[];
+  readonly sigmoid?: boolean;
+}
+
+/** The first that applies counts. */
+const CUSTOMS: readonly Custom[] = [
+  {
+    name: "torchxrayvision: one channel in −1024…1024",
+    applies: (spec, _, { origin = "" }) =>
+      spec.inChannels === 1 && (origin.startsWith("torchxrayvision.") || spec.numClasses === CHEST_18.length),
+    side: 224,
+    // 2048 · (x − ½) for x in 0…1
+    mean: [0.5],
+    std: [1 / 2048],
+    labels: CHEST_18,
+    sigmoid: true,
+  },
+  {
+    name: "CheXNet: ImageNet's mean and deviation, a sigmoid for each finding",
+    applies: (spec, { sigmoid }) => sigmoid && spec.numClasses === CHEST_14.length,
+    side: 224,
+    ...imagenetNormalization,
+    labels: CHEST_14,
+    sigmoid: true,
+  },
+  {
+    name: "ImageNet's mean and deviation",
+    applies: ({ stem, inChannels }) => stem === "imagenet" && inChannels === 3,
+    side: 224,
+    ...imagenetNormalization,
+    labels: imagenetLabels,
+  },
+  {
+    name: "CIFAR-100's mean and deviation",
+    applies: ({ stem, inChannels, numClasses }) => stem === "cifar" && inChannels === 3 && numClasses === 100,
+    side: 32,
+    ...cifar100Normalization,
+  },
+  {
+    name: "CIFAR-10's mean and deviation",
+    applies: ({ stem, inChannels }) => stem === "cifar" && inChannels === 3,
+    side: 32,
+    ...cifar10Normalization,
+  },
+];
+
+/**
+ * The network in `file`, ready to run.
+ * @throws InputError when its tensors are no DenseNet or hold numbers that no network has
+ */
+export function describeWeights(file: WeightFile, source: string): OpenedWeights {
+  const imported = importWeights(file, source);
+  const { model, hasHead, matched, unexpected, changes } = imported;
+  const { spec } = model;
+  const custom = CUSTOMS.find(({ applies }) => applies(spec, imported, file));
+  const preprocessing = preprocessingOf(spec, file, custom);
+  const given = [file.classes, custom?.labels].find((labels) => labels?.length === spec.numClasses);
+  const classes = given ?? Array.from({ length: spec.numClasses }, (_, i) => `class ${i}`);
+  const sigmoid = imported.sigmoid || custom?.sigmoid === true;
+  const says = file.preprocessing;
+  const assumed = [
+    ...(says?.mean === undefined ? [`${custom?.name ?? "pixels in 0…1 as they are"}`] : []),
+    ...(says?.height === undefined ? [`images of ${preprocessing.height}×${preprocessing.width}`] : []),
+    ...(file.classes === undefined && given !== undefined ? [`labels ${given.slice(0, 2).join(", ")} …`] : []),
+  ];
+  const notes = [
+    `${file.format}${file.origin === undefined ? "" : ` of ${file.origin}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${unexpected.slice(0, 3).join(", ")}${unexpected.length > 3 ? " …" : ""})`}`,
+    ...file.notes,
+    ...changes,
+    ...(hasHead ? [] : ["no classifier in it: a new one is needed"]),
+    ...(file.classes !== undefined && file.classes.length !== spec.numClasses
+      ? [`names ${file.classes.length} labels for ${spec.numClasses} outputs: left aside`]
+      : []),
+    `input: mean ${shown(preprocessing.mean)}, deviation ${shown(preprocessing.std)}, ${preprocessing.height}×${preprocessing.width}${sigmoid ? "; outputs: a sigmoid each" : ""}`,
+    ...(assumed.length === 0 ? [] : [`assumed, for the file does not say: ${assumed.join("; ")}`]),
+  ];
+  return {
+    trained: {
+      model,
+      preprocessing,
+      classes,
+      dataset: `unknown (${source})`,
+      ...(sigmoid ? { outputs: "sigmoid" } : {}),
+    },
+    hasHead,
+    notes,
+  };
+}
+
+function preprocessingOf(
+  spec: DenseNetSpec,
+  { preprocessing: says }: WeightFile,
+  custom: Custom | undefined,
+): Preprocessing {
+  const side = custom?.side ?? (spec.stem === "imagenet" ? 224 : 32);
+  const channels = spec.inChannels;
+  const perChannel = (values: readonly number[] | undefined, otherwise: number): readonly number[] =>
+    // One value for all channels is as usual as one for each.
+    values?.length === channels
+      ? values
+      : values?.length === 1
+        ? new Array<number>(channels).fill(values[0])
+        : new Array<number>(channels).fill(otherwise);
+  return {
+    height: says?.height ?? side,
+    width: says?.width ?? side,
+    mean: perChannel(says?.mean ?? custom?.mean, 0),
+    std: perChannel(says?.std ?? custom?.std, 1),
+    ...(says?.cropRatio === undefined ? {} : { cropRatio: says.cropRatio }),
+    ...(says?.interpolation === undefined ? {} : { interpolation: says.interpolation }),
+  };
+}
+
+function shown(values: readonly number[]): string {
+  return values.map((value) => Number(value.toPrecision(4))).join(", ");
+}

@@ -1,0 +1,83 @@
+// formats: a path → the weights there: a file, a timm or Hugging Face folder, an index of shards.
+import { readdir, readFile, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { isRecord } from "../checkpoint/record.ts";
+import { InputError } from "../errors.ts";
+import { readHubConfig } from "./hubConfig.ts";
+import { readWeights } from "./read.ts";
+import type { FileTensor, WeightFile } from "./weightFile.ts";
+
+/** In the order in which a hub's folder is searched. */
+const FOLDER_FILES = [
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+];
+const CONFIG = "config.json";
+
+/**
+ * Weights at `path`. A config.json beside them says labels and preprocessing.
+ * @throws InputError naming the file and what is wrong with it
+ */
+export async function openWeights(path: string): Promise<WeightFile> {
+  const found = await stat(path).catch((cause: unknown) => {
+    throw new InputError(`${path || '""'}: there is no such file`, { path }, { cause });
+  });
+  const file = found.isDirectory() ? await weightsIn(path) : path;
+  const weights = file.endsWith(".index.json") ? await readShards(file) : readWeights(await read(file), file);
+  const config = join(dirname(file), CONFIG);
+  const beside = found.isDirectory() || FOLDER_FILES.includes(basename(file));
+  const text = beside ? await readFile(config, "utf8").catch(() => undefined) : undefined;
+  return text === undefined ? weights : { ...weights, ...readHubConfig(text, config) };
+}
+
+async function weightsIn(folder: string): Promise<string> {
+  const names = await readdir(folder);
+  const known = FOLDER_FILES.find((name) => names.includes(name));
+  if (known !== undefined) return join(folder, known);
+  const weights = names.filter((name) => /\.(safetensors|pth|pt|bin)$|\.pth\.tar$/.test(name));
+  if (weights.length === 1) return join(folder, weights[0]);
+  throw new InputError(
+    `${folder}: has ${weights.length === 0 ? "no file of weights" : `${weights.length} files of weights (${weights.slice(0, 3).join(", ")})`}, expected one of ${FOLDER_FILES.join(", ")}`,
+    { path: folder },
+  );
+}
+
+/** {"weight_map": {tensor: file}}; the files lie beside the index. */
+async function readShards(index: string): Promise<WeightFile> {
+  const fail = (what: string): InputError => new InputError(`${index}: ${what}`, { file: index });
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(await read(index)));
+  } catch (cause) {
+    if (cause instanceof InputError) throw cause;
+    throw fail("cannot be read as JSON");
+  }
+  const map = isRecord(value) ? value.weight_map : undefined;
+  if (!isRecord(map)) throw fail('has no object "weight_map" of file names by tensor');
+  const files = [...new Set(Object.values(map))];
+  const tensors = new Map<string, FileTensor>();
+  let bytes = 0;
+  for (const name of files) {
+    if (typeof name !== "string" || name === "" || basename(name) !== name || /[\\/]|^\.\.?$/.test(name)) {
+      throw fail(`names the file ${JSON.stringify(name)}, expected one beside the index`);
+    }
+    const shard = join(dirname(index), name);
+    const weights = readWeights(await read(shard), shard);
+    bytes += weights.bytes;
+    for (const [key, tensor] of weights.tensors) {
+      if (map[key] === name) tensors.set(key, tensor);
+    }
+  }
+  const missing = Object.keys(map).filter((key) => !tensors.has(key));
+  if (missing.length > 0)
+    throw fail(`lists ${missing.slice(0, 3).join(", ")}${missing.length > 3 ? " …" : ""}, which its files lack`);
+  return { format: `${files.length} files of weights`, tensors, bytes, notes: [] };
+}
+
+async function read(path: string): Promise<Uint8Array> {
+  return readFile(path).catch((cause: unknown) => {
+    throw new InputError(`${path}: cannot be read`, { file: path }, { cause });
+  });
+}
