@@ -41,7 +41,7 @@ const training = `
     return "memory";
   };
   const train = async (options) => {
-    const trainer = new densenet.Trainer({ dataset, backend, config, loadBatches, save, ...options });
+    const trainer = densenet.createTrainer({ dataset, backend, config, loadBatches, save, ...options });
     const losses = [];
     for await (const event of trainer.run()) {
       if (event.type === "step") losses.push(event.loss);
@@ -54,7 +54,7 @@ const training = `
   const { model } = densenet.decodeModel(saved[0][0], "memory");
   const rest = await train({ model, resume: densenet.decodeTraining(saved[0][1], "memory", model) });
   const { loss } = await densenet.evaluate({ trained: rest.trained, dataset, backend, loadBatches });
-  const predictor = await densenet.Predictor.create(rest.trained, backend);
+  const predictor = await densenet.createPredictor(rest.trained, backend);
   const pixels = await Promise.all([0, 1, 2].map(async (index) => {
     const one = new Uint8Array(3 * side * side);
     await dataset.val.pixels(index, one);

@@ -18,11 +18,11 @@ try {
   npm(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", `./${packed.filename}`], folder);
   writeFileSync(
     join(folder, "use.js"),
-    `import { createBackend, createNetwork, namedSpec, parameterCount, Predictor } from "densenet";
+    `import { createBackend, createNetwork, createPredictor, namedSpec, parameterCount } from "densenet";
 const model = createNetwork(namedSpec("BC-100-12"));
 const backend = await createBackend("wasm", { threads: 2 });
 const trained = { model, classes: "abcdefghij".split(""), preprocessing: { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25], height: 32, width: 32 } };
-const predictor = await Predictor.create(trained, backend);
+const predictor = await createPredictor(trained, backend);
 const [[best]] = await predictor.predictPlanar([new Uint8Array(3 * 32 * 32).map((_, i) => i % 251)], { topK: 1 });
 if (!(best.score > 0 && best.score <= 1)) throw new Error("no score");
 console.log(parameterCount(model.spec), best.label);

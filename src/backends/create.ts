@@ -1,5 +1,6 @@
 // backends: a backend by name.
 import { DeviceError, UsageError } from "../errors.ts";
+import { show } from "../show.ts";
 import type { Backend, BackendInfo } from "./backend.ts";
 import { createReferenceBackend } from "./reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "./wasm/wasm.ts";
@@ -39,7 +40,7 @@ function withNote(backend: Backend, note: string): Backend {
 /**
  * `wasm`: the CPU at speed. `webgpu`: the system's GPU. `auto`: webgpu where there is a GPU (not one that the CPU plays), else wasm;
  * `info.notes` says why. `reference`: plain loops in f32, the oracle, thousands of times slower.
- * @throws UsageError for storage f16 with wasm or reference
+ * @throws UsageError for another name, and for storage f16 with wasm or reference
  * @throws DeviceError where the backend cannot run; with `auto` also where storage f16 leaves none but webgpu
  */
 export async function createBackend(name: BackendName = "wasm", options: BackendOptions = {}): Promise<Backend> {
@@ -63,5 +64,7 @@ export async function createBackend(name: BackendName = "wasm", options: Backend
         }
         return withNote(await createWasmBackend(options), `WebGPU was passed over: ${error.message}.`);
       }
+    default:
+      throw new UsageError(`backend: got ${show(name)}, expected one of ${backendNames.join(", ")}`, { value: name });
   }
 }

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { formatPercent, table } from "../analyze/format.ts";
 import { predictFiles } from "../infer/files.node.ts";
-import { Predictor } from "../infer/predictor.ts";
+import { createPredictor } from "../infer/predictor.ts";
 import { examples, jsonOption, threadsOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine } from "./output.ts";
 import { resolveTrainConfig } from "./trainConfig.ts";
@@ -65,7 +65,7 @@ async function demo(options: DemoOptions): Promise<void> {
 
 async function classifySamples({ trainer, backend }: TrainingOutcome): Promise<SampleResult[]> {
   const files = (await readdir(samples)).filter((name) => name.endsWith(".png")).sort();
-  const predictor = await Predictor.create(trainer.trained, backend);
+  const predictor = await createPredictor(trainer.trained, backend);
   const predictions = await predictFiles(
     predictor,
     files.map((name) => join(samples, name)),

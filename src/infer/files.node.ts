@@ -3,7 +3,7 @@ import type { Backend } from "../backends/backend.ts";
 import { loadCheckpoint, type Pointer } from "../checkpoint/store.node.ts";
 import { decodeImage } from "../data/image.node.ts";
 import { InputError } from "../errors.ts";
-import { type PredictOptions, Predictor, type PredictorOptions } from "./predictor.ts";
+import { createPredictor, type PredictOptions, type Predictor, type PredictorOptions } from "./predictor.ts";
 import type { Prediction } from "./scores.ts";
 
 /** A predictor for a run's folder, a checkpoint's folder or a saved .safetensors file. @throws InputError when it is none of these or damaged. */
@@ -13,13 +13,13 @@ export async function loadPredictor(
   options: PredictorOptions & { readonly pointer?: Pointer } = {},
 ): Promise<Predictor> {
   const { trained } = await loadCheckpoint(checkpoint, options.pointer);
-  return Predictor.create(trained, backend, options);
+  return createPredictor(trained, backend, options);
 }
 
 /** Files decoded at once: enough to keep the device busy, few enough to hold in memory. */
 const AT_ONCE = 64;
 
-/** The best classes of each image file (PNG, JPEG, WebP), in order. @throws InputError naming a file that does not decode. */
+/** The best classes of each image file (PNG, JPEG, WebP), in order. @throws InputError naming a file that does not decode, or has no finite scores. */
 export async function predictFiles(
   predictor: Predictor,
   files: readonly string[],
@@ -33,7 +33,7 @@ export async function predictFiles(
   for (let start = 0; start < files.length; start += AT_ONCE) {
     const part = files.slice(start, start + AT_ONCE);
     const images = await Promise.all(part.map((file) => decodeImage(file, { channels, ...size })));
-    predictions.push(...(await predictor.predictPlanar(images, options)));
+    predictions.push(...(await predictor.predictPlanar(images, { ...options, names: part })));
   }
   return predictions;
 }

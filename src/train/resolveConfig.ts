@@ -5,6 +5,7 @@ import { isRecord } from "../checkpoint/record.ts";
 import { UsageError } from "../errors.ts";
 import { nearestName } from "../nearestName.ts";
 import { canonicalName, type NetworkSpec, namedSpec } from "../networks/registry.ts";
+import { show } from "../show.ts";
 import { defaultTrainConfig, type TrainConfig, trainConfigSchema } from "./config.ts";
 import { isPresetName, presetConfig, presetNames } from "./presets.ts";
 
@@ -63,15 +64,33 @@ export function resolveConfig(input: ConfigInput): ResolvedConfig {
     for (const [path, value] of flatten(layer)) settings.set(path, { value, source });
   }
 
-  const parsed = trainConfigSchema.safeParse(nest(settings));
+  return {
+    config: checkedConfig(nest(settings), settings, fileName),
+    sources: Object.fromEntries([...settings].map(([path, { source }]) => [path, source])),
+  };
+}
+
+/**
+ * A complete configuration that did not come from `resolveConfig`, checked as if it had.
+ * @throws UsageError naming the setting and what was expected
+ */
+export function requireTrainConfig(config: TrainConfig): TrainConfig {
+  if (!isRecord(config)) {
+    throw new UsageError(`config: got ${show(config)}, expected the settings of a run, as resolveConfig gives them`, {
+      field: "config",
+    });
+  }
+  const settings = [...flatten(config)].map(([path, value]): [string, Setting] => [path, { value, source: "flag" }]);
+  return checkedConfig(config, new Map(settings), "");
+}
+
+function checkedConfig(nested: unknown, settings: ReadonlyMap<string, Setting>, fileName: string): TrainConfig {
+  const parsed = trainConfigSchema.safeParse(nested);
   if (!parsed.success) throw invalidSetting(parsed.error.issues[0] as z.core.$ZodIssue, settings, fileName);
   const config = { ...parsed.data, model: { ...parsed.data.model, variant: canonicalName(parsed.data.model.variant) } };
   requireNetwork(config.model);
   requireConsistent(config);
-  return {
-    config,
-    sources: Object.fromEntries([...settings].map(([path, { source }]) => [path, source])),
-  };
+  return config;
 }
 
 /** The network a configuration means for data with these classes and channels. */
@@ -154,7 +173,7 @@ function invalidSetting(issue: z.core.$ZodIssue, settings: ReadonlyMap<string, S
     );
   }
   const expected = expectationOf(issue);
-  return new UsageError(`${where}${path}: got ${JSON.stringify(setting?.value)}, expected ${expected}`, {
+  return new UsageError(`${where}${path}: got ${show(setting?.value)}, expected ${expected}`, {
     field: path,
     value: setting?.value,
     expected,

@@ -8,9 +8,10 @@ import { openDataset } from "../data/open.node.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { createNetwork } from "../model/create.ts";
 import type { TrainConfig } from "./config.ts";
+import { createTrainer } from "./createTrainer.ts";
 import { configuredSpec } from "./resolveConfig.ts";
 import { parseRunState } from "./runState.ts";
-import { Trainer, type TrainerOptions } from "./trainer.ts";
+import type { Trainer, TrainerOptions } from "./trainer.ts";
 
 /** The data set of a configuration. @throws UsageError when it names none. */
 export async function openConfiguredDataset({ data, seed }: Pick<TrainConfig, "data" | "seed">): Promise<Dataset> {
@@ -43,7 +44,7 @@ export function startRun(options: RunOptions): Trainer {
   const { config, dataset } = options;
   const spec = configuredSpec(config, { classes: dataset.classes.length, channels: dataset.channels });
   const model = createNetwork(spec, { seed: config.seed, fan: config.initFan });
-  return new Trainer({ model, ...trainerOptions(options) });
+  return createTrainer({ model, ...trainerOptions(options) });
 }
 
 /** The configuration that the run of a checkpoint was started with. @throws InputError when the checkpoint cannot be continued. */
@@ -60,7 +61,7 @@ export async function savedConfig(checkpoint: string): Promise<TrainConfig> {
 export async function resumeRun(checkpoint: string, options: RunOptions): Promise<Trainer> {
   const { trained, training } = await loadCheckpoint(checkpoint);
   if (training === undefined) throw notResumable(checkpoint);
-  return new Trainer({ model: trained.model, resume: training, ...trainerOptions(options) });
+  return createTrainer({ model: trained.model, resume: training, ...trainerOptions(options) });
 }
 
 function trainerOptions({ runDir, ...rest }: RunOptions): Omit<TrainerOptions, "model"> {

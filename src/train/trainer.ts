@@ -8,23 +8,23 @@
 // The device never waits for the host: an update is submitted (update.ts) while those before it run, and its losses are reported some
 // updates late (Executable.queueDepth).
 import type { Backend, Executable } from "../backends/backend.ts";
+import { Lifetime } from "../backends/lifetime.ts";
 import { runAhead } from "../backends/runAhead.ts";
 import type { Checkpoint, TrainedModel, TrainingState } from "../checkpoint/checkpoint.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import type { EpochOptions } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
-import { requireUsable } from "../model/check.ts";
 import { isStatistic, type Model } from "../model/model.ts";
 import type { TrainConfig } from "./config.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "./evaluation.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, StepEvent, TrainEvent } from "./events.ts";
 import { addSamples, addTotals, metricsOf, noTotals } from "./metrics.ts";
-import { type GradientReduction, requireProcesses } from "./reduction.ts";
-import { parseRunState, type RunState, requireSameRun } from "./runState.ts";
+import type { GradientReduction } from "./reduction.ts";
+import type { RunState } from "./runState.ts";
 import { learningRate } from "./schedule.ts";
 import { Speed } from "./speed.ts";
-import { StateCopy } from "./stateCopy.ts";
-import { compileTraining, type EpochLayout, epochLayout, memoryUse, type TrainingPlans } from "./trainingPlans.ts";
+import type { StateCopy } from "./stateCopy.ts";
+import { compileTraining, type EpochLayout, memoryUse, type TrainingPlans } from "./trainingPlans.ts";
 import { submitUpdate, type Update } from "./update.ts";
 
 /** The batches of an epoch: a function of its arguments, apart from `startBatch`, which skips. `makeBatches`; in Node `loadBatches`. */
@@ -68,10 +68,15 @@ const MAX_LOSSES = 3;
  */
 const COPY_SECONDS = 30;
 
-export class Trainer {
+/**
+ * A run of training, made by `createTrainer`. `dispose` or `await using` ends it in the middle of an epoch, with what came after the last checkpoint lost;
+ * what it is asked then rejects with a DisposedError. A run that has come to its end needs neither.
+ */
+export class Trainer implements AsyncDisposable {
   readonly #options: TrainerOptions;
   readonly #layout: EpochLayout;
   readonly #speed = new Speed();
+  readonly #life = new Lifetime("trainer");
   /** Where the run stands by the events that were emitted. */
   #state: RunState;
   /** The device's state in host memory, as it was some updates ago. */
@@ -82,56 +87,16 @@ export class Trainer {
   #evaluation: Evaluation | undefined;
   #backend: Backend;
   #losses = 0;
+  /** What `run` returned, from its first event to its last. */
+  #events: AsyncGenerator<TrainEvent, void, undefined> | undefined;
+  #executable: Executable | undefined;
 
-  /**
-   * @throws InputError when a tensor of the model is missing, unexpected, of another shape or holds a number that cannot be
-   * @throws UsageError when model, data and configuration do not fit together, or a resumed run would not be the same run
-   */
-  constructor(options: TrainerOptions) {
-    const { model, dataset, config, resume, reopen, reduction } = options;
-    const { classes, channels, height, width, mean, std, name } = dataset;
-    requireUsable(model);
-    if (model.spec.numClasses !== classes.length || model.spec.inChannels !== channels) {
-      throw new UsageError(
-        `the network takes ${model.spec.inChannels} channels and has ${model.spec.numClasses} classes, but ${name} has ${channels} channels and ${classes.length} classes`,
-      );
-    }
-    if (reduction) requireProcesses(reduction);
-    if (reduction && reopen) {
-      throw new UsageError(
-        "reopen: a run whose gradients are reduced cannot go on with another device on its own, expected reduction or reopen",
-        { field: "reopen" },
-      );
-    }
+  /** `copy`: the device's state at the update where `state` stands. */
+  constructor(options: TrainerOptions, layout: EpochLayout, state: RunState, copy: StateCopy) {
     this.#options = options;
-    this.#layout = epochLayout(dataset.train.length, config);
-    if (this.#layout.stepsPerEpoch === 0) {
-      throw new UsageError(
-        `batchSize: ${dataset.train.length} training images do not fill ${config.accumulationSteps} micro-batches of at least 2 images`,
-        { field: "batchSize", value: config.batchSize },
-      );
-    }
-    if (dataset.val.length === 0) {
-      throw new UsageError(`${name} has no validation images, expected some or a valSplit`, {
-        field: "data.valSplit",
-      });
-    }
-    const trainCount = dataset.train.length;
-    let momentum: TrainingState["momentum"];
-    if (resume) {
-      const saved = parseRunState(resume.run, "the checkpoint");
-      requireSameRun(saved, config, trainCount);
-      this.#state = { ...saved, config };
-      momentum = resume.momentum;
-    } else {
-      this.#state = { config, step: 0, running: noTotals, history: [], trainCount };
-      const parameters = [...model.state].filter(([, { role }]) => !isStatistic(role));
-      momentum = new Map(
-        parameters.map(([path, { shape, data }]) => [path, { shape, data: new Float32Array(data.length) }]),
-      );
-    }
-    const trained = { model, preprocessing: { height, width, mean, std }, classes, dataset: name };
-    this.#copy = new StateCopy(trained, momentum, this.#state.step, config.accumulationSteps);
+    this.#layout = layout;
+    this.#state = state;
+    this.#copy = copy;
     this.#backend = options.backend;
   }
 
@@ -162,8 +127,22 @@ export class Trainer {
    * `interrupted` is the last event. Leaving the loop early loses what came after the last checkpoint.
    * @throws DivergedError when the loss or a weight is no longer finite; nothing is saved then
    * @throws DeviceError when the device is lost and there is no other, or it is lost again and again
+   * @throws DisposedError when the trainer or its backend is disposed of
+   * @throws UsageError while another `run` of this trainer has not come to its end
    */
-  async *run(signal?: AbortSignal): AsyncGenerator<TrainEvent, void, undefined> {
+  run(signal?: AbortSignal): AsyncGenerator<TrainEvent, void, undefined> {
+    const events: AsyncGenerator<TrainEvent, void, undefined> = this.#run(signal, () => {
+      this.#life.requireAlive();
+      if (this.#events) {
+        throw new UsageError("this trainer is running already: take the events of that run, or dispose of the trainer");
+      }
+      this.#events = events;
+    });
+    return events;
+  }
+
+  async *#run(signal: AbortSignal | undefined, begin: () => void): AsyncGenerator<TrainEvent, void, undefined> {
+    begin();
     const { config } = this.#options;
     const began = performance.now();
     let run: ActiveRun | undefined;
@@ -185,8 +164,10 @@ export class Trainer {
             return;
           }
         } catch (error) {
+          this.#life.requireAlive();
           if (!(error instanceof DeviceError)) throw error;
           this.#backend = await this.#reopen(error);
+          this.#life.requireAlive();
           lost = error;
           run = undefined;
         }
@@ -201,8 +182,22 @@ export class Trainer {
         best: bestOf(this.#state.history),
       };
     } finally {
+      this.#events = undefined;
+      this.#executable = undefined;
       await run?.executable.dispose();
     }
+  }
+
+  /** Ends a run in flight and frees what it has on the device. May be called again. */
+  dispose(): Promise<void> {
+    return this.#life.end(async () => {
+      await this.#executable?.dispose();
+      await this.#events?.return();
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 
   /** Compiles, loads the copy of the state and repeats the updates that were reported after it. */
@@ -210,7 +205,9 @@ export class Trainer {
     const { config, dataset, model, reduction } = this.#options;
     const compiled = await compileTraining(this.#backend, model.spec, dataset, config, this.#layout, reduction);
     const run: ActiveRun = { ...compiled, ...(signal ? { signal } : {}) };
+    this.#executable = run.executable;
     try {
+      this.#life.requireAlive();
       await this.#repeat(run, this.#state.step);
     } catch (error) {
       await compiled.executable.dispose();

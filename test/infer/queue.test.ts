@@ -1,4 +1,4 @@
-// A device that runs ahead of its results: evaluation and prediction never make it wait, and tell what one that waits for each batch tells.
+// A device that runs ahead of its results: evaluation and prediction never make it wait, and find what one that waits for each batch finds.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
@@ -8,7 +8,7 @@ import type { TrainedModel } from "../../src/checkpoint/checkpoint.ts";
 import { makeBatches } from "../../src/data/epoch.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
-import { Predictor } from "../../src/infer/predictor.ts";
+import { createPredictor } from "../../src/infer/predictor.ts";
 import { lateDevice, losingDevice } from "../train/fakeDevices.ts";
 import { tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
 
@@ -34,15 +34,15 @@ const evaluateOn = (backend: Backend, onProgress?: (done: number) => void) =>
     ...(onProgress ? { onProgress } : {}),
   });
 
-const pictures = await Promise.all(
+const images = await Promise.all(
   Array.from({ length: 23 }, async (_, n) => {
     const pixels = new Uint8Array(3 * height * width);
     await dataset.val.pixels(n, pixels);
     return pixels;
   }),
 );
-async function predictOn(backend: Backend, wanted = pictures) {
-  const predictor = await Predictor.create(trained, backend, { batchSize: 5 });
+async function predictOn(backend: Backend, wanted = images) {
+  const predictor = await createPredictor(trained, backend, { batchSize: 5 });
   try {
     return await predictor.predictPlanar(wanted, { topK: 10 });
   } finally {
@@ -66,15 +66,15 @@ test("evaluate · depth 3 finds the bits of depth 1, and the reference the same 
   assert.ok(Math.abs(reference.loss - one.loss) < 1e-5);
 });
 
-test("predictor · parts n + 1 and n + 2 are submitted before the logits of part n are waited for; depth 3 finds the bits of depth 1", async () => {
+test("predictor · batches n + 1 and n + 2 are submitted before the logits of batch n are waited for; depth 3 finds the bits of depth 1", async () => {
   const stalls: string[] = [];
-  // Four parts of 5; of a rest of 3 pictures each goes alone.
+  // Four batches of 5; each of the 3 leftover images goes alone.
   assert.deepEqual(await predictOn(lateDevice(wasm, 3, stalls)), await predictOn(wasm));
   assert.deepEqual(stalls, ["many 3", "many 4", "one 2", "one 3"]);
 });
 
-test("predictor · a device of its own takes a rest of pictures at once, and a single one alone", async () => {
-  // As that device tells it: the last two runs of each plan.
+test("predictor · a device of its own takes leftover images at once, and a single one alone", async () => {
+  // The runs that are waited for: the last two of each plan.
   const expected = await predictOn(wasm);
   for (const [count, runs] of [
     [23, ["many 4", "many 5"]],
@@ -83,11 +83,11 @@ test("predictor · a device of its own takes a rest of pictures at once, and a s
     const stalls: string[] = [];
     const late = lateDevice(wasm, 3, stalls);
     const card: Backend = { ...late, info: { ...late.info, device: "a card" } };
-    assert.deepEqual(await predictOn(card, pictures.slice(0, count)), expected.slice(0, count));
+    assert.deepEqual(await predictOn(card, images.slice(0, count)), expected.slice(0, count));
     assert.deepEqual(stalls, runs);
   }
 });
 
-test("evaluate · a device lost while results are under way is one DeviceError, whatever else was asked of it", async () => {
+test("evaluate · a device lost while results are in flight is one DeviceError, whatever else was asked of it", async () => {
   await assert.rejects(evaluateOn(losingDevice(lateDevice(wasm, 3), "read", 1)), DeviceError);
 });

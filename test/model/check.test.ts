@@ -6,12 +6,12 @@ import type { TrainedModel } from "../../src/checkpoint/checkpoint.ts";
 import { makeBatches } from "../../src/data/epoch.ts";
 import { DenseNetError, InputError, UsageError } from "../../src/errors.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
-import { Predictor } from "../../src/infer/predictor.ts";
+import { createPredictor } from "../../src/infer/predictor.ts";
 import { requireUsable } from "../../src/model/check.ts";
 import { createNetwork } from "../../src/model/create.ts";
 import type { Model, ModelTensor } from "../../src/model/model.ts";
 import { buildGraph, type NetworkSpec, parameterCount } from "../../src/networks/registry.ts";
-import { Trainer } from "../../src/train/trainer.ts";
+import { createTrainer } from "../../src/train/createTrainer.ts";
 import { tinyConfig, tinyDataset, tinyModel } from "../train/tiny.ts";
 
 // Two layers in the last block, so that the classifier is not square.
@@ -119,8 +119,8 @@ for (const [name, faulty, says] of faults) {
       says.test(error.message) &&
       !error.message.includes("undefined");
     assert.throws(() => requireUsable(model), refused);
-    assert.throws(() => new Trainer({ model, dataset, backend, config, loadBatches: makeBatches }), refused);
-    await assert.rejects(Predictor.create(trained, backend), refused);
+    assert.throws(() => createTrainer({ model, dataset, backend, config, loadBatches: makeBatches }), refused);
+    await assert.rejects(createPredictor(trained, backend), refused);
     await assert.rejects(evaluate({ trained, dataset, backend, loadBatches: makeBatches }), refused);
   });
 }

@@ -7,9 +7,10 @@ import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { makeBatches } from "../../src/data/epoch.ts";
 import { DeviceError, ResourceError } from "../../src/errors.ts";
+import { createTrainer } from "../../src/train/createTrainer.ts";
 import type { RecoveredEvent, TrainEvent } from "../../src/train/events.ts";
 import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
-import { Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
+import type { TrainerOptions } from "../../src/train/trainer.ts";
 import { type CallKind, lateDevice, losingDevice, noCalls } from "./fakeDevices.ts";
 import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
@@ -20,7 +21,7 @@ const dataset = tinyDataset();
 /** Two epochs of four updates, saved after each second one. */
 function trainer(backend: Backend, options: Partial<TrainerOptions> = {}, changes: PartialTrainConfig = {}) {
   const config = tinyConfig({ epochs: 2, checkpointEverySteps: 2, ...changes });
-  return new Trainer({ model: tinyModel(config), dataset, backend, config, loadBatches: makeBatches, ...options });
+  return createTrainer({ model: tinyModel(config), dataset, backend, config, loadBatches: makeBatches, ...options });
 }
 
 async function train(backend: Backend, reopen?: TrainerOptions["reopen"], changes?: PartialTrainConfig) {

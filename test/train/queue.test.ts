@@ -6,9 +6,10 @@ import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { makeBatches } from "../../src/data/epoch.ts";
 import { DeviceError, DivergedError } from "../../src/errors.ts";
+import { createTrainer } from "../../src/train/createTrainer.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
-import { type BatchLoader, Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
+import type { BatchLoader, Trainer, TrainerOptions } from "../../src/train/trainer.ts";
 import { lateDevice } from "./fakeDevices.ts";
 import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
@@ -19,7 +20,7 @@ const dataset = tinyDataset(58, 100);
 
 function trainer(backend: Backend, changes: PartialTrainConfig, options: Partial<TrainerOptions> = {}): Trainer {
   const config = tinyConfig({ epochs: 2, ...changes });
-  return new Trainer({ model: tinyModel(config), dataset, backend, config, loadBatches: makeBatches, ...options });
+  return createTrainer({ model: tinyModel(config), dataset, backend, config, loadBatches: makeBatches, ...options });
 }
 
 async function train(backend: Backend, changes: PartialTrainConfig) {
@@ -73,7 +74,7 @@ test("queue · stopped after an update: those in flight are finished, reported a
   assert.deepEqual(first.at(-1), { type: "interrupted", step: 3, epoch: 1, path: "memory" });
   assert.ok(saved?.training);
   const { model } = saved.trained;
-  const rest = new Trainer({
+  const rest = createTrainer({
     model,
     dataset,
     backend: device,

@@ -6,10 +6,11 @@ import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import type { Batch } from "../../src/data/dataset.ts";
 import { makeBatches } from "../../src/data/epoch.ts";
 import { DivergedError, UsageError } from "../../src/errors.ts";
+import { createTrainer } from "../../src/train/createTrainer.ts";
 import type { StepEvent } from "../../src/train/events.ts";
 import type { GradientReduction } from "../../src/train/reduction.ts";
 import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
-import { type BatchLoader, Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
+import type { BatchLoader, Trainer, TrainerOptions } from "../../src/train/trainer.ts";
 import { compileTraining, epochLayout } from "../../src/train/trainingPlans.ts";
 import { submitUpdate } from "../../src/train/update.ts";
 import { lateDevice } from "./fakeDevices.ts";
@@ -25,7 +26,7 @@ const alone: GradientReduction = { processes: 1, async sum() {} };
 
 function trainer(changes: PartialTrainConfig, options: Partial<TrainerOptions>): Trainer {
   const config = tinyConfig({ epochs: 2, ...changes });
-  return new Trainer({
+  return createTrainer({
     model: tinyModel(config),
     dataset,
     backend: wasm,

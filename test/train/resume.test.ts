@@ -17,11 +17,12 @@ import { loadCheckpoint } from "../../src/checkpoint/store.node.ts";
 import { makeBatches } from "../../src/data/epoch.ts";
 import { InputError, UsageError } from "../../src/errors.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
+import { createTrainer } from "../../src/train/createTrainer.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
 import type { RunState } from "../../src/train/runState.ts";
 import { resumeRun, savedConfig, startRun } from "../../src/train/trainer.node.ts";
-import { type BatchLoader, Trainer } from "../../src/train/trainer.ts";
+import type { BatchLoader, Trainer } from "../../src/train/trainer.ts";
 import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const dataset = tinyDataset();
@@ -40,7 +41,7 @@ async function train(
 ) {
   const model = from?.trained.model ?? tinyModel(config);
   let saved: Checkpoint | undefined;
-  const trainer = new Trainer({
+  const trainer = createTrainer({
     model,
     dataset,
     backend,
@@ -139,7 +140,7 @@ async function trainWith(config: TrainConfig, signal: AbortSignal, loadBatches: 
     saved = checkpoint;
     return "memory";
   };
-  const events = await collect(new Trainer({ model, dataset, backend, config, loadBatches, save }).run(signal));
+  const events = await collect(createTrainer({ model, dataset, backend, config, loadBatches, save }).run(signal));
   assert.ok(saved);
   return { events, saved };
 }
@@ -149,7 +150,7 @@ test("resume · a finished run has nothing left to do and says how it ended", as
   const whole = await train(config, backend);
   assert.ok(whole.saved.training);
   const { model } = whole.saved.trained;
-  const again = new Trainer({
+  const again = createTrainer({
     model,
     dataset,
     backend,
@@ -171,7 +172,7 @@ test("resume · a saved run keeps its settings and its data; device, storage and
   assert.ok(saved.training);
   const { model } = saved.trained;
   const make = (changes: PartialTrainConfig, data = dataset, run: unknown = saved.training?.run) =>
-    new Trainer({
+    createTrainer({
       model,
       dataset: data,
       backend,

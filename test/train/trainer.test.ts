@@ -5,11 +5,13 @@ import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { Batch } from "../../src/data/dataset.ts";
 import { makeBatches } from "../../src/data/epoch.ts";
+import { UsageError } from "../../src/errors.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
+import { createTrainer } from "../../src/train/createTrainer.ts";
 import type { EpochEvent, StepEvent, TrainEvent } from "../../src/train/events.ts";
 import { learningRate } from "../../src/train/schedule.ts";
-import { type BatchLoader, Trainer, type TrainerOptions } from "../../src/train/trainer.ts";
+import type { BatchLoader, Trainer, TrainerOptions } from "../../src/train/trainer.ts";
 import { epochLayout } from "../../src/train/trainingPlans.ts";
 import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
@@ -18,7 +20,7 @@ const wasm = await createWasmBackend({ threads: 1 });
 test.after(() => wasm.dispose());
 
 function trainer(config: TrainConfig, changes: Partial<TrainerOptions> = {}): Trainer {
-  return new Trainer({
+  return createTrainer({
     model: tinyModel(config),
     dataset,
     backend: wasm,
@@ -273,4 +275,43 @@ test("trainer · refused: data of other classes, a batch that nothing fills, no 
   });
   const noVal = tinyDataset(20, 0);
   assert.throws(() => trainer(config, { dataset: noVal }), { name: "UsageError", message: /no validation images/ });
+});
+
+for (const [name, changes, says] of [
+  ["a number that is none", { epochs: Number.NaN }, /^epochs: got NaN, expected a number$/],
+  ["a fraction of a batch", { batchSize: 2.5 }, /^batchSize: got 2\.5, expected a whole number$/],
+  ["a negative rate", { lr: -1 }, /^lr: got -1, expected a number above 0$/],
+  [
+    "a word that is none",
+    { schedule: "linear" },
+    /^schedule: got "linear", expected one of multistep, cosine, constant$/,
+  ],
+  ["a setting that there is not", { epoch: 3 }, /^epoch: there is no such setting; did you mean epochs\?$/],
+  ["a setting that is missing", { seed: undefined }, /^seed: got nothing, expected a number$/],
+  [
+    "settings that do not go together",
+    { batchSize: 16, accumulationSteps: 3 },
+    /^accumulationSteps: .*expected a divisor/,
+  ],
+] as const) {
+  test(`trainer · settings that did not come from resolveConfig are checked as it does · ${name}`, () => {
+    // As from JavaScript, which has no types.
+    const config = { ...tinyConfig(), ...changes } as TrainConfig;
+    const model = tinyModel(tinyConfig());
+    assert.throws(
+      () => createTrainer({ model, dataset, backend: wasm, config, loadBatches: makeBatches }),
+      (error) => error instanceof UsageError && says.test(error.message),
+    );
+  });
+}
+
+test("trainer · no settings at all are refused in a sentence", () => {
+  const model = tinyModel(tinyConfig());
+  for (const nothing of [undefined, null, "quick", []]) {
+    const config = nothing as unknown as TrainConfig;
+    assert.throws(
+      () => createTrainer({ model, dataset, backend: wasm, config, loadBatches: makeBatches }),
+      /^UsageError: config: got .*, expected the settings of a run/,
+    );
+  }
 });

@@ -11,8 +11,9 @@ import { makeBatches } from "../../../src/data/epoch.ts";
 import { DeviceError } from "../../../src/errors.ts";
 import { evaluate } from "../../../src/infer/evaluate.ts";
 import { planInference, planTraining, type RecomputePolicy } from "../../../src/plan/lower.ts";
+import { createTrainer } from "../../../src/train/createTrainer.ts";
 import type { EpochEvent, RecoveredEvent, StepEvent, TrainEvent } from "../../../src/train/events.ts";
-import { Trainer, type TrainerOptions } from "../../../src/train/trainer.ts";
+import type { Trainer, TrainerOptions } from "../../../src/train/trainer.ts";
 import { kernelBounds } from "../../conformance/bounds.ts";
 import { contentsOf, planOf, titleOf } from "../../conformance/case.ts";
 import { allCases } from "../../conformance/cases.ts";
@@ -151,7 +152,7 @@ describe("webgpu trains", { skip }, () => {
   const dataset = tinyDataset(160, 60);
   const config = tinyConfig({ epochs: 4 });
   const trainer = (backend: Backend, changes: Partial<TrainerOptions> = {}): Trainer =>
-    new Trainer({ model: tinyModel(config), dataset, backend, config, loadBatches: makeBatches, ...changes });
+    createTrainer({ model: tinyModel(config), dataset, backend, config, loadBatches: makeBatches, ...changes });
   const losses = (events: readonly TrainEvent[]): number[] =>
     events.filter((event): event is StepEvent => event.type === "step").map(({ loss }) => loss);
   const lastError = (events: readonly TrainEvent[]): number =>
