@@ -18,8 +18,8 @@ export const TRAINING_FILE = "training.safetensors";
 /** Raised when a reader of the older layout would misunderstand the newer one. */
 const FORMAT_VERSION = 1;
 
-/** Metadata key of the JSON in both files. */
-const KEY = "densenet";
+/** Metadata key of the JSON in both files; a safetensors file without it was saved by another tool. */
+export const KEY = "densenet";
 
 /** How images become the network's input. */
 export interface Preprocessing {

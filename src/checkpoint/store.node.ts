@@ -20,8 +20,9 @@ import {
 } from "./checkpoint.ts";
 import { isRecord } from "./record.ts";
 
-const FOLDER = "checkpoints";
-const MANIFEST = "manifest.json";
+/** In a run's folder, the checkpoints; in a checkpoint's, the list of its files. */
+export const FOLDER = "checkpoints";
+export const MANIFEST = "manifest.json";
 const TEMPORARY = ".tmp-";
 const CHECKPOINT_NAME = /^step-(\d+)(?:-(\d+))?$/;
 

@@ -2,8 +2,8 @@
 import type { Command } from "commander";
 import { formatInteger, formatPercent, table, wilsonInterval } from "../analyze/format.ts";
 import { mostConfused } from "../analyze/report/confusion.ts";
-import { loadCheckpoint } from "../checkpoint/store.node.ts";
 import { loadBatches } from "../data/loader.node.ts";
+import { loadClassifier } from "../formats/network.node.ts";
 import { evaluate } from "../infer/evaluate.ts";
 import { openHeldOut } from "../run/heldOut.node.ts";
 import type { TrainConfig } from "../train/config.ts";
@@ -40,7 +40,7 @@ export function addEval(program: Command): void {
     .command("eval")
     .summary("measure a checkpoint on labelled pictures")
     .description("Measures a checkpoint: top-1 and top-5 error in percent, mean cross-entropy in nats.")
-    .argument("<checkpoint>", "a run folder, a checkpoint folder or a .safetensors file")
+    .argument("<checkpoint>", "a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder")
     .addOption(dataDirOption(`the run's; of a model without a run ${EMBEDDED}`))
     .addOption(program.createOption("--split <name>", "which pictures").choices(["val", "train"]).default("val"))
     .option(
@@ -67,9 +67,16 @@ export function addEval(program: Command): void {
 }
 
 async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Promise<void> {
-  const { trained, training } = await loadCheckpoint(checkpoint, options.best ? "best" : "last");
+  const loaded = await loadClassifier(checkpoint, options.best ? "best" : "last");
+  const { training, notes } = loaded;
+  for (const line of notes) say(line);
   const run = training && parseRunState(training.run, checkpoint);
-  const { dataset, note } = await openHeldOut(options, trained.preprocessing.height, run);
+  const { dataset, note } = await openHeldOut(options, loaded.trained.preprocessing.height, run);
+  // Weights whose file names no classes are measured by index.
+  const { length } = loaded.trained.classes;
+  const byIndex = !loaded.namesClasses && length === dataset.classes.length;
+  const trained = byIndex ? { ...loaded.trained, classes: dataset.classes } : loaded.trained;
+  if (byIndex) say(`the file names no classes: output i is taken for class i of ${dataset.name}`);
   if (note !== undefined) say(note);
   const backend = await openBackend({ ...options, threads: options.threads ?? null });
   try {

@@ -3,8 +3,8 @@ import { stat } from "node:fs/promises";
 import type { Command } from "commander";
 import { formatBytes, formatCount, formatInteger, table } from "../analyze/format.ts";
 import { type Summary, summarize } from "../analyze/summary.ts";
-import { loadCheckpoint } from "../checkpoint/store.node.ts";
 import { UsageError } from "../errors.ts";
+import { loadNetwork } from "../formats/network.node.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import {
   buildGraph,
@@ -41,6 +41,8 @@ interface Subject {
   readonly width: number;
   /** Set for checkpoints. */
   readonly dataset?: string;
+  /** Of weights that another tool saved. */
+  readonly notes?: readonly string[];
 }
 
 export function addInspect(program: Command): void {
@@ -50,7 +52,10 @@ export function addInspect(program: Command): void {
     .description(
       "Shows parameters, multiply-adds, connections, layers and activation memory of a named network or a checkpoint.",
     )
-    .argument("<name|checkpoint>", "a network's name, or a run folder, checkpoint folder or .safetensors file")
+    .argument(
+      "<name|checkpoint>",
+      "a network's name, or a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder",
+    )
     .option("--batch-size <n>", "images per step, for the memory", wholeFlag("--batch-size", 1), 64)
     .option(
       "--input-size <pixels>",
@@ -86,6 +91,7 @@ async function inspect(what: string, options: InspectOptions): Promise<void> {
       ...summary,
       name: subject.name,
       ...(subject.dataset === undefined ? {} : { dataset: subject.dataset }),
+      ...(subject.notes?.length ? { notes: subject.notes } : {}),
       peakBytes: plan.peakBytes,
       ...(options.plan ? { plan: { ...plan, buffers: [...plan.buffers.values()] } } : {}),
     });
@@ -100,7 +106,7 @@ async function findSubject(what: string, options: InspectOptions): Promise<Subje
     () => false,
   );
   // What looks like a path is meant as one, so a mistyped path is not answered with names of networks.
-  if (onDisk || /[\\/]|\.safetensors$/.test(what)) {
+  if (onDisk || /[\\/]|\.(safetensors|pth|pt|bin|tar)$/.test(what)) {
     for (const [flag, value] of [
       ["--num-classes", options.numClasses],
       ["--drop", options.drop],
@@ -109,11 +115,11 @@ async function findSubject(what: string, options: InspectOptions): Promise<Subje
         throw new UsageError(`${flag}: ${what} is a checkpoint, which has its own`, { flag });
       }
     }
-    const { trained } = await loadCheckpoint(what);
+    const { trained, notes } = await loadNetwork(what);
     const { height, width } = trained.preprocessing;
     const size =
       options.inputSize === undefined ? { height, width } : { height: options.inputSize, width: options.inputSize };
-    return { name: what, spec: trained.model.spec, ...size, dataset: trained.dataset };
+    return { name: what, spec: trained.model.spec, ...size, dataset: trained.dataset, notes };
   }
   const spec = namedSpec(what, { numClasses: options.numClasses, dropRate: options.drop });
   const side = options.inputSize ?? usualInput(spec);
@@ -135,6 +141,7 @@ function describe(subject: Subject, summary: Summary, plan: Plan, options: Inspe
     ...summary.facts,
     ["images", `${spec.inChannels} × ${summary.height} × ${summary.width}, ${formatInteger(spec.numClasses)} classes`],
     ...(subject.dataset === undefined ? [] : [["trained on", subject.dataset]]),
+    ...(subject.notes ?? []).map((line, index) => [index === 0 ? "weights" : "", line]),
     ["depth", `${summary.depth} convolution and classifier layers`],
     ["parameters", formatInteger(summary.params)],
     ["multiply-adds", `${formatCount(summary.macs)} an image (${formatInteger(summary.macs)})`],

@@ -5,7 +5,7 @@ import { loadPredictor, predictFiles } from "../infer/files.node.ts";
 import type { TrainConfig } from "../train/config.ts";
 import { openBackend } from "./backend.ts";
 import { deviceOption, examples, jsonOption, storageOption, threadsOption, wholeFlag } from "./flags.ts";
-import { printJson, printLine } from "./output.ts";
+import { printJson, printLine, say } from "./output.ts";
 
 interface PredictOptions {
   readonly topK: number;
@@ -23,7 +23,7 @@ export function addPredict(program: Command): void {
     .description(
       "Classifies PNG, JPEG and WebP files with a checkpoint. Pictures of any size are scaled and cropped to the network's input.",
     )
-    .argument("<checkpoint>", "a run folder, a checkpoint folder or a .safetensors file")
+    .argument("<checkpoint>", "a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder")
     .argument("<file...>", "picture files")
     .option("--top-k <n>", "classes to name per file, best first", wholeFlag("--top-k", 1), 1)
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
@@ -44,7 +44,10 @@ export function addPredict(program: Command): void {
 async function predict(checkpoint: string, files: string[], options: PredictOptions): Promise<void> {
   const backend = await openBackend({ ...options, threads: options.threads ?? null });
   try {
-    const predictor = await loadPredictor(checkpoint, backend, { pointer: options.best ? "best" : "last" });
+    const predictor = await loadPredictor(checkpoint, backend, {
+      pointer: options.best ? "best" : "last",
+      note: say,
+    });
     const predictions = await predictFiles(predictor, files, { topK: options.topK });
     const results = files.flatMap((file, position) => {
       const top = predictions[position];

@@ -11,6 +11,8 @@ import type { WeightFile } from "./weightFile.ts";
 export interface OpenedWeights {
   readonly trained: TrainedModel;
   readonly hasHead: boolean;
+  /** False where `trained.classes` are numbers only, because nothing names them. */
+  readonly namesClasses: boolean;
   /** For the person who opened the file, one line each: what it is, what was matched, changed and assumed. */
   readonly notes: readonly string[];
 }
@@ -119,6 +121,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
       ...(sigmoid ? { outputs: "sigmoid" } : {}),
     },
     hasHead,
+    namesClasses: given !== undefined,
     notes,
   };
 }

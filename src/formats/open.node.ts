@@ -32,11 +32,16 @@ export async function openWeights(path: string): Promise<WeightFile> {
   return text === undefined ? weights : { ...weights, ...readHubConfig(text, config) };
 }
 
+/** Whether a file of that name is taken for weights. */
+export function isWeightsName(name: string): boolean {
+  return FOLDER_FILES.includes(name) || /\.(safetensors|pth|pt|bin)$|\.pth\.tar$/.test(name);
+}
+
 async function weightsIn(folder: string): Promise<string> {
   const names = await readdir(folder);
   const known = FOLDER_FILES.find((name) => names.includes(name));
   if (known !== undefined) return join(folder, known);
-  const weights = names.filter((name) => /\.(safetensors|pth|pt|bin)$|\.pth\.tar$/.test(name));
+  const weights = names.filter(isWeightsName);
   if (weights.length === 1) return join(folder, weights[0]);
   throw new InputError(
     `${folder}: has ${weights.length === 0 ? "no file of weights" : `${weights.length} files of weights (${weights.slice(0, 3).join(", ")})`}, expected one of ${FOLDER_FILES.join(", ")}`,

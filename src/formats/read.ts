@@ -21,7 +21,7 @@ export function readWeights(bytes: Uint8Array, source: string): WeightFile {
 }
 
 /** The header's length is 8 bytes, then its { follows at once. */
-function isSafetensors(bytes: Uint8Array): boolean {
+export function isSafetensors(bytes: Uint8Array): boolean {
   return bytes.length >= 9 && bytes[8] === 0x7b && bytes[7] === 0 && bytes[6] === 0;
 }
 

@@ -1,18 +1,24 @@
 // infer: in Node, a checkpoint on disk and image files → predictions.
 import type { Backend } from "../backends/backend.ts";
-import { loadCheckpoint, type Pointer } from "../checkpoint/store.node.ts";
+import type { Pointer } from "../checkpoint/store.node.ts";
 import { decodeImage } from "../data/image.node.ts";
 import { InputError } from "../errors.ts";
+import { loadClassifier } from "../formats/network.node.ts";
 import { createPredictor, type PredictOptions, type Predictor, type PredictorOptions } from "./predictor.ts";
 import type { Prediction } from "./scores.ts";
 
-/** A predictor for a run's folder, a checkpoint's folder or a saved .safetensors file. @throws InputError when it is none of these or damaged. */
+/**
+ * A predictor for a run's folder, a checkpoint's folder, a saved .safetensors file, or weights of another tool: a PyTorch file, a timm folder.
+ * `note` gets what was matched and assumed of the latter, a line at a time.
+ * @throws InputError when it is none of these or damaged.
+ */
 export async function loadPredictor(
   checkpoint: string,
   backend: Backend,
-  options: PredictorOptions & { readonly pointer?: Pointer } = {},
+  options: PredictorOptions & { readonly pointer?: Pointer; readonly note?: (line: string) => void } = {},
 ): Promise<Predictor> {
-  const { trained } = await loadCheckpoint(checkpoint, options.pointer);
+  const { trained, notes } = await loadClassifier(checkpoint, options.pointer);
+  for (const line of notes) options.note?.(line);
   return createPredictor(trained, backend, options);
 }
 

@@ -1,0 +1,59 @@
+// formats: a path → a network that can be run, whoever saved it: a run of ours or weights of another tool.
+import { readdir, readFile, stat } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import { KEY, MODEL_FILE, type TrainedModel, type TrainingState } from "../checkpoint/checkpoint.ts";
+import { readSafetensors } from "../checkpoint/safetensors.ts";
+import { FOLDER, loadCheckpoint, MANIFEST, type Pointer } from "../checkpoint/store.node.ts";
+import { InputError } from "../errors.ts";
+import { describeWeights } from "./describe.ts";
+import { isWeightsName, openWeights } from "./open.node.ts";
+import { isSafetensors } from "./read.ts";
+
+export interface LoadedNetwork {
+  readonly trained: TrainedModel;
+  /** Of a run of ours that can go on. */
+  readonly training?: TrainingState;
+  /** False for weights of a feature extractor, whose classifier must be made anew before it can classify. */
+  readonly hasHead: boolean;
+  /** False where `trained.classes` are numbers only: weights of another tool seldom name them. */
+  readonly namesClasses: boolean;
+  /** What was matched, changed and assumed of another tool's weights, one line each; of our own nothing. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of ours; or weights of another
+ * tool: a PyTorch file, a safetensors file, a timm or Hugging Face folder.
+ * @throws InputError when there is no such file, or it is neither, or damaged
+ * @throws VerificationError when a file's SHA-256 is not that of its manifest
+ */
+export async function loadNetwork(path: string, pointer: Pointer = "last"): Promise<LoadedNetwork> {
+  if (await isOwn(path))
+    return { ...(await loadCheckpoint(path, pointer)), hasHead: true, namesClasses: true, notes: [] };
+  return describeWeights(await openWeights(path), path);
+}
+
+/** As loadNetwork, for those who want to classify. @throws InputError also when there is no classifier */
+export async function loadClassifier(path: string, pointer: Pointer = "last"): Promise<LoadedNetwork> {
+  const network = await loadNetwork(path, pointer);
+  if (network.hasHead) return network;
+  throw new InputError(`${path}: has no classifier, expected a network that was trained to classify`, { path });
+}
+
+async function isOwn(path: string): Promise<boolean> {
+  const found = await stat(path).catch((cause: unknown) => {
+    throw new InputError(
+      `${path || '""'}: there is no such checkpoint; expected the folder of a run, a checkpoint's folder, or weights: a .safetensors or PyTorch file, a timm folder`,
+      { path },
+      { cause },
+    );
+  });
+  const names = await readdir(found.isDirectory() ? path : dirname(path));
+  if (found.isDirectory()) return names.includes(MANIFEST) || names.includes(FOLDER) || !names.some(isWeightsName);
+  // Its manifest proves the file, whatever its header has become.
+  if (basename(path) === MODEL_FILE && names.includes(MANIFEST)) return true;
+  const bytes = await readFile(path).catch((cause: unknown) => {
+    throw new InputError(`${path}: cannot be read`, { path }, { cause });
+  });
+  return isSafetensors(bytes) && KEY in readSafetensors(bytes, path).metadata;
+}
