@@ -5,7 +5,7 @@ import { maxThreads, type WasmOptions } from "../src/backends/wasm/wasm.ts";
 import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { UsageError } from "../src/errors.ts";
 import { nearestName } from "../src/nearestName.ts";
-import { canonicalName, type NetworkSpec, namedSpec, usualInput } from "../src/networks/registry.ts";
+import { canonicalName, type ModelFields, namedSpec, usualInput } from "../src/networks/registry.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
 
 export type Mode = "train" | "infer";
@@ -21,7 +21,7 @@ export interface Job {
   readonly batch: number;
   readonly size: number;
   /** What differs from the named net. */
-  readonly changes?: Partial<Pick<NetworkSpec, "blockConfig" | "growthRate">>;
+  readonly changes?: ModelFields;
 }
 
 export const variants = ["default", "no-revectorize", "no-relaxed-simd", "no-shared-memory"] as const;

@@ -62,16 +62,8 @@ export interface Summary {
 /**
  * Bytes of f32 activations that a framework keeps for the backward pass of one batch when it copies every concatenation and stores
  * every activated input and every convolution output (section 2 of the memory report, arXiv 1707.06990): the images, every module's output
- * and what is copied to hand it on. For a DenseNet, with S = N·H·W of the stage, `c` a module's input maps, `m` = bottleneckFactor·k and
- * 4 bytes a number that is the sum of
- *
- *     images                 S·inChannels
- *     stem                   S·k₀ after the convolution; with the ImageNet stem S·k₀ again after norm-ReLU and S/4·k₀ after the pool
- *     dense layer            S·(c copied + c activated + m + m activated + k), or S·(2c + k) without bottleneck
- *     transition             S·(c copied + c activated + θc) + S/4·θc
- *     head                   S·(c copied + c activated) + N·(c pooled + classes)
- *
- * A ReLU works in place on the batch norm's output; dropout masks are not counted. The copies make it grow with the square of a block's depth.
+ * and what the family says is copied to hand it on.
+ * A ReLU works in place on the batch norm's output; dropout masks are not counted.
  */
 function activationBytesNaive({ layers, copiedNumbers }: Architecture, imageNumbers: number, batch: number): number {
   const outputs = layers.reduce((numbers, layer) => numbers + layer.outChannels * layer.height * layer.width, 0);
