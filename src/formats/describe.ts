@@ -3,7 +3,7 @@
 // A file of weights seldom says how images were prepared. What it says counts; else it is told from the network: its origin, stem and outputs.
 import type { Preprocessing, TrainedModel } from "../checkpoint/checkpoint.ts";
 import { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "../data/normalization.ts";
-import type { DenseNetSpec } from "../networks/densenet/spec.ts";
+import { type NetworkSpec, usualInput } from "../networks/registry.ts";
 import { imagenetLabels } from "./imagenetLabels.ts";
 import { type ImportedWeights, importWeights } from "./importWeights.ts";
 import type { WeightFile } from "./weightFile.ts";
@@ -32,7 +32,7 @@ const CHEST_18: readonly string[] =
 /** What a family of published networks expects, where its file does not say it. */
 interface Custom {
   readonly name: string;
-  readonly applies: (spec: DenseNetSpec, imported: ImportedWeights, file: WeightFile) => boolean;
+  readonly applies: (spec: NetworkSpec, imported: ImportedWeights, file: WeightFile) => boolean;
   readonly side: number;
   readonly mean: readonly number[];
   readonly std: readonly number[];
@@ -63,20 +63,20 @@ const CUSTOMS: readonly Custom[] = [
   },
   {
     name: "ImageNet's mean and deviation",
-    applies: ({ stem, inChannels }) => stem === "imagenet" && inChannels === 3,
+    applies: (spec) => usualInput(spec) === 224 && spec.inChannels === 3,
     side: 224,
     ...imagenetNormalization,
     labels: imagenetLabels,
   },
   {
     name: "CIFAR-100's mean and deviation",
-    applies: ({ stem, inChannels, numClasses }) => stem === "cifar" && inChannels === 3 && numClasses === 100,
+    applies: (spec) => usualInput(spec) === 32 && spec.inChannels === 3 && spec.numClasses === 100,
     side: 32,
     ...cifar100Normalization,
   },
   {
     name: "CIFAR-10's mean and deviation",
-    applies: ({ stem, inChannels }) => stem === "cifar" && inChannels === 3,
+    applies: (spec) => usualInput(spec) === 32 && spec.inChannels === 3,
     side: 32,
     ...cifar10Normalization,
   },
@@ -127,11 +127,11 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
 }
 
 function preprocessingOf(
-  spec: DenseNetSpec,
+  spec: NetworkSpec,
   { preprocessing: says }: WeightFile,
   custom: Custom | undefined,
 ): Preprocessing {
-  const side = custom?.side ?? (spec.stem === "imagenet" ? 224 : 32);
+  const side = custom?.side ?? usualInput(spec);
   const channels = spec.inChannels;
   const perChannel = (values: readonly number[] | undefined, otherwise: number): readonly number[] =>
     // One value for all channels is as usual as one for each.
