@@ -3,18 +3,19 @@
 // A network is its spec, frozen plain data with the name of its family in it; its graph is what plans, backends and training see of it.
 import { UsageError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
-import { nearestName } from "../nearestName.ts";
+import { editDistance, nearestName } from "../nearestName.ts";
 import { show } from "../show.ts";
 import type { Architecture, ImageSize, Layer } from "./architecture.ts";
 import { densenet } from "./densenet/family.ts";
 import type { BuildOptions, CommonSpec, Family } from "./family.ts";
 import { commonRules, type FieldRule } from "./fields.ts";
+import { plain } from "./plain/family.ts";
 
 export { type Architecture, type Block, connectionsIn, depthOf, type ImageSize, type Layer } from "./architecture.ts";
 export type { BuildOptions } from "./family.ts";
 export type { FieldRule } from "./fields.ts";
 
-const families = { densenet };
+const families = { densenet, plain };
 
 type FamilyName = keyof typeof families;
 
@@ -107,11 +108,12 @@ function nearestVariant(name: string): string | undefined {
       for (const written of [spelling, `${family}${spelling}`, `${family}-${spelling}`]) known.set(written, variant);
     }
   }
-  for (const { normalise } of everyFamily) {
-    const nearest = nearestName(normalise(name), known.keys());
-    if (nearest !== undefined) return known.get(nearest);
-  }
-  return undefined;
+  const guesses = everyFamily.flatMap(({ normalise }) => {
+    const written = normalise(name);
+    const nearest = nearestName(written, known.keys());
+    return nearest === undefined ? [] : [{ variant: known.get(nearest), edits: editDistance(written, nearest) }];
+  });
+  return guesses.sort((a, b) => a.edits - b.edits)[0]?.variant;
 }
 
 /**
