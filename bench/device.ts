@@ -3,9 +3,8 @@ import { gradWinogradPays } from "../src/backends/wasm/convGradWeightWinograd.ts
 import { createWasmBackend, type WasmBackend } from "../src/backends/wasm/wasm.ts";
 import { winogradPays } from "../src/backends/wasm/winograd.ts";
 import { compileProgram } from "../src/backends/webgpu/compile.ts";
-import type { Storage } from "../src/backends/webgpu/kernel.ts";
 import { createWebgpuBackend, WebgpuBackend } from "../src/backends/webgpu/webgpu.ts";
-import type { KernelCall, Plan } from "../src/plan/plan.ts";
+import type { ActivationDtype, KernelCall, Plan } from "../src/plan/plan.ts";
 import { measureCard } from "./card.ts";
 import type { CallGroup } from "./gate.ts";
 import { type MachineLimits, measureMachine } from "./machine.ts";
@@ -16,7 +15,7 @@ export type TimedBackend = WasmBackend | WebgpuBackend;
 
 export interface DeviceChoice {
   readonly device: Device;
-  readonly storage: Storage;
+  readonly storage: ActivationDtype;
   readonly threads: number;
   readonly variant: Variant;
 }

@@ -2,11 +2,11 @@
 import { availableParallelism } from "node:os";
 import { type ParseArgsConfig, type ParseArgsOptionsConfig, parseArgs } from "node:util";
 import { maxThreads, type WasmOptions } from "../src/backends/wasm/wasm.ts";
-import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { UsageError } from "../src/errors.ts";
 import { nearestName } from "../src/nearestName.ts";
 import { canonicalName, type ModelFields, namedSpec, usualInput } from "../src/networks/registry.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
+import { type ActivationDtype, activationDtypes } from "../src/plan/plan.ts";
 
 export type Mode = "train" | "infer";
 
@@ -38,7 +38,7 @@ export interface BenchOptions {
   readonly jobs: readonly Job[];
   readonly device: Device;
   /** Of feature maps on a GPU. */
-  readonly storage: Storage;
+  readonly storage: ActivationDtype;
   /** Of the CPU. */
   readonly threads: number;
   /** Timed steps; default: as many as fit a few seconds, see defaultSteps. */
@@ -55,7 +55,7 @@ export const mainUsage = `Times a training step and inference of named nets, aft
 
 Usage: npm run bench -- [nets…] [--device ${devices.join("|")}] [--mode train|infer|both] [--batch N] [--size S] [--steps N]
          [--recompute ${recomputePolicies.join("|")}] [--roofline] [--json] [--output]
-       on the CPU also [--threads T] [--variant ${variants.join("|")}], on a GPU [--storage ${storages.join("|")}]
+       on the CPU also [--threads T] [--variant ${variants.join("|")}], on a GPU [--storage ${activationDtypes.join("|")}]
 
 Without nets: BC-40-12 and BC-100-12 in both modes, 121 inference. CIFAR nets: batch 64 of 32×32.
 ImageNet nets: 224×224, batch 8 for training, 1 and 8 for inference.
@@ -104,14 +104,14 @@ export function choice<const C extends string>(flag: string, text: string, choic
 }
 
 /** @throws UsageError where a storage is chosen for the CPU, or one that there is not */
-export function readStorage(device: Device, text: string | undefined): Storage {
+export function readStorage(device: Device, text: string | undefined): ActivationDtype {
   if (text !== undefined && device === "cpu") {
     throw new UsageError(`--storage is for --device webgpu, got it with --device ${device}`, {
       flag: "--storage",
       device,
     });
   }
-  return choice("--storage", text ?? "f32", storages);
+  return choice("--storage", text ?? "f32", activationDtypes);
 }
 
 export const defaultThreads = (): number => Math.min(maxThreads, availableParallelism());

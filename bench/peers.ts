@@ -6,9 +6,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { formatBytes, table } from "../src/analyze/format.ts";
-import { type Storage, storages } from "../src/backends/webgpu/kernel.ts";
 import { ResourceError, UsageError, VerificationError } from "../src/errors.ts";
 import { canonicalName } from "../src/networks/registry.ts";
+import { type ActivationDtype, activationDtypes } from "../src/plan/plan.ts";
 import { type Environment, readEnvironment } from "../src/run/environment.node.ts";
 import {
   choice,
@@ -69,7 +69,7 @@ const suites: Readonly<Record<Device, readonly (readonly [net: string, mode: Mod
 
 const usage = `Times this package and its peers side by side, interleaved, on the same cores or on the same GPU.
 
-Usage: npm run bench:peers -- [nets…] [--suite] [--device ${devices.join("|")}] [--storage ${storages.join("|")}] [--mode train|infer] [--batch N]
+Usage: npm run bench:peers -- [nets…] [--suite] [--device ${devices.join("|")}] [--storage ${activationDtypes.join("|")}] [--mode train|infer] [--batch N]
          [--threads T] [--rounds N] [--steps N] [--json] [--output]
 
 Training: PyTorch, both memory layouts. Inference: also onnxruntime-node and onnxruntime-web, which the first run installs from the npm
@@ -88,7 +88,7 @@ interface PeerOptions {
   readonly jobs: readonly Job[];
   readonly device: Device;
   /** Of our feature maps on a GPU. */
-  readonly storage: Storage;
+  readonly storage: ActivationDtype;
   readonly threads: number;
   readonly rounds: number;
   readonly steps: number;
@@ -131,7 +131,7 @@ export interface PeerDocument extends Environment {
   readonly date: string;
   readonly device: Device;
   /** Of our feature maps; documents from before there was a choice have none. */
-  readonly storage?: Storage;
+  readonly storage?: ActivationDtype;
   readonly threads: number;
   readonly rounds: number;
   readonly steps: number;

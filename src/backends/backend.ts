@@ -7,7 +7,7 @@ export interface BackendInfo {
   /** What its driver calls the device; absent where it is this machine's processor. */
   readonly device?: string;
   /** Most bytes that it gives in one piece; absent where memory alone decides. */
-  readonly pieceBytes?: number;
+  readonly maxBufferBytes?: number;
   /** What was found and used, e.g. { relaxedSimd: true, revectorized: true, sharedMemory: true }. */
   readonly features: Readonly<Record<string, boolean>>;
   /** Everything that was passed over, and why, as sentences. */

@@ -1,10 +1,10 @@
 // backends: a backend by name.
 import { DeviceError, UsageError } from "../errors.ts";
+import type { ActivationDtype } from "../plan/plan.ts";
 import { show } from "../show.ts";
 import type { Backend, BackendInfo } from "./backend.ts";
 import { createReferenceBackend } from "./reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "./wasm/wasm.ts";
-import type { Storage } from "./webgpu/kernel.ts";
 import { createWebgpuBackend, type WebgpuOptions } from "./webgpu/webgpu.ts";
 
 export const backendNames = ["auto", "webgpu", "wasm", "reference"] as const;
@@ -14,7 +14,7 @@ export type BackendName = (typeof backendNames)[number];
 export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "storage">;
 
 /** @throws UsageError for feature maps in f16 on a backend that keeps them in f32 */
-export function requireStorage(name: BackendName, storage: Storage): void {
+export function requireStorage(name: BackendName, storage: ActivationDtype): void {
   if (storage === "f32" || name === "webgpu" || name === "auto") return;
   throw new UsageError(
     `storage: f16 is for the devices webgpu and auto, got it with ${name}, which has f32 only: ask for storage f32`,

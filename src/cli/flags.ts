@@ -1,8 +1,8 @@
 // cli: flags that several verbs share, and how their texts become values.
 import { Option } from "commander";
 import type { BackendName } from "../backends/create.ts";
-import { storages } from "../backends/webgpu/kernel.ts";
 import { UsageError } from "../errors.ts";
+import { activationDtypes } from "../plan/plan.ts";
 
 /** Parser of a flag's number; ranges are the business of who uses it. */
 export function numberFlag(flag: string): (text: string) => number {
@@ -69,7 +69,7 @@ export const storageOption = (): Option =>
   new Option(
     "--storage <type>",
     "how a GPU keeps feature maps; f16: in half the memory, rounded to 11 bits; needs --device webgpu or auto",
-  ).choices(storages);
+  ).choices(activationDtypes);
 
 export const EXIT_CODES = `Exit codes:
   0 ok   1 bug   2 usage   3 bad input   4 diverged   5 out of memory or disk

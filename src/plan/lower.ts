@@ -413,7 +413,7 @@ function lowerBackward(lowering: Lowering, step: Step): void {
         ...backwardIds(lowering, [producerOf(lowering, x)], ["add"]),
       ];
       const maker = lowering.bottlenecks.get(x);
-      if (maker && goesBackAtOnce(lowering, maker) && !maker.dropout) {
+      if (maker && hasFusedBackward(lowering, maker) && !maker.dropout) {
         lowering.pending.set(x, { args: { y: viewOf(lowering, x), ...statistics }, computes });
         return;
       }
@@ -514,7 +514,7 @@ function lowerBackward(lowering: Lowering, step: Step): void {
 }
 
 /** Whether one kernel takes both gradients of this convolution. */
-function goesBackAtOnce(lowering: Lowering, { conv, composite }: ConvStep): boolean {
+function hasFusedBackward(lowering: Lowering, { conv, composite }: ConvStep): boolean {
   const { kernel, stride, padding } = convSize(lowering, conv).size;
   return composite !== undefined && kernel === 1 && stride === 1 && padding === 0;
 }
@@ -527,7 +527,7 @@ function lowerConvBackward(lowering: Lowering, step: ConvStep): void {
   if (dropout) lowerDropout(lowering, dropout, dy, backwardIds(lowering, [dropout]), false);
   const weight = parameterName(lowering, idOf(conv.inputs, 1));
   const source = idOf(composite ? composite.normalize.inputs : conv.inputs, 0);
-  if (composite && goesBackAtOnce(lowering, step)) {
+  if (composite && hasFusedBackward(lowering, step)) {
     const dx = gradientView(lowering, source);
     const pending = lowering.pending.get(outputOf(step));
     plan.call(

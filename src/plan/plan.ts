@@ -6,6 +6,10 @@
 
 export type BufferName = string;
 
+/** How feature maps of the forward pass may lie in memory. Everything else is f32 (labels i32), and so is all arithmetic on them. */
+export const activationDtypes = ["f32", "f16"] as const;
+export type ActivationDtype = (typeof activationDtypes)[number];
+
 export type BufferRole = "parameter" | "gradient" | "gradientSum" | "momentum" | "state" | "arena";
 
 export interface PlanBuffer {

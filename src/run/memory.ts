@@ -7,10 +7,10 @@ type Needs = Pick<StartEvent, "peakBytes" | "memory" | "backend">;
 
 /** What the run needs of its device's memory and what that allows, as one line. `systemBytes`: this machine's memory. */
 export function memoryLine({ peakBytes, memory, backend }: Needs, systemBytes: number): string {
-  const { device, pieceBytes, name } = backend;
+  const { device, maxBufferBytes, name } = backend;
   const parts = `weights, gradients and momenta ${formatBytes(memory.weights)}, features ${formatBytes(memory.features)}, working memory ${formatBytes(memory.working)}`;
   const limits = [
-    ...(pieceBytes === undefined ? [] : [`${device ?? name} allows ${formatBytes(pieceBytes)} in one piece`]),
+    ...(maxBufferBytes === undefined ? [] : [`${device ?? name} allows ${formatBytes(maxBufferBytes)} in one piece`]),
     ...(usesSystemMemory(backend) ? [`this machine has ${formatBytes(systemBytes)}`] : []),
   ];
   return `memory: ${formatBytes(peakBytes)} (${parts}); ${limits.join(", ")}`;

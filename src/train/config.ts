@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { backendNames } from "../backends/create.ts";
-import { storages } from "../backends/webgpu/kernel.ts";
+import { activationDtypes } from "../plan/plan.ts";
 import { modelFieldSchemas } from "./modelSettings.ts";
 
 const modelSchema = z.strictObject({
@@ -53,7 +53,7 @@ export const trainConfigSchema = z.strictObject({
   /** `auto`: the GPU if there is one, else wasm. */
   device: z.enum(backendNames),
   /** How webgpu keeps feature maps, see WebgpuOptions. Runs that were saved before there was a choice have f32. */
-  storage: z.enum(storages).default("f32"),
+  storage: z.enum(activationDtypes).default("f32"),
   /** Compute threads, 1 to 64; null: one per processor. */
   threads: z.int().positive().nullable(),
   /** Save also in the middle of an epoch, every so many updates; 0: at the end of epochs only. */

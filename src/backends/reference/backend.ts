@@ -6,7 +6,14 @@ import type { Backend, Executable, RunScalars } from "../backend.ts";
 import { Lifetime } from "../lifetime.ts";
 import { persistentOf } from "../persistent.ts";
 import { referenceKernels } from "./kernels.ts";
-import { createMemory, createStorage, type ReferenceMemory, ROLES, roleSizes, type Storage } from "./memory.ts";
+import {
+  createMemory,
+  createStorage,
+  type ReferenceMemory,
+  type ReferenceStorage,
+  ROLES,
+  roleSizes,
+} from "./memory.ts";
 
 export interface ReferenceExecutable extends Executable {
   /** The buffers of a plan themselves, in full precision, as they stand now. */
@@ -55,14 +62,14 @@ function runCall<K extends KernelCall["kernel"]>(
 }
 
 /** Memory has no value before it is written: NaN (and label −1) make every plan that relies on one fail. */
-function poison({ role, dtype, offset, bytes }: PlanBuffer, { roles, arenaIntegers }: Storage): void {
+function poison({ role, dtype, offset, bytes }: PlanBuffer, { roles, arenaIntegers }: ReferenceStorage): void {
   if (role !== "arena") return;
   if (dtype === "f32") roles.arena.fill(Number.NaN, offset / 4, (offset + bytes) / 4);
   else arenaIntegers.fill(-1, offset / 4, (offset + bytes) / 4);
 }
 
 /** Poisons the whole arena but for the buffers that were written before the run. */
-function poisonArena(plan: Plan, { roles, arenaIntegers }: Storage): void {
+function poisonArena(plan: Plan, { roles, arenaIntegers }: ReferenceStorage): void {
   const reals = roles.arena.slice();
   const integers = arenaIntegers.slice();
   roles.arena.fill(Number.NaN);

@@ -19,14 +19,14 @@ export function roleSizes(buffers: Iterable<PlanBuffer>): RoleSizes {
   return sizes;
 }
 
-/** Storage of one executable. Integers of the arena stand in an array of their own at the same element offsets. */
-export interface Storage {
+/** What one executable holds. Integers of the arena stand in an array of their own at the same element offsets. */
+export interface ReferenceStorage {
   readonly precision: Precision;
   readonly roles: Readonly<Record<BufferRole, Real>>;
   readonly arenaIntegers: Int32Array;
 }
 
-export function createStorage(sizes: RoleSizes, precision: Precision): Storage {
+export function createStorage(sizes: RoleSizes, precision: Precision): ReferenceStorage {
   const reals = (role: BufferRole) => allocate([sizes[role]], precision).data;
   return {
     precision,
@@ -57,7 +57,7 @@ function missing(kind: string, name: BufferName): RangeError {
   return new RangeError(`the plan has no ${kind} buffer named ${name}`);
 }
 
-export function createMemory(buffers: ReadonlyMap<BufferName, PlanBuffer>, storage: Storage): ReferenceMemory {
+export function createMemory(buffers: ReadonlyMap<BufferName, PlanBuffer>, storage: ReferenceStorage): ReferenceMemory {
   return {
     precision: storage.precision,
     buffers,

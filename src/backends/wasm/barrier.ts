@@ -13,7 +13,7 @@ const longestSleepMs = 20;
  * The barrier. The last thread to arrive opens it for all. Who sleeps must look at the generation again when woken: a thread that
  * spins may pass a barrier before the opener has come to its `notify`, and that late notify then wakes it in the next barrier.
  */
-export function meet(control: Int32Array, threads: number): void {
+export function barrierWait(control: Int32Array, threads: number): void {
   const generation = Atomics.load(control, controlWords.generation);
   if (Atomics.add(control, controlWords.arrived, 1) === threads - 1) {
     Atomics.store(control, controlWords.arrived, 0);

@@ -75,7 +75,7 @@ export class WasmBackend implements Backend {
     this.info = {
       name: "wasm",
       threads,
-      pieceBytes: 2 ** 32,
+      maxBufferBytes: 2 ** 32,
       features: { relaxedSimd: target.relaxedSimd, revectorized: target.revectorized, sharedMemory: shared },
       notes,
     };

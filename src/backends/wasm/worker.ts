@@ -1,5 +1,5 @@
 // backends/wasm: a compute thread. All threads run the same plan in step: every phase is followed by a barrier.
-import { controlWords, meet } from "./barrier.ts";
+import { barrierWait, controlWords } from "./barrier.ts";
 
 export interface WorkerStart {
   readonly kind: "start";
@@ -64,7 +64,7 @@ function run({ start, plans }: Compute, plan: string, timed: boolean): WorkerRep
     for (const { run: runPhase, operands } of phases) {
       const began = timed ? performance.now() : 0;
       runPhase(...operands);
-      if (threads > 1) meet(control, threads);
+      if (threads > 1) barrierWait(control, threads);
       if (timed) phaseMs.push(performance.now() - began);
       if (Atomics.load(control, controlWords.failed) !== 0) return { kind: "failed", message: "another thread failed" };
     }

@@ -5,7 +5,7 @@
 // around what each dispatch touches.
 import { ResourceError } from "../../errors.ts";
 import { layOut } from "../../plan/arena.ts";
-import type { BufferName, BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
+import type { ActivationDtype, BufferName, BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
 import { type Persistent, persistentOf, persistentRoles } from "../persistent.ts";
 import {
   callBytes,
@@ -18,7 +18,7 @@ import {
   shaderText,
   wordBytes,
 } from "./dispatch.ts";
-import type { Addresses, Storage, Target } from "./kernel.ts";
+import type { Addresses, Target } from "./kernel.ts";
 import { emitNext } from "./kernels.ts";
 
 /** Spaces that shaders write to. */
@@ -83,7 +83,7 @@ interface Arena {
 }
 
 /** As the plan says; in f16, feature maps in memory of their own and the rest closer together. */
-function layOutArena({ buffers, arenaBytes }: Plan, storage: Storage): Arena {
+function layOutArena({ buffers, arenaBytes }: Plan, storage: ActivationDtype): Arena {
   const own = [...buffers.values()].filter(({ role }) => role === "arena");
   if (storage === "f32") {
     const starts = own.map(({ name, offset }) => [name, { space: "arena", start: offset / 4 }] as const);
@@ -103,7 +103,7 @@ function layOutArena({ buffers, arenaBytes }: Plan, storage: Storage): Arena {
   return { starts, words: { arena: pack("arena"), maps: pack("maps") } };
 }
 
-function layOutSpaces(plans: Readonly<Record<string, Plan>>, storage: Storage): Layout {
+function layOutSpaces(plans: Readonly<Record<string, Plan>>, storage: ActivationDtype): Layout {
   const { roleBytes } = persistentOf(plans);
   const base = new Map<BufferRole, number>();
   let persistent = 0;

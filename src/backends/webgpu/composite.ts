@@ -40,11 +40,11 @@ export function loadingOperands(at: Addresses, composite: Composite | undefined)
 }
 
 /**
- * WGSL `goBack(value, channel, x, dx)`: takes the gradient `value` of relu(normalize(x)) at x[x] back to dx[dx] and returns its shares in dBeta and dGamma.
+ * WGSL `compositeBackward(value, channel, x, dx)`: takes the gradient `value` of relu(normalize(x)) at x[x] back to dx[dx] and returns its shares in dBeta and dGamma.
  */
-export function goBack(write: Write): string {
+export function compositeBackward(write: Write): string {
   return `
-fn goBack(value: f32, channel: Channel, x: u32, dx: u32) -> vec2f {
+fn compositeBackward(value: f32, channel: Channel, x: u32, dx: u32) -> vec2f {
   let at = load_x(x);
   let open = fma(at, channel.scale, channel.shift) > 0.0;
   let g = select(0.0, value, open);

@@ -3,7 +3,7 @@
 // Forward: rows = output channels, columns = pixels of all images, depth = input channels × taps. Input gradient: rows = input channels,
 // depth = output channels × taps of the turned kernel. Weight gradient: rows = output channels, columns = input channels × taps, depth = pixels.
 import type { Composite, KernelTable, View, WindowSize } from "../../plan/plan.ts";
-import { finishComposite, goBack, loading, loadingOperands } from "./composite.ts";
+import { compositeBackward, finishComposite, loading, loadingOperands } from "./composite.ts";
 import { beside, type Dispatch, f32 } from "./dispatch.ts";
 import { dropOut } from "./elementwise.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
@@ -123,7 +123,7 @@ type InputGradient = Readonly<KernelTable["convGradInput"]> & { readonly dyStati
 type WeightGradient = Readonly<KernelTable["convGradWeight"]> & { readonly dyStatistics?: DyStatistics };
 
 /** Whether two views have words in common. */
-function meet(a: View, b: View, at: Addresses): boolean {
+function viewsOverlap(a: View, b: View, at: Addresses): boolean {
   if (a.buffer === b.buffer) return a.offset < b.offset + b.channels && b.offset < a.offset + a.channels;
   const [one, other] = [at.view(a), at.view(b)];
   return one.space === other.space && one.start < other.start + other.words && other.start < one.start + one.words;
@@ -151,7 +151,7 @@ function inputGradient(
   const { dy, dyStatistics, weight, dx, write, composite, size } = args;
   const { height, width, outHeight, outWidth, kernel, stride, padding } = size;
   if (stride !== 1) throw new RangeError(`convGradInput: stride ${stride}, this backend knows stride 1 only`);
-  if (meet(dx, dy, at)) throw new RangeError("convGradInput: dx and dy share memory, which no plan does");
+  if (viewsOverlap(dx, dy, at)) throw new RangeError("convGradInput: dx and dy share memory, which no plan does");
   const taps = kernel * kernel;
   const plane = height * width;
   const outPlane = outHeight * outWidth;
@@ -167,12 +167,12 @@ function inputGradient(
   let to = image * call.dxStride + row * ${plane}u + p;
   store_dx(to, ${write === "accumulate" ? "load_dx(to) + value" : "value"});
 }`
-      : `${loading(composite.normalize)}${goBack(write)}
+      : `${loading(composite.normalize)}${compositeBackward(write)}
 struct Row { plane: u32, channel: Channel }
 fn row_at(row: u32) -> Row { return Row(row * ${plane}u, channel_at(row)); }
 fn finish(row: Row, column: u32, value: f32) -> vec2f {
   ${place}
-  return goBack(value, row.channel, image * call.xStride + row.plane + p, image * call.dxStride + row.plane + p);
+  return compositeBackward(value, row.channel, image * call.xStride + row.plane + p, image * call.dxStride + row.plane + p);
 }`;
   const product = emitProduct(
     {
@@ -293,7 +293,7 @@ export function emitConvGradients(
   at: Addresses,
   target: Target,
 ): readonly Dispatch[] {
-  const apart = !target.tiled || meet(weight.x, input.dx, at);
+  const apart = !target.tiled || viewsOverlap(weight.x, input.dx, at);
   const shapes = apart ? undefined : tilesTogether(weightExtent(weight), inputExtent(input));
   const gradients = [weightGradient(weight, at, target, shapes?.[0]), inputGradient(input, at, target, shapes?.[1])];
   const products = gradients.map(({ product }) => product);

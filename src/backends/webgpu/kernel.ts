@@ -1,10 +1,7 @@
 // backends/webgpu: what an emitter is given and what it returns.
-import type { BufferName, KernelName, KernelTable, View } from "../../plan/plan.ts";
+import type { ActivationDtype, BufferName, KernelName, KernelTable, View } from "../../plan/plan.ts";
 import type { PersistentRole } from "../persistent.ts";
 import type { Dispatch, Operand } from "./dispatch.ts";
-
-export const storages = ["f32", "f16"] as const;
-export type Storage = (typeof storages)[number];
 
 /** What the emitters are allowed to use on this device. */
 export interface Target {
@@ -18,7 +15,7 @@ export interface Target {
   /** Windows that a shader may bind. */
   readonly windows: number;
   /** How feature maps of the forward pass lie in memory; everything else is f32, and so is all arithmetic. */
-  readonly storage: Storage;
+  readonly storage: ActivationDtype;
   /** Products whose operands may be rounded to f16 are multiplied by these. */
   readonly matrices?: Matrices;
 }

@@ -1,6 +1,6 @@
 // backends/webgpu: pooling of activated maps and its way back.
 import type { CompositeBackward, PoolSize, View, WindowSize, Write } from "../../plan/plan.ts";
-import { finishComposite, goBack, loading, loadingOperands } from "./composite.ts";
+import { compositeBackward, finishComposite, loading, loadingOperands } from "./composite.ts";
 import { type Dispatch, f32, forEach, loneLanes, totalOf } from "./dispatch.ts";
 import type { Addresses, Emit } from "./kernel.ts";
 
@@ -125,7 +125,7 @@ fn each(i: u32) {
       operands: { ...operands, x: at.view(composite.x), ...loadingOperands(at, composite.normalize), sums },
       numbers: { ...numbers, xStride: at.batchStride(composite.x), parts },
       code: `${totalOf("vec2f", loneLanes)}
-${loading(composite.normalize)}${goBack(write)}
+${loading(composite.normalize)}${compositeBackward(write)}
 ${gradient}
 fn body(group: u32, lane: u32) {
   let c = group / call.parts;
@@ -136,7 +136,7 @@ fn body(group: u32, lane: u32) {
     let image = first + i / ${plane}u;
     let p = i % ${plane}u;
     let at = c * ${plane}u + p;
-    own += goBack(gradient(image, c, channel, p / ${width}u, p % ${width}u), channel, image * call.xStride + at, image * call.dxStride + at);
+    own += compositeBackward(gradient(image, c, channel, p / ${width}u, p % ${width}u), channel, image * call.xStride + at, image * call.dxStride + at);
   }
   let sum = total(own, lane);
   if (lane > 0u) { return; }

@@ -3,7 +3,7 @@
 // A run is one command buffer with one compute pass, or a few where it moves very much, submitted without waiting: dispatches of a pass run in order, so do submissions and the
 // queue's writes. `read` waits for its own results, `run` for the oldest of more than `queueDepth` runs.
 import { DeviceError, ResourceError } from "../../errors.ts";
-import type { BufferName, Plan } from "../../plan/plan.ts";
+import type { ActivationDtype, BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
 import { Lifetime } from "../lifetime.ts";
 import { findBuffer } from "../persistent.ts";
@@ -11,7 +11,7 @@ import { compileProgram, type MemorySpace, memorySpaces, type Program, type Wind
 import { callBytes, runWords, slots, wordBytes } from "./dispatch.ts";
 import { type FoundGpu, findAdapter, openGpu } from "./gpu.ts";
 import { fromHalves, lacksHalves, toHalves } from "./halves.ts";
-import type { Matrices, Storage, Target } from "./kernel.ts";
+import type { Matrices, Target } from "./kernel.ts";
 import { findMatrices, matrixFeatures } from "./matrix.ts";
 import { findWrongProduct } from "./selfCheck.ts";
 
@@ -23,7 +23,7 @@ export interface WebgpuOptions {
    * parameters, statistics, gradients and all sums stay f32. Where the device offers subgroup matrices (tensor cores) and multiplies right with them,
    * convolutions of the forward pass round their operands to f16 as well. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
    */
-  readonly storage?: Storage;
+  readonly storage?: ActivationDtype;
   /** false: subgroup matrices are not used, also where they are offered. */
   readonly matrices?: boolean;
   /** Stage products in workgroup memory. Default: on a GPU, not on an adapter that computes on the CPU. */
@@ -107,7 +107,7 @@ async function openProved(
     name: "webgpu",
     threads: 1,
     device: name,
-    pieceBytes: limits.maxBufferSize,
+    maxBufferBytes: limits.maxBufferSize,
     features: { tiled, software, timestamps, f16Storage: storage === "f16", subgroupMatrices: matrices !== undefined },
     notes,
   });

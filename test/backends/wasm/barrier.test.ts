@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { describe, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { controlWords, meet } from "../../../src/backends/wasm/barrier.ts";
+import { barrierWait, controlWords } from "../../../src/backends/wasm/barrier.ts";
 
 function start(rounds: number): { control: Int32Array; worker: Worker } {
   const control = new Int32Array(new SharedArrayBuffer(controlWords.count * 4));
@@ -26,7 +26,7 @@ describe("barrier", () => {
       await setTimeout(2);
       assert.equal(Atomics.load(control, 8), 0, "the thread passed although this one has not come");
     }
-    meet(control, 2);
+    barrierWait(control, 2);
     await exit;
     assert.equal(Atomics.load(control, 8), 1);
   });
@@ -41,7 +41,7 @@ describe("barrier", () => {
         passed === round || passed === round - 1,
         `round ${round}: the other thread has passed ${passed} times`,
       );
-      meet(control, 2);
+      barrierWait(control, 2);
     }
     await exit;
     assert.equal(Atomics.load(control, 8), rounds);

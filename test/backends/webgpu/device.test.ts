@@ -1,4 +1,4 @@
-// The WebGPU backend on an adapter, real or played by the CPU: conformance, PyTorch's fixtures, training beside wasm, a lost device.
+// The WebGPU backend on an adapter, real or emulated on the CPU: conformance, PyTorch's fixtures, training beside wasm, a lost device.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Backend } from "../../../src/backends/backend.ts";
@@ -38,9 +38,9 @@ const open = async (options: WebgpuOptions = {}): Promise<WebgpuBackend> => {
   return createWebgpuBackend({ gpu, ...options });
 };
 
-/** Adapters that the CPU plays take seconds for a tiled shader, so there only some cases of each kernel are run tiled and through windows. */
-const played = typeof gpu === "string" || (await findAdapter(gpu)).software;
-const some = played ? allCases.filter((_, index) => index % 7 === 0) : allCases;
+/** Adapters that compute on the CPU take seconds for a tiled shader, so there only some cases of each kernel are run tiled and through windows. */
+const emulated = typeof gpu === "string" || (await findAdapter(gpu)).software;
+const some = emulated ? allCases.filter((_, index) => index % 7 === 0) : allCases;
 const largest = allCases.reduce((a, b) => (planOf(b).arenaBytes > planOf(a).arenaBytes ? b : a));
 const ways: Readonly<Record<string, { readonly options: WebgpuOptions; readonly cases: typeof allCases }>> = {
   direct: { options: { tiled: false }, cases: allCases },

@@ -1,4 +1,4 @@
-// Convolutions by subgroup matrices: an adapter's own where it has them, and the shapes that makers offer, played on any adapter with f16.
+// Convolutions by subgroup matrices: an adapter's own where it has them, and the shapes that makers offer, emulated on any adapter with f16.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { findAdapter } from "../../../src/backends/webgpu/gpu.ts";
@@ -20,8 +20,8 @@ import {
   storedInHalves,
   withRoundedOperands,
 } from "../../conformance/runCase.ts";
+import { type EmulatedMatrices, withEmulatedMatrices } from "./emulatedMatrices.ts";
 import { gpuOrReason } from "./gpu.ts";
-import { type PlayedMatrices, withPlayedMatrices } from "./playedMatrices.ts";
 import { runPlan, withStatistics, wrongIn } from "./sequences.ts";
 
 const found = await gpuOrReason();
@@ -31,7 +31,7 @@ const gpu = found as GPU;
 const ownMatrices = adapter && findMatrices(adapter.adapter);
 
 /** NVIDIA's and AMD's, NVIDIA's smaller ones, Apple's. */
-const shapes: readonly PlayedMatrices[] = [
+const shapes: readonly EmulatedMatrices[] = [
   { M: 16, N: 16, K: 16 },
   { M: 16, N: 8, K: 8 },
   { M: 8, N: 8, K: 8 },
@@ -44,8 +44,8 @@ const ways: Readonly<Record<string, { readonly gpu: GPU; readonly skip: string |
   },
   ...Object.fromEntries(
     shapes.map((shape, index) => [
-      `${shape.M}×${shape.N}×${shape.K}, played`,
-      { gpu: skip === false ? withPlayedMatrices(gpu, shape) : gpu, skip, most: index === 0 ? 3 : 1 },
+      `${shape.M}×${shape.N}×${shape.K}, emulated`,
+      { gpu: skip === false ? withEmulatedMatrices(gpu, shape) : gpu, skip, most: index === 0 ? 3 : 1 },
     ]),
   ),
 };
@@ -146,14 +146,14 @@ for (const [what, configs, sizes, chosen] of [
 }
 
 test("subgroup matrices that are not wanted are not used", { skip }, async () => {
-  const offering = withPlayedMatrices(gpu, { M: 16, N: 16, K: 16 });
+  const offering = withEmulatedMatrices(gpu, { M: 16, N: 16, K: 16 });
   const backend = await createWebgpuBackend({ gpu: offering, storage: "f16", tiled: true, matrices: false });
   assert.equal(backend.target.matrices, undefined);
   await backend.dispose();
 });
 
 test("subgroup matrices that multiply wrongly are passed over, with a sentence", { skip }, async () => {
-  const broken = withPlayedMatrices(gpu, { M: 16, N: 16, K: 16 }, "turned");
+  const broken = withEmulatedMatrices(gpu, { M: 16, N: 16, K: 16 }, "turned");
   const backend = await createWebgpuBackend({ gpu: broken, storage: "f16", tiled: true });
   assert.equal(backend.target.matrices, undefined);
   assert.equal(backend.info.features.subgroupMatrices, false);

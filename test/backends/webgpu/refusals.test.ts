@@ -1,4 +1,4 @@
-// What a GPU can refuse, each said in a sentence: played by Dawn's null device with another answer here and there.
+// What a GPU can refuse, each said in a sentence: by Dawn's null device with some answers replaced.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compileProgram, memorySpaces } from "../../../src/backends/webgpu/compile.ts";

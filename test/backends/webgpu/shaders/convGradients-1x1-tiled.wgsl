@@ -211,7 +211,7 @@ fn activate_b(value: f32, channel: Channel_b) -> f32 {
   let pre = fma(value, channel.scale, channel.shift);
   return select(pre, 0.0, pre < 0.0);
 }
-fn goBack_b(value: f32, channel: Channel_b, x: u32, dx: u32) -> vec2f {
+fn compositeBackward_b(value: f32, channel: Channel_b, x: u32, dx: u32) -> vec2f {
   let at = load_x_b(x);
   let open = fma(at, channel.scale, channel.shift) > 0.0;
   let g = select(0.0, value, open);
@@ -223,7 +223,7 @@ fn row_at_b(row: u32) -> Row_b { return Row_b(row * 64u, channel_at_b(row)); }
 fn finish_b(row: Row_b, column: u32, value: f32) -> vec2f {
   let p = column % 64u;
   let image = column / 64u;
-  return goBack_b(value, row.channel, image * call.xStride_b + row.plane + p, image * call.dxStride_b + row.plane + p);
+  return compositeBackward_b(value, row.channel, image * call.xStride_b + row.plane + p, image * call.dxStride_b + row.plane + p);
 }
 
 

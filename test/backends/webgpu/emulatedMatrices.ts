@@ -1,9 +1,9 @@
-// Beside the line: subgroup matrices of f16, played on an adapter that has none. Workgroups are cut into subgroups of consecutive lanes; a lane holds
-// every 32nd element of a result, and a matrix of an operand is where it begins in its slab. What the played shader multiplies and sums is what
+// Beside the line: subgroup matrices of f16, emulated on an adapter that has none. Workgroups are cut into subgroups of consecutive lanes; a lane holds
+// every 32nd element of a result, and a matrix of an operand is where it begins in its slab. What the emulated shader multiplies and sums is what
 // the real one does: only the four functions that use the matrices, and the words that ask for them, are other text.
 import { altered } from "./gpu.ts";
 
-export interface PlayedMatrices {
+export interface EmulatedMatrices {
   readonly M: number;
   readonly N: number;
   readonly K: number;
@@ -17,8 +17,8 @@ function must(text: string, pattern: RegExp): RegExpMatchArray {
   return found;
 }
 
-/** The same shader without subgroup matrices. `fault` breaks what it plays. */
-export function played(text: string, { M, N, K }: PlayedMatrices, fault?: "turned"): string {
+/** The same shader without subgroup matrices. `fault` breaks the emulation. */
+export function emulated(text: string, { M, N, K }: EmulatedMatrices, fault?: "turned"): string {
   if (!text.includes("subgroup_matrix")) return text;
   const strideOf = (name: string): number => Number(must(text, new RegExp(`fn ${name}\\([^}]*, (\\d+)u\\);? }`))[1]);
   const [ofA, ofB, ofProducts] = [strideOf("left"), strideOf("right"), strideOf("keep")];
@@ -30,8 +30,8 @@ export function played(text: string, { M, N, K }: PlayedMatrices, fault?: "turne
     [/enable subgroups;\nenable subgroup_size_control;\nenable chromium_experimental_subgroup_matrix;\n/, ""],
     [/@subgroup_size\(32\)/, ""],
     [/, @builtin\(subgroup_id\) subgroup: u32/, ""],
-    [/body\(group, lane, subgroup\)/, `played = lane; body(group, lane, lane / ${lanes}u)`],
-    [/alias Left/, "var<private> played: u32;\nalias Left"],
+    [/body\(group, lane, subgroup\)/, `emulated = lane; body(group, lane, lane / ${lanes}u)`],
+    [/alias Left/, "var<private> emulated: u32;\nalias Left"],
     [new RegExp(`subgroup_matrix_left<f16, ${K}, ${M}>`), "u32"],
     [new RegExp(`subgroup_matrix_right<f16, ${N}, ${K}>`), "u32"],
     [new RegExp(`subgroup_matrix_result<f32, ${N}, ${M}>`), `array<f32, ${own}>`],
@@ -40,7 +40,7 @@ export function played(text: string, { M, N, K }: PlayedMatrices, fault?: "turne
     [
       /fn multiplied\([^}]*}/,
       `fn multiplied(a: Left, b: Right, c: Result) -> Result {
-  let lane = played;
+  let lane = emulated;
   var sums = c;
   for (var i = 0u; i < min(${own}u, call.groups * ${own}u); i++) {
     ${place}
@@ -54,7 +54,7 @@ export function played(text: string, { M, N, K }: PlayedMatrices, fault?: "turne
     [
       /fn keep\([^}]*}/,
       `fn keep(to: u32, c: Result) {
-  let lane = played;
+  let lane = emulated;
   for (var i = 0u; i < min(${own}u, call.groups * ${own}u); i++) {
     ${place}
     let turned = ${at};
@@ -69,26 +69,26 @@ export function played(text: string, { M, N, K }: PlayedMatrices, fault?: "turne
   }, text);
 }
 
-const playedFeatures = ["subgroups", "subgroup-size-control", "chromium-experimental-subgroup-matrix"];
+const emulatedFeatures = ["subgroups", "subgroup-size-control", "chromium-experimental-subgroup-matrix"];
 
-/** A GPU whose adapter offers these matrices and whose devices play them. */
-export function withPlayedMatrices(gpu: GPU, matrices: PlayedMatrices, fault?: "turned"): GPU {
+/** A GPU whose adapter offers these matrices and whose devices emulate them. */
+export function withEmulatedMatrices(gpu: GPU, matrices: EmulatedMatrices, fault?: "turned"): GPU {
   const offer = { ...matrices, componentType: "f16", resultComponentType: "f32" };
   return altered(gpu, {
     async requestAdapter(options?: GPURequestAdapterOptions) {
       const adapter = await gpu.requestAdapter(options);
       if (!adapter) return adapter;
       return altered(adapter, {
-        features: new Set([...adapter.features, ...playedFeatures]),
+        features: new Set([...adapter.features, ...emulatedFeatures]),
         info: altered(adapter.info, { subgroupMinSize: 4, subgroupMaxSize: 64, subgroupMatrixConfigs: [offer] }),
         async requestDevice(descriptor: GPUDeviceDescriptor = {}) {
           const requiredFeatures = [...(descriptor.requiredFeatures ?? [])].filter(
-            (feature) => !playedFeatures.includes(feature),
+            (feature) => !emulatedFeatures.includes(feature),
           );
           const device = await adapter.requestDevice({ ...descriptor, requiredFeatures });
           return altered(device, {
             createShaderModule: ({ code, ...rest }: GPUShaderModuleDescriptor) =>
-              device.createShaderModule({ ...rest, code: played(code, matrices, fault) }),
+              device.createShaderModule({ ...rest, code: emulated(code, matrices, fault) }),
           });
         },
       });
