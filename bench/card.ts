@@ -1,4 +1,4 @@
-// Beside the line: what this GPU can do at most, measured: f32 multiply-adds in registers, and bytes through its memory. machine.ts is the same
+// bench: what this GPU can do at most, measured: f32 multiply-adds in registers, and bytes through its memory. machine.ts is the same
 // for the CPU.
 import type { MachineLimits } from "./machine.ts";
 

@@ -1,4 +1,4 @@
-// Beside the line: the two devices that are benchmarked, and the three things that differ between them.
+// bench: the two devices that are benchmarked, and the three things that differ between them.
 import { gradWinogradPays } from "../src/backends/wasm/convGradWeightWinograd.ts";
 import { createWasmBackend, type WasmBackend } from "../src/backends/wasm/wasm.ts";
 import { winogradPays } from "../src/backends/wasm/winograd.ts";
@@ -10,7 +10,7 @@ import type { CallGroup } from "./gate.ts";
 import { type MachineLimits, measureMachine } from "./machine.ts";
 import { type Device, type Variant, variantOptions } from "./options.ts";
 
-/** Backends that tell how long each kernel call took (`runTimed`). */
+/** Backends that measure how long each kernel call takes (`runTimed`). */
 export type TimedBackend = WasmBackend | WebgpuBackend;
 
 export interface DeviceChoice {

@@ -1,4 +1,4 @@
-// Beside the line: nothing is timed whose answers are wrong. Every kind of kernel call of a plan runs once on the backend, on drawn numbers
+// bench: nothing is timed whose answers are wrong. Every kind of kernel call of a plan runs once on the backend, on drawn numbers
 // and with the calls that the backend takes together with it, and must leave in each of its buffers what the f64 reference leaves there.
 //
 // Kernel by kernel and not net by net, because a wrong kernel then has a name, and because a ReLU that two precisions cut differently
@@ -104,7 +104,7 @@ function alone(plan: Plan, group: CallGroup): Plan {
   };
 }
 
-/** The composite function that a call of the group applies, forward or on the way back. */
+/** The composite function that a call of the group applies, forward or in the backward pass. */
 function compositeOf(group: CallGroup): Composite | undefined {
   const [composite] = group.flatMap(({ args }) => ("composite" in args && args.composite ? [args.composite] : []));
   return composite && "normalize" in composite ? composite.normalize : composite;

@@ -1,4 +1,4 @@
-// Beside the line: what this machine can do at most, measured: multiply-adds in registers and bytes through memory, on as many threads at once as
+// bench: what this machine can do at most, measured: multiply-adds in registers and bytes through memory, on as many threads at once as
 // the wasm backend has (card.ts: a GPU). A kernel's figures are set against these (roofline.ts).
 import { once } from "node:events";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";

@@ -1,4 +1,4 @@
-// Beside the line: the benchmark command. Each net is proven (gate.ts), then timed (measure.ts); tables go to stdout, or one JSON document
+// bench: the benchmark command. Each net is proven (gate.ts), then timed (measure.ts); tables go to stdout, or one JSON document
 // with --json; talk goes to stderr.
 import { formatBytes, formatPercent, table } from "../src/analyze/format.ts";
 import { readEnvironment } from "../src/run/environment.node.ts";

@@ -1,7 +1,7 @@
-// Beside the line: one net, one mode: plan, proof, compile, warm up, time.
+// bench: one net, one mode: plan, proof, compile, warm up, time.
 //
-// A training step is what a trainer does without its data loader: pictures and labels are copied in, the plan runs (forward, backward,
-// Nesterov SGD), the losses are read. An inference step copies pictures in and logits out.
+// A training step is what a trainer does without its data loader: images and labels are copied in, the plan runs (forward, backward,
+// Nesterov SGD), the losses are read. An inference step copies images in and logits out.
 import { readFileSync, writeFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -25,7 +25,7 @@ import { median, quantile, type Spread, spreadOf } from "./statistics.ts";
 /** Before timing: V8 compiles each wasm kernel twice, the second time well, and does so while the first steps run; a GPU raises its clock. */
 const warmup = { least: 3, seconds: 2 } as const;
 
-/** Pictures in the plans that prove the kernels: the batch is a loop count, so two show what more would. */
+/** Images in the plans that prove the kernels: the batch is a loop count, so two show what more would. */
 export const gateBatch = 2;
 
 export interface JobResult extends Job {
@@ -96,8 +96,8 @@ function peakRssBytes(): number {
   return process.resourceUsage().maxRSS * 1024;
 }
 
-/** Pictures of about unit variance; what is in them does not change the time. */
-function drawPictures(count: number): Float32Array {
+/** Images of about unit variance; what is in them does not change the time. */
+function drawImages(count: number): Float32Array {
   let state = 1;
   return Float32Array.from({ length: count }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -114,13 +114,13 @@ async function fillParameters(executable: Executable, { graph, plan }: Prepared)
 
 /** A step of the job as a function that fails if the net's answer is not finite: NaNs and denormals have times of their own. */
 function stepOf(executable: WasmExecutable | WebgpuExecutable, { net, mode, batch, size }: Job, classes: number) {
-  const pictures = drawPictures(batch * 3 * size * size);
+  const images = drawImages(batch * 3 * size * size);
   const labels = Int32Array.from({ length: batch }, (_, image) => image % classes);
   let step = 0;
   return async (run: "run" | "runTimed"): Promise<readonly number[]> => {
-    await executable.write("images", pictures, "step");
+    await executable.write("images", images, "step");
     if (mode === "train") await executable.write("labels", labels, "step");
-    // A small rate: the same few pictures again and again would otherwise soon blow up or be learnt by heart.
+    // A small rate: the same few images again and again would otherwise soon blow up or be learnt by heart.
     const callMs = await executable[run]("step", { learningRate: 0.01, seed: 1, step: step++ });
     const [answer] = await executable.read([mode === "train" ? "sampleLoss" : "logits"], "step");
     if (!answer.every(Number.isFinite)) {

@@ -1,4 +1,4 @@
-// Beside the line: the benchmark's command line → what to time. Shared by main.ts and peers.ts.
+// bench: the benchmark's command line → what to time. Shared by main.ts and peers.ts.
 import { availableParallelism } from "node:os";
 import { type ParseArgsConfig, type ParseArgsOptionsConfig, parseArgs } from "node:util";
 import { maxThreads, type WasmOptions } from "../src/backends/wasm/wasm.ts";
@@ -14,7 +14,7 @@ export const devices = ["cpu", "webgpu"] as const;
 /** Where it runs: the wasm backend on the CPU, or a GPU. */
 export type Device = (typeof devices)[number];
 
-/** One thing to time: a step of a net on `batch` pictures [3, size, size]. */
+/** One thing to time: a step of a net on `batch` images [3, size, size]. */
 export interface Job {
   readonly net: string;
   readonly mode: Mode;
@@ -25,7 +25,7 @@ export interface Job {
 }
 
 export const variants = ["default", "no-revectorize", "no-relaxed-simd", "no-shared-memory"] as const;
-/** Fast paths that the wasm backend is told not to take. */
+/** Fast paths that the wasm backend is asked not to take. */
 export type Variant = (typeof variants)[number];
 export const variantOptions: Readonly<Record<Variant, WasmOptions>> = {
   default: {},
@@ -116,7 +116,7 @@ export function readStorage(device: Device, text: string | undefined): Activatio
 
 export const defaultThreads = (): number => Math.min(maxThreads, availableParallelism());
 export const isImageNet = (net: string): boolean => usualInput(namedSpec(net)) === 224;
-/** Height and width of a picture where no size was asked for. */
+/** Height and width of an image where no size was asked for. */
 export const defaultSize = (net: string): number => (isImageNet(net) ? 224 : 32);
 
 function defaultBatches(net: string, mode: Mode): readonly number[] {

@@ -1,4 +1,4 @@
-// Beside the line: this package and its peers side by side. On the same cores: PyTorch, and for inference ONNX Runtime, native and as
+// bench: this package and its peers side by side. On the same cores: PyTorch, and for inference ONNX Runtime, native and as
 // WebAssembly. On the same GPU: PyTorch with CUDA, as it comes, with mixed precision, and compiled. Each round runs ours, then every peer,
 // each in a process of its own, so that a change in the machine's mood meets all of them.
 import { execFile } from "node:child_process";

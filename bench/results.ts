@@ -1,4 +1,4 @@
-// Beside the line: figures kept in bench/results, each file with its date in its name.
+// bench: figures kept in bench/results, each file with its date in its name.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { say } from "./output.ts";

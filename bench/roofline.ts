@@ -1,4 +1,4 @@
-// Beside the line: a step taken apart: which kernels take the time, and whether arithmetic, memory or neither holds them back.
+// bench: a step taken apart: which kernels take the time, and whether arithmetic, memory or neither holds them back.
 import type { KernelCall } from "../src/plan/plan.ts";
 import { type CallGroup, kernelsOf } from "./gate.ts";
 import type { MachineLimits } from "./machine.ts";

@@ -1,4 +1,4 @@
-// Beside the line: what many timings of the same thing say.
+// bench: what many timings of the same thing say.
 
 /** The value below which a share `q` of the values lies, between two of them in proportion. `values` is not empty. */
 export function quantile(values: readonly number[], q: number): number {

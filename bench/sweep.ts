@@ -1,4 +1,4 @@
-// Beside the line: what happens when one thing grows: depth, batch, picture size, growth rate, threads; and what each fast path and
+// bench: what happens when one thing grows: depth, batch, image size, growth rate, threads; and what each fast path and
 // recompute policy is worth. Every point is a process of its own (this file with --point), so that its memory is its own.
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -124,8 +124,8 @@ async function measurePoint({ threads, variant, recompute, ...job }: Point): Pro
   try {
     const result = await measure(backend, job, { recompute, steps: undefined, limits: undefined, proven: new Set() });
     const { p50Ms, imagesPerSecond, macs, peakBytes, planBytes, peakRssBytes } = result;
-    const picture = { height: job.size, width: job.size };
-    const summary = summarize(namedSpec(job.net, job.changes), { ...picture, batch: job.batch });
+    const image = { height: job.size, width: job.size };
+    const summary = summarize(namedSpec(job.net, job.changes), { ...image, batch: job.batch });
     return {
       ...job,
       threads,

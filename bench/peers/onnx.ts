@@ -1,4 +1,4 @@
-// Beside the line: an inference graph as an ONNX file, so that another runtime can be timed on the same network and weights.
+// bench: an inference graph as an ONNX file, so that another runtime can be timed on the same network and weights.
 // Protocol buffers by hand: the few messages of onnx.proto3 (version 1.17, opset 17) that a DenseNet needs.
 
 import type { Graph, GraphNode, GraphTensor } from "../../src/graph/graph.ts";

@@ -1,4 +1,4 @@
-// Beside the line: what a user would run instead for inference: ONNX Runtime, natively (onnxruntime-node) or as WebAssembly
+// bench: what a user would run instead for inference: ONNX Runtime, natively (onnxruntime-node) or as WebAssembly
 // (onnxruntime-web). Prints one JSON line. The network and weights are ours (onnx.ts); after the timing its answer must equal our backend's.
 // Example: node bench/peers/onnxruntime.ts --package onnxruntime-node --net 121 --batch 1 --size 224 --threads 2 --steps 20
 import { readFile } from "node:fs/promises";
@@ -50,8 +50,8 @@ const session = await ort.InferenceSession.create(onnxModel(graph, parameters), 
   intraOpNumThreads: threads,
   interOpNumThreads: 1,
 });
-const pictures = Float32Array.from({ length: batch * 3 * size * size }, (_, i) => Math.sqrt(2) * Math.sin(i * 12.9898));
-const feeds = { images: new ort.Tensor("float32", pictures, [batch, 3, size, size]) };
+const images = Float32Array.from({ length: batch * 3 * size * size }, (_, i) => Math.sqrt(2) * Math.sin(i * 12.9898));
+const feeds = { images: new ort.Tensor("float32", images, [batch, 3, size, size]) };
 const name = graph.tensors[graph.logits]?.name ?? "";
 const stepMs: number[] = [];
 let logits: ArrayLike<number> = [];
@@ -68,7 +68,7 @@ const backend = await createWasmBackend({ threads });
 const plan = planInference(graph);
 const executable = await backend.compile({ infer: plan });
 for (const [path, { data }] of parameters) if (plan.buffers.has(path)) await executable.write(path, data);
-await executable.write("images", pictures, "infer");
+await executable.write("images", images, "infer");
 await executable.run("infer");
 const [found] = await executable.read(["logits"], "infer");
 const ours = Array.from(found);

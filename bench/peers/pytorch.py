@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a user would run instead: PyTorch on the same cores, or on the same GPU. Prints one JSON line.
+"""bench: what a user would run instead: PyTorch on the same cores, or on the same GPU. Prints one JSON line.
 
-Beside the line; the net is scripts/fixtures/denseNet.py (checkpointing off, the faster choice; torchvision's own class for
+The net is scripts/fixtures/denseNet.py (checkpointing off, the faster choice; torchvision's own class for
 densenet121, where torchvision is). A training step is zero_grad(set_to_none) + forward + loss + backward + SGD with Nesterov momentum on
 one random batch that is in memory already, so data loading costs nothing. --device cuda does what ours does on a GPU: a step copies the
 batch to the card (from pinned memory) and the loss or the logits back, which waits for the card. Without --amp a card that has TF32
-convolves in it, as PyTorch does unless told otherwise; ours multiplies in f32. --amp: autocast to bfloat16 (float16 on cards without it).
+convolves in it, as PyTorch does by default; ours multiplies in f32. --amp: autocast to bfloat16 (float16 on cards without it).
 --compile: torch.compile with CUDA graphs (reduce-overhead), PyTorch 2 or later. With glibc, MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to
 8589934592 in the environment keep freed memory and spare page faults: BC-40-12, batch 64, went from 73 to 93 images/s. The line
 says which MALLOC settings there were, so that the peer can be shown at its best. Needs PyTorch (Debian: python3-torch python3-torchvision).

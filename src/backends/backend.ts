@@ -6,7 +6,7 @@ export interface BackendInfo {
   readonly threads: number;
   /** What its driver calls the device; absent where it is this machine's processor. */
   readonly device?: string;
-  /** Most bytes that it gives in one piece; absent where memory alone decides. */
+  /** Largest buffer that it can allocate, in bytes; absent where memory alone decides. */
   readonly maxBufferBytes?: number;
   /** What was found and used, e.g. { relaxedSimd: true, revectorized: true, sharedMemory: true }. */
   readonly features: Readonly<Record<string, boolean>>;
@@ -46,7 +46,7 @@ export interface Executable extends AsyncDisposable {
   readonly arenaBytes: number;
   /**
    * Runs to have in flight before the results of the oldest are waited for. 1: `run` resolves when the run is done. More: when it is submitted and
-   * no more than so many are in flight, and the device works on while its results are on the way.
+   * no more than so many are in flight; the device computes on while results are transferred.
    */
   readonly queueDepth: number;
   /**

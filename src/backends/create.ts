@@ -10,7 +10,7 @@ import { createWebgpuBackend, type WebgpuOptions } from "./webgpu/webgpu.ts";
 export const backendNames = ["auto", "webgpu", "wasm", "reference"] as const;
 export type BackendName = (typeof backendNames)[number];
 
-/** Each backend heeds its own: threads and what else concerns wasm, storage of webgpu, which alone has f16. */
+/** Each backend uses its own: wasm the threads and the rest of WasmOptions; webgpu, which alone has f16, the storage. */
 export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "storage">;
 
 /** @throws UsageError for feature maps in f16 on a backend that keeps them in f32 */
@@ -26,7 +26,7 @@ export function requireStorage(name: BackendName, storage: ActivationDtype): voi
   );
 }
 
-/** The same backend, whose notes also name what was passed over for it. */
+/** The same backend, with a note on what was passed over for it. */
 function withNote(backend: Backend, note: string): Backend {
   const info: BackendInfo = { ...backend.info, notes: [note, ...backend.info.notes] };
   return {
@@ -38,7 +38,7 @@ function withNote(backend: Backend, note: string): Backend {
 }
 
 /**
- * `wasm`: the CPU at speed. `webgpu`: the system's GPU. `auto`: webgpu where there is a GPU (not one that the CPU plays), else wasm;
+ * `wasm`: the CPU at speed. `webgpu`: the system's GPU. `auto`: webgpu where there is a GPU (not one emulated on the CPU), else wasm;
  * `info.notes` says why. `reference`: plain loops in f32, the oracle, thousands of times slower.
  * @throws UsageError for another name, and for storage f16 with wasm or reference
  * @throws DeviceError where the backend cannot run; with `auto` also where storage f16 leaves none but webgpu

@@ -41,7 +41,7 @@ export const channelStatistics: Op<NoAttrs> = {
 
 /**
  * (x, mean, dMean, dVariance) → dx = (dMean + 2·(x − mean)·dVariance) / M.
- * The variance's dependence on the mean drops out: ∂variance/∂mean = −2/M·Σ(x − mean) = 0.
+ * The variance's dependence on the mean vanishes: ∂variance/∂mean = −2/M·Σ(x − mean) = 0.
  */
 export const channelStatisticsGrad: Op<NoAttrs> = {
   name: "channelStatisticsGrad",

@@ -1,4 +1,4 @@
-// plan: buffers whose lifetimes do not meet share memory. Largest first, each at the lowest offset where it fits
+// plan: buffers whose lifetimes do not overlap share memory. Largest first, each at the lowest offset where it fits
 // (greedy by size, as in Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020).
 
 export interface Lifetime {

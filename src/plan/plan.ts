@@ -57,7 +57,7 @@ export interface CompositeGrad {
   readonly write: Write; // of dMean, dVariance
 }
 
-/** What a kernel needs to go back through relu(normalize(x)). */
+/** What a kernel needs to propagate a gradient backward through relu(normalize(x)). */
 export interface CompositeBackward {
   readonly x: View;
   readonly normalize: Composite;
@@ -76,7 +76,7 @@ export interface WindowSize {
   readonly padding: number;
 }
 
-/** Average pooling never overlaps: windows of windowHeight×windowWidth side by side; a rest of rows or columns is dropped. */
+/** Average pooling never overlaps: windows of windowHeight×windowWidth side by side; leftover rows and columns are ignored. */
 export interface PoolSize {
   readonly batch: number;
   readonly height: number;
@@ -199,7 +199,7 @@ export type KernelCall = {
 export interface Plan {
   readonly buffers: ReadonlyMap<BufferName, PlanBuffer>;
   readonly calls: readonly KernelCall[];
-  /** Graph nodes that need no kernel because they are addresses: concatenation, and the slices and sums it becomes on the way back. */
+  /** Graph nodes that need no kernel because they are addresses: concatenation, and the slices and sums it becomes in the backward pass. */
   readonly addressed: readonly number[];
   readonly arenaBytes: number;
   readonly persistentBytes: number;

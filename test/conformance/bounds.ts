@@ -1,4 +1,4 @@
-// Beside the line: how far an f32 backend may be from the f64 reference, derived for each kernel, not fitted.
+// Test support: how far an f32 backend may be from the f64 reference, derived for each kernel, not fitted.
 //
 // u = 2⁻²⁴ is the largest relative error of one rounded operation. Two rules:
 //  - A sum of n products, in any order, with or without FMA: 8u·Σ|terms|. Terms of random sign and size t have partial sums of about √k·t, which

@@ -1,4 +1,4 @@
-// Beside the line: a case is one kernel call as plain data: its arguments, the buffers they name, and what is in them before.
+// Test support: a case is one kernel call as plain data: its arguments, the buffers they name, and what is in them before.
 //
 // Everything that no input fills is a sentinel: channels beside a view, guards between buffers, and outputs that are overwritten. A sentinel is
 // a NaN whose payload is its position, so reading one spoils the result and writing one, even moving one, changes bits.

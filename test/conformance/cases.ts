@@ -1,4 +1,4 @@
-// Beside the line: the cases of every kernel. A kernel of the plan without cases here does not type-check.
+// Test support: the cases of every kernel. A kernel of the plan without cases here does not type-check.
 import type { KernelName } from "../../src/plan/plan.ts";
 import type { AnyCase, Case } from "./case.ts";
 import { conv, convGrad, convGradInput, convGradWeight } from "./convCases.ts";

@@ -1,4 +1,4 @@
-// Beside the line: every kernel of every backend against its meaning, the f64 reference, on cases that are awkward on purpose.
+// Every kernel of every backend against its meaning, the f64 reference, on cases that are awkward on purpose.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";

@@ -1,4 +1,4 @@
-// Beside the line: the same seed gives the same bits on the same number of threads, and recomputation changes memory, never results.
+// The same seed gives the same bits on the same number of threads, and recomputation changes memory, never results.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createWasmBackend, type WasmOptions } from "../../src/backends/wasm/wasm.ts";

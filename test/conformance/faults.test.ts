@@ -1,4 +1,4 @@
-// Beside the line: the suite can fail. The checker that passes every kernel turns red for each planted fault.
+// The suite can fail. The checker that passes every kernel turns red for each planted fault.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createWasmBackend, type WasmBackend } from "../../src/backends/wasm/wasm.ts";

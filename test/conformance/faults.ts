@@ -1,4 +1,4 @@
-// Beside the line: mistakes that kernels make, planted on purpose: in the arguments a kernel is compiled for, in what it reads, or in what it
+// Test support: mistakes that kernels make, planted on purpose: in the arguments a kernel is compiled for, in what it reads, or in what it
 // left behind. Every kernel has some. The checker must see each of them.
 import type { CompositeBackward, KernelName, KernelTable, View, WindowSize } from "../../src/plan/plan.ts";
 
@@ -53,12 +53,12 @@ const otherSums = ({ grad, ...rest }: CompositeBackward): CompositeBackward => (
   grad: { ...grad, write: flipped(grad.write) },
 });
 
-/** β so high that every ReLU is open: the way back without its mask. */
+/** β so high that every ReLU is open: the backward pass without its mask. */
 const openReLU = (before: ReadonlyMap<string, Data>): void => {
   at(before, "beta").fill(1000);
 };
 
-/** What every kernel that goes back through a composite can get wrong; `inCase` accumulates. */
+/** What every kernel with a composite backward pass can get wrong; `inCase` accumulates. */
 function compositeFaults<K extends "convGrad" | "convGradInput" | "avgPoolGrad" | "maxPoolGrad">(
   inCase: string,
 ): readonly Fault<K>[] {

@@ -1,4 +1,4 @@
-// Beside the line: what cases of feature-map kernels have in common: views inside wider buffers, and batch norm's operands.
+// Test support: what cases of feature-map kernels have in common: views inside wider buffers, and batch norm's operands.
 import type { Composite, CompositeBackward, View, Write } from "../../src/plan/plan.ts";
 import type { CaseBuffer, Fill, Input } from "./case.ts";
 
@@ -44,7 +44,7 @@ export function compositeFor(
   };
 }
 
-/** The way back through a composite at the same channels as `at`; x stands in a buffer of its own. */
+/** The backward pass of a composite at the same channels as `at`; x stands in a buffer of its own. */
 export function compositeBackwardFor(
   at: Placed,
   level: Level,

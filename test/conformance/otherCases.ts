@@ -1,4 +1,4 @@
-// Beside the line: cases of dropout, the classifier, the loss, and the kernels that run over all parameters.
+// Test support: cases of dropout, the classifier, the loss, and the kernels that run over all parameters.
 import type { BufferRole } from "../../src/plan/plan.ts";
 import type { Case, CaseBuffer, Fill } from "./case.ts";
 import { features, placed, showOffset } from "./features.ts";

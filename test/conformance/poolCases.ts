@@ -1,4 +1,4 @@
-// Beside the line: cases of the pooling kernels: halving with a rest of rows and columns, whole planes, other windows; overlapping maxima.
+// Test support: cases of the pooling kernels: halving with leftover rows and columns, whole planes, other windows; overlapping maxima.
 import type { PoolSize, WindowSize, Write } from "../../src/plan/plan.ts";
 import type { Case, Fill } from "./case.ts";
 import { compositeBackwardFor, compositeFor, features, type Level, placed, showOffset } from "./features.ts";
@@ -175,7 +175,7 @@ function maxPoolGradCase(shape: MaxShape, write: Write): Case<"maxPoolGrad"> {
   };
 }
 
-/** A broken picture must not look whole: NaN wins over numbers, wherever in a window it stands. */
+/** A broken image must not look whole: NaN wins over numbers, wherever in a window it stands. */
 const withNaN: MaxShape = {
   channels: 2,
   plane: [7, 5],

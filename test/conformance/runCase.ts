@@ -1,4 +1,4 @@
-// Beside the line: runs cases on a backend and judges every float of every buffer: outputs against the f64 reference within their bound,
+// Test support: runs cases on a backend and judges every float of every buffer: outputs against the f64 reference within their bound,
 // everything else bit for bit.
 import type { Backend, RunScalars } from "../../src/backends/backend.ts";
 import { createReferenceBackend, type ReferenceExecutable } from "../../src/backends/reference/backend.ts";

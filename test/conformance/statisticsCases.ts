@@ -1,4 +1,4 @@
-// Beside the line: cases of the per-channel statistics, their gradient and the running averages.
+// Test support: cases of the per-channel statistics, their gradient and the running averages.
 import type { Case, Fill } from "./case.ts";
 import { features, placed, showOffset, sigma1 } from "./features.ts";
 

@@ -1,4 +1,4 @@
-// Beside the line: how far Winograd's F(4×4, 3×3) may be from the exact convolution (src/backends/wasm/winogradTransforms.ts).
+// Test support: how far Winograd's F(4×4, 3×3) may be from the exact convolution (src/backends/wasm/winogradTransforms.ts).
 //
 // Y = Aᵀ[Σ_c (G g Gᵀ) ⊙ (Bᵀ d B)]A. Every rounding on the way is relative to a value whose magnitude is at most that of the same expression
 // with absolute values everywhere, M = |Aᵀ|[Σ_c (|G||g||Gᵀ|) ⊙ (|Bᵀ||d||B|)]|A|. Roundings that a term passes, without FMA: Bᵀ at most 3

@@ -1,4 +1,4 @@
-// Beside the line: central differences, the judge of every gradient. In f64 with ε = 1e-5 they agree to about 1e-10.
+// Test support: central differences, the judge of every gradient. In f64 with ε = 1e-5 they agree to about 1e-10.
 import assert from "node:assert/strict";
 import { formula } from "../golden/formula.ts";
 

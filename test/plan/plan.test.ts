@@ -100,13 +100,13 @@ describe("plan", () => {
     assert.ok(bytes[3].again < 0.5 * bytes[3].kept);
   });
 
-  test("of what a call touches, features of the forward pass are counted apart: not weights, nor gradients, nor pictures", () => {
+  test("of what a call touches, features of the forward pass are counted apart: not weights, nor gradients, nor images", () => {
     const { calls } = trainingPlan(namedSpec("BC-40-12"), 4, 32, "none");
     const bytes = (path: string, kernel: string) => {
       const call = calls.find((one) => one.path.startsWith(path) && one.kernel === kernel);
       return [call?.mapBytes, call?.trafficBytes];
     };
-    const plane = 4 * 4 * 32 ** 2; // bytes of a channel of 4 pictures
+    const plane = 4 * 4 * 32 ** 2; // bytes of a channel of 4 images
     const weights = 4 * 24 * 3 * 3 * 3;
     assert.deepEqual(bytes("features.conv0", "conv"), [24 * plane, 27 * plane + weights]);
     assert.deepEqual(bytes("features.conv0", "convGradWeight"), [0, 27 * plane + weights]);

@@ -1,12 +1,12 @@
-// backends/wasm: where the compute threads meet behind every phase. Spins briefly, then sleeps; all state is in a few shared words.
+// backends/wasm: the barrier at which the compute threads wait for each other after every phase. Spins briefly, then sleeps; all state is in a few shared words.
 
 /** Words of the control block that all threads see. */
 export const controlWords = { generation: 0, arrived: 1, failed: 2, count: 16 } as const;
 
-/** Looks before a waiting thread sleeps: a phase is short, and waking up costs tens of microseconds. */
+/** Polls before a waiting thread sleeps: a phase is short, and waking up costs tens of microseconds. */
 const spins = 20_000;
 
-/** A sleeping thread looks again after this long: a neighbour that failed opens no barrier. */
+/** A sleeping thread polls again after this long: a neighbour that failed opens no barrier. */
 const longestSleepMs = 20;
 
 /**

@@ -18,7 +18,7 @@ import { laneSum, multiplyAdd } from "./vector.ts";
 
 /** Bytes of a channel's coefficients: scale = γ·rstd, shift = β − mean·scale, mean, rstd. */
 export const coefficientBytes = 16;
-/** Bytes of a channel's sums on the way back: Σg, Σg·x̂. */
+/** Bytes of a channel's sums in the backward pass: Σg, Σg·x̂. */
 export const sumBytes = 8;
 
 /** coefficients(mean, variance, gamma, beta, channels, out): out [C][scale, shift, mean, rstd]. */
@@ -108,7 +108,7 @@ export function foldPartials(module: ModuleBuilder): FunctionSignature {
 }
 
 /**
- * Second phase of every kernel that goes back through a composite: adds the threads' sums [threads][C][2] in order and turns them
+ * Second phase of every kernel with a composite backward pass: adds the threads' sums [threads][C][2] in order and turns them
  * into dBeta = Σg, dGamma = Σg·x̂, dMean (= or +=) −scale·Σg, dVariance (= or +=) −½·scale·rstd·Σg·x̂.
  */
 export function compositeGradFinish(

@@ -53,7 +53,7 @@ import { winogradPays } from "./winograd.ts";
 /** Floats of staged input and of results in scratch: about half of a 512 KiB L2. */
 const stagedFloats = 64 * 1024;
 
-/** pack(weights, packed, rows…): [tile][contraction][tap][row of the tile], from w [O, C, k²] or, for the way back, transposed and turned by 180°. */
+/** pack(weights, packed, rows…): [tile][contraction][tap][row of the tile], from w [O, C, k²] or, for the backward pass, transposed and turned by 180°. */
 export function pack(module: ModuleBuilder, taps: number, height: number, transposed: boolean): FunctionSignature {
   return namedFunction(
     module,

@@ -135,7 +135,7 @@ export const emitConvGrad: Emit<"convGrad"> = (module, target, args, at): Compil
   const { dy, dyStatistics, dx, size, composite } = args;
   if (size.kernel !== 1 || size.stride !== 1 || size.padding !== 0) {
     throw new RangeError(
-      "convGrad takes 1×1 convolutions of stride 1; others go back through convGradInput and convGradWeight",
+      "convGrad takes 1×1 convolutions of stride 1; the gradients of others are convGradInput and convGradWeight",
     );
   }
   const { normalize, grad, x } = composite;

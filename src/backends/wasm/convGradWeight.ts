@@ -89,7 +89,7 @@ export const emitConvGradWeight: Emit<"convGradWeight"> = (module, target, args,
   if (gradWinogradPays(size, x.channels, dy.channels)) return emitWinogradGradWeight(module, target, args, at);
   const shape = signalShape(x.channels, size);
   const perChannel = size.kernel * size.kernel;
-  // A direct 1×1 meets three channels of x at once; a kernel with taps, or one gathered into k² signals, a single one.
+  // A direct 1×1 takes three channels of x at once; a kernel with taps, or one gathered into k² signals, a single one.
   const channelsAtOnce = perChannel === 1 ? dotSide : 1;
   const cut = cutUnits(shape, size.batch, Math.floor(stagedFloats / dy.channels), at.threads);
   const step = signalStep(cut);

@@ -1,4 +1,4 @@
-// backends/wasm: the frame of every kernel. A kernel is one or more phases; all threads run a phase, then meet at a barrier.
+// backends/wasm: the frame of every kernel. A kernel is one or more phases; all threads run a phase, then wait at a barrier.
 import type { KernelTable, View } from "../../plan/plan.ts";
 import type { PersistentRole } from "../persistent.ts";
 import {
@@ -67,7 +67,7 @@ export type Emit<K extends keyof KernelTable> = (
   at: Addresses,
 ) => CompiledKernel;
 
-/** A function with named i32 operands. The key must tell apart everything that `build` writes into the code. */
+/** A function with named i32 operands. The key must distinguish everything that `build` writes into the code. */
 export function namedFunction<const N extends string>(
   module: ModuleBuilder,
   key: string,

@@ -1,7 +1,7 @@
-// backends/wasm: pooling of composite(x), and its way back.
+// backends/wasm: pooling of composite(x), and its gradient.
 //
 // Parallel: threads share the N·C planes. A plane goes through the composite into scratch (L1 for most sizes) and is pooled there;
-// on the way back dy is spread over a scratch plane, which then goes through compositeGradRow like any other gradient.
+// in the backward pass dy is spread over a scratch plane, which then goes through compositeGradRow like any other gradient.
 import type { Composite, CompositeBackward, KernelTable, PoolSize, WindowSize } from "../../plan/plan.ts";
 import {
   type Expression,

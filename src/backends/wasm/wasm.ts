@@ -107,7 +107,7 @@ export class WasmBackend implements Backend {
   }
 }
 
-/** @throws ResourceError where the system has not the memory */
+/** @throws ResourceError where the system lacks the memory */
 function sharedMemory(pages: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -229,7 +229,7 @@ export class WasmExecutable implements Executable {
     await this.#runAll(plan, scalars, false);
   }
 
-  /** Runs a plan and tells how long each of its kernel calls took. */
+  /** Runs a plan and measures how long each of its kernel calls took, in milliseconds. */
   async runTimed(plan: string, scalars: RunScalars = {}): Promise<CallTimes> {
     const replies = await this.#runAll(plan, scalars, true);
     const phaseMs = replies[0]?.phaseMs ?? new Float64Array(0);

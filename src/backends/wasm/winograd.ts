@@ -1,7 +1,7 @@
 // backends/wasm: 3×3 convolutions of stride 1 by Winograd's F(4×4, 3×3): 36 multiplications for 16 outputs and channel instead of 144.
 //
 // Shapes: as conv.ts. A unit is a band of tile rows of a few images; its tiles are columns of 36 products [O, C]·[C, tiles].
-// Parallel: the threads share the transformation of the weights, meet, then share the units.
+// Parallel: the threads share the transformation of the weights, wait at a barrier, then share the units.
 // Traffic: a unit's transformed input, 36/16 of it, and products stay in L2.
 // Numerics: errors grow with the matrices' entries: within 8u·|Aᵀ|[Σ_c (|G||g||Gᵀ|) ⊙ (|Bᵀ||d||B|)]|A| (test/conformance/winograd.ts), about
 // three times a direct convolution's. Every product is a chain over C, the same on every target.

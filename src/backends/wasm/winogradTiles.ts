@@ -1,4 +1,4 @@
-// backends/wasm: how Winograd's transformation (winograd.ts) cuts pictures into tiles of 4×4 outputs, and tiles into units of work.
+// backends/wasm: how Winograd's transformation (winograd.ts) cuts images into tiles of 4×4 outputs, and tiles into units of work.
 import type { WindowSize } from "../../plan/plan.ts";
 import { type Expression, type FunctionBuilder, i32 } from "./assembler.ts";
 import { coefficientBytes } from "./composite.ts";
@@ -111,7 +111,7 @@ export function fillTables(f: FunctionBuilder, tiling: Tiling, tables: Expressio
   f.loop(images * tileRows * columns, tiles, 1, () => store(i32.const(12), i32.const(blockBytes)));
 }
 
-/** for each run that is adjacent both in a plane of pictures and in blocks: body(bytes into the plane, into the blocks, image in the unit, bytes). */
+/** for each run that is adjacent both in a plane of images and in blocks: body(bytes into the plane, into the blocks, image in the unit, bytes). */
 export function forEachBlockRun(
   f: FunctionBuilder,
   { width }: Pick<WindowSize, "width">,

@@ -2,7 +2,7 @@
 //
 // With d a 6×6 patch of the input, g a 3×3 kernel and Y the 4×4 outputs between them: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. The matrices belong
 // to the points 0, ±1, ±2, ∞. A value of the 36 is called a frequency; frequency 6·i + j stands in row i and column j.
-// On the way back dg = Gᵀ[Σ (A dY Aᵀ) ⊙ (Bᵀ d B)]G, the adjoint. Columns are mapped first, over whole rows of the input, then rows, tile by tile.
+// In the backward pass dg = Gᵀ[Σ (A dY Aᵀ) ⊙ (Bᵀ d B)]G, the adjoint. Columns are mapped first, over whole rows of the input, then rows, tile by tile.
 import {
   type Expression,
   type FunctionBuilder,
@@ -113,8 +113,8 @@ const indices = (count: number): number[] => Array.from({ length: count }, (_, i
  * transformColumns(x, batchStride, columns, coefficients, zeros, images, firstRow, tileRows): Bᵀ down the columns of one channel, through
  * the composite where there is one: six rows of rowBytes for each row of tiles, column 0 at the fifth float.
  *
- * Rows outside the picture are read from `zeros`: coefficients that make 0 of everything, then a row of zeros. What stands before
- * and behind the columns of the picture stays or becomes 0.
+ * Rows outside the image are read from `zeros`: coefficients that make 0 of everything, then a row of zeros. What stands before
+ * and behind the columns of the image stays or becomes 0.
  */
 export function transformColumns(
   module: ModuleBuilder,
@@ -164,7 +164,7 @@ export function transformColumns(
               for (const [h, half] of halves.entries()) f.store(sink, half[i] as Expression, i * rowBytes + h * 16);
             }
           });
-          // The last pair may have gone past the picture's last column.
+          // The last pair may have gone past the image's last column.
           if (width % 8 !== 0) {
             for (const i of indices(6)) {
               f.store(to.get, v128.zero, i * rowBytes + width * 4);
@@ -184,7 +184,7 @@ export function transformColumns(
 export const columnRowFloats = (width: number): number => Math.ceil((Math.ceil(width / 8) * 8 + 12) / 8) * 8;
 
 /**
- * transformRows(columns, table, out, step, count): the rest of Bᵀ d B, along the six rows from columns + table[t] for tile t:
+ * transformRows(columns, table, out, step, count): the remainder of Bᵀ d B, along the six rows from columns + table[t] for tile t:
  * out[frequency][tile] for `count` tiles (a multiple of 4), frequencies `step` bytes apart.
  */
 export function transformRows(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
@@ -335,7 +335,7 @@ export function transformOutput(module: ModuleBuilder, target: Target, rowBytes:
 
 /**
  * A phase that writes G g Gᵀ of all kernels to the threads' shared memory, or where they are kept: [frequency][tile of outputs][contraction][output in the tile],
- * as productTile reads it. From w [O, C, 3, 3] or, for the way back, transposed and turned by 180°. Threads share the contraction.
+ * as productTile reads it. From w [O, C, 3, 3] or, for the backward pass, transposed and turned by 180°. Threads share the contraction.
  */
 export function transformWeights(
   module: ModuleBuilder,

@@ -40,7 +40,7 @@ export function loadingOperands(at: Addresses, composite: Composite | undefined)
 }
 
 /**
- * WGSL `compositeBackward(value, channel, x, dx)`: takes the gradient `value` of relu(normalize(x)) at x[x] back to dx[dx] and returns its shares in dBeta and dGamma.
+ * WGSL `compositeBackward(value, channel, x, dx)`: propagates the gradient `value` of relu(normalize(x)) at x[x] to dx[dx] and returns its contributions to dBeta and dGamma.
  */
 export function compositeBackward(write: Write): string {
   return `

@@ -98,7 +98,7 @@ const nearestHalf = `fn nearestHalf(value: f32) -> f32 {
 }
 `;
 
-/** The whole shader. `windowOf` tells which window an operand is seen through. Equal texts share a pipeline. */
+/** The whole shader. `windowOf` says which window an operand is seen through. Equal texts share a pipeline. */
 export function shaderText(dispatch: Dispatch, windowOf: (operand: string) => number): string {
   const { operands, code, size, lanes, memory = 0 } = dispatch;
   const windows = new Map<number, Space>();

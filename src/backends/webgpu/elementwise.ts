@@ -20,7 +20,7 @@ fn dropOut(value: f32, i: u32) -> f32 {
   return select(0.0, value * ${f32(1 / (1 - rate))}, kept);
 }`;
 
-/** The mask is a function of (seed, step, stream, index) only, so the way back calls the same kernel. */
+/** The mask is a function of (seed, step, stream, index) only, so the backward pass calls the same kernel. */
 export const emitDropout: Emit<"dropout"> = ({ x, rate, stream, batch, plane }, at) => {
   const image = x.channels * plane;
   return [

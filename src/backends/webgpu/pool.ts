@@ -1,4 +1,4 @@
-// backends/webgpu: pooling of activated maps and its way back.
+// backends/webgpu: pooling of activated maps and its gradient.
 import type { CompositeBackward, PoolSize, View, WindowSize, Write } from "../../plan/plan.ts";
 import { compositeBackward, finishComposite, loading, loadingOperands } from "./composite.ts";
 import { type Dispatch, f32, forEach, loneLanes, totalOf } from "./dispatch.ts";
@@ -85,7 +85,7 @@ fn each(i: u32) {
 /** Images of one channel that a workgroup takes, so that there are enough workgroups. */
 const imagesEach = 8;
 
-/** dx of a pooling whose WGSL `gradient(image, c, channel, y, x)` tells what reaches an input pixel. */
+/** dx of a pooling whose WGSL `gradient(image, c, channel, y, x)` returns the gradient that reaches an input pixel. */
 function poolGradient(
   {
     dy,

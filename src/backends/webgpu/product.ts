@@ -97,7 +97,7 @@ ${multiply}
 
 /**
  * Slabs in `memory`: A as [slab][down] of four rows, B as [slab][across] of four columns. A row of either has one vec4f to spare, so that threads
- * that store down a column meet different banks.
+ * that store down a column hit different banks.
  */
 const vectorSlabs = (shape: TileShape): Slabs => {
   const { down, across } = shape;

@@ -1,4 +1,4 @@
-// backends/webgpu: mean and variance of channels, their way back, and the running statistics.
+// backends/webgpu: mean and variance of channels, their gradient, and the running statistics.
 import type { KernelTable, RunningEntry } from "../../plan/plan.ts";
 import { type Dispatch, f32, f32Bits, forEach, loneLanes, type Operand, totalOf } from "./dispatch.ts";
 import type { Addresses, Emit } from "./kernel.ts";

@@ -246,7 +246,7 @@ async function createPipelines(device: GPUDevice, { shaders }: Program) {
   return { pipelines, layouts };
 }
 
-/** @throws ResourceError where the device has not the memory */
+/** @throws ResourceError where the device lacks the memory */
 async function createBuffers(device: GPUDevice, { words, calls, tables }: Program): Promise<Buffers> {
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
   const uniform = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
@@ -264,7 +264,7 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   if (largest > maxBufferSize) {
     throw new ResourceError(
-      `these plans need ${mebibytes(largest)} in one piece, this GPU gives at most ${mebibytes(maxBufferSize)}: lower the batch size or set recompute to "bottleneck"`,
+      `these plans need a buffer of ${mebibytes(largest)}, this GPU allows at most ${mebibytes(maxBufferSize)}: lower the batch size or set recompute to "bottleneck"`,
       { bytes: largest, limit: maxBufferSize },
     );
   }
@@ -288,7 +288,7 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
   if (refused) {
     for (const buffer of Object.values(buffers)) buffer.destroy();
     throw new ResourceError(
-      `the GPU has not the ${mebibytes(needed)} that these plans need: lower the batch size or set recompute to "bottleneck"`,
+      `the GPU does not have the ${mebibytes(needed)} that these plans need: lower the batch size or set recompute to "bottleneck"`,
       { bytes: needed },
     );
   }
@@ -442,7 +442,7 @@ export class WebgpuExecutable implements Executable {
     return found;
   }
 
-  /** Resolves when the run is submitted, not when it is done; when more than `queueDepth` are under way, waits for the oldest. */
+  /** Resolves when the run is submitted, not when it is done; when more than `queueDepth` are in flight, waits for the oldest. */
   async run(plan: string, scalars: RunScalars = {}): Promise<void> {
     this.#requireAlive();
     const { device } = this.#backend;
@@ -472,7 +472,7 @@ export class WebgpuExecutable implements Executable {
   }
 
   /**
-   * Runs a plan and tells the milliseconds of each kernel call by the device's own clock.
+   * Runs a plan and measures the milliseconds of each kernel call by the device's own clock.
    * @throws DeviceError where the adapter has no timestamps
    */
   async runTimed(plan: string, scalars: RunScalars = {}): Promise<readonly number[]> {

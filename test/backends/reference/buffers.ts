@@ -1,4 +1,4 @@
-// Beside the line: buffers laid one after another, as a plan would, with room around them that no kernel may touch.
+// Test support: buffers laid one after another, as a plan would, with room around them that no kernel may touch.
 import {
   createMemory,
   createStorage,

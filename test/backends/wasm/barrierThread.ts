@@ -1,4 +1,4 @@
-// Beside barrier.test.ts: a thread that meets the test's thread and tells through word 8 how often it got through.
+// Test support: a thread that waits at the barrier with the thread of barrier.test.ts and counts its passes in word 8.
 import { workerData } from "node:worker_threads";
 import { barrierWait } from "../../../src/backends/wasm/barrier.ts";
 

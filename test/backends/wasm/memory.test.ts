@@ -1,4 +1,4 @@
-// A system that has not the memory for the plans: said in a sentence of the package, not in the engine's words.
+// A system that lacks the memory for the plans: said in a sentence of the package, not in the engine's words.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createWasmBackend } from "../../../src/backends/wasm/wasm.ts";

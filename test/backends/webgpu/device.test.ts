@@ -45,7 +45,7 @@ const largest = allCases.reduce((a, b) => (planOf(b).arenaBytes > planOf(a).aren
 const ways: Readonly<Record<string, { readonly options: WebgpuOptions; readonly cases: typeof allCases }>> = {
   direct: { options: { tiled: false }, cases: allCases },
   tiled: { options: { tiled: true }, cases: some },
-  // More than the largest dispatch touches in one piece, less than the largest case's memory, so every case is seen through windows.
+  // More than the largest dispatch touches contiguously, less than the largest case's memory, so every case is seen through windows.
   "direct, through windows of 1.5 MiB": {
     options: { tiled: false, bindingBytes: 1.5 * 2 ** 20 },
     cases: [...new Set([...some, largest])],
@@ -230,7 +230,7 @@ describe("webgpu trains", { skip }, () => {
     const backend = await open();
     const counts = countTransfers(backend);
     const events = await collect(trainer(backend, { config: tinyConfig({ epochs: 1 }) }).run());
-    // 160 pictures to train on and 60 to validate with, 16 at once; the state is copied at the end of the epoch.
+    // 160 images to train on and 60 to validate with, 16 at once; the state is copied at the end of the epoch.
     assert.equal(losses(events).length, 10);
     assert.deepEqual(counts, { submissions: 2 * (10 + 4) + 1, mappings: 10 + 4 + 1 });
     await backend.dispose();
@@ -284,7 +284,7 @@ describe("webgpu trains", { skip }, () => {
         if (event.type !== "step") continue;
         reached.push(event.step);
         found.push(event.loss);
-        // The updates that are under way by then are finished too.
+        // The updates that are in flight by then are finished too.
         if (event.step >= until) halt.abort();
       }
     }
@@ -303,7 +303,7 @@ describe("webgpu trains", { skip }, () => {
     await backend.dispose();
   });
 
-  /** A backend that keeps at most `depth` updates under way. */
+  /** A backend that keeps at most `depth` updates in flight. */
   const atDepth = (backend: Backend, queueDepth: number): Backend => ({
     info: backend.info,
     async compile(plans) {
@@ -324,14 +324,14 @@ describe("webgpu trains", { skip }, () => {
   });
 
   for (const accumulationSteps of [1, 2]) {
-    test(`losses, metrics, weights and momenta of one update under way and of three are the same bits · ${accumulationSteps} parts`, async () => {
+    test(`losses, metrics, weights and momenta of one update in flight and of three are the same bits · ${accumulationSteps} micro-batches`, async () => {
       const backend = await open();
       const results = [];
       for (const depth of [1, 3]) {
-        const parts = tinyConfig({ epochs: 2, accumulationSteps });
+        const config = tinyConfig({ epochs: 2, accumulationSteps });
         const saved: Checkpoint[] = [];
         const save = async (checkpoint: Checkpoint) => `checkpoint ${saved.push(checkpoint)}`;
-        const run = trainer(atDepth(backend, depth), { config: parts, save });
+        const run = trainer(atDepth(backend, depth), { config, save });
         const events = (await collect(run.run())).map(timeless);
         results.push({ events, trained: run.trained, momentum: saved.at(-1)?.training?.momentum });
       }
@@ -340,7 +340,7 @@ describe("webgpu trains", { skip }, () => {
     });
   }
 
-  test("evaluates as wasm does, with one batch under way and with three to the same bits", async () => {
+  test("evaluates as wasm does, with one batch in flight and with three to the same bits", async () => {
     const { height, width, mean, std, classes, name } = dataset;
     const trained = { model: tinyModel(config), preprocessing: { height, width, mean, std }, classes, dataset: name };
     const wasm = await createWasmBackend({ threads: 1 });
@@ -395,7 +395,7 @@ describe("webgpu trains", { skip }, () => {
     for (const one of opened) await one.dispose();
     return { events, saved, trained: run.trained };
   }
-  const told = (events: readonly TrainEvent[]): unknown[] =>
+  const timelessEvents = (events: readonly TrainEvent[]): unknown[] =>
     events.filter(({ type }) => type !== "recovered").map(timeless);
 
   test("a device lost twice in mid-epoch: the run goes on on the next and ends with the bits of one undisturbed", async (t) => {
@@ -418,7 +418,7 @@ describe("webgpu trains", { skip }, () => {
       ],
     );
     for (const { reason } of recovered) assert.match(reason, /lost/);
-    assert.deepEqual(told(stormy.events), told(calm.events));
+    assert.deepEqual(timelessEvents(stormy.events), timelessEvents(calm.events));
     assert.deepEqual(stormy.trained, calm.trained);
     assert.deepEqual(
       stormy.saved.map(({ training }) => training?.momentum),

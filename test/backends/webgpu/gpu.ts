@@ -1,4 +1,4 @@
-// Beside the line: GPUs for tests. Dawn's null backend validates shaders and pipelines on any machine and computes nothing; an adapter needs a
+// Test support: GPUs for tests. Dawn's null backend validates shaders and pipelines on any machine and computes nothing; an adapter needs a
 // driver, if only one that computes on the CPU (VK_DRIVER_FILES names it).
 import { createRequire } from "node:module";
 import { openGpu } from "../../../src/backends/webgpu/gpu.ts";

@@ -13,7 +13,7 @@ const plan = planInference(buildGraph(namedSpec("BC-40-12"), { batch: 8, height:
 
 const target = { tiled: false, bindingBytes: 2 ** 27, windows: 7, storage: "f32" } as const;
 
-/** Compiles on the null device and tells how much memory that is said to take. */
+/** Compiles on the null device and returns how much memory that is reported to take. */
 async function compileOn(answers: (device: GPUDevice) => Readonly<Record<string, unknown>>): Promise<number> {
   const device = await nullDevice();
   const info = { name: "webgpu", threads: 1, features: {}, notes: [] } as const;
@@ -38,13 +38,16 @@ const noting = (sizes: Map<string, number>) => (device: GPUDevice) => ({
 });
 const sumOf = (sizes: Iterable<number>): number => [...sizes].reduce((sum, size) => sum + size, 0);
 
-test("memory that is told is what the spaces' buffers take; an empty space still has one of 64 words", {
+test("the memory that is reported is what the spaces' buffers take; an empty space still has one of 64 words", {
   skip,
 }, async () => {
   const sizes = new Map<string, number>();
-  const told = await compileOn(noting(sizes));
+  const reported = await compileOn(noting(sizes));
   const spaces = sumOf(memorySpaces.map((space) => sizes.get(space) ?? 0));
-  assert.ok(spaces - told >= 0 && spaces - told <= 64 * 4 * memorySpaces.length, `told ${told}, taken ${spaces}`);
+  assert.ok(
+    spaces - reported >= 0 && spaces - reported <= 64 * 4 * memorySpaces.length,
+    `reported ${reported}, taken ${spaces}`,
+  );
 });
 
 test("an adapter whose largest buffer is a byte too small · ResourceError with both sizes and what to change", {
@@ -57,7 +60,7 @@ test("an adapter whose largest buffer is a byte too small · ResourceError with 
     ({ limits }: GPUDevice) => ({ limits: altered(limits, { maxBufferSize }) });
   await compileOn(limited(largest));
   const mebibytes = (largest / 2 ** 20).toFixed(0);
-  const says = new RegExp(`need ${mebibytes} MiB in one piece, this GPU gives at most \\d+ MiB: lower the batch size`);
+  const says = new RegExp(`need a buffer of ${mebibytes} MiB, this GPU allows at most \\d+ MiB: lower the batch size`);
   await assert.rejects(
     compileOn(limited(largest - 1)),
     refused(ResourceError, says, () => largest),
@@ -69,7 +72,7 @@ test("a GPU without the memory · ResourceError with the size and what to change
   const popErrorScope = async () => ({ message: "out of memory" });
   await assert.rejects(
     compileOn((device) => ({ ...noting(sizes)(device), pushErrorScope: () => {}, popErrorScope })),
-    refused(ResourceError, /the GPU has not the \d+ MiB that these plans need: lower the batch size/, () =>
+    refused(ResourceError, /the GPU does not have the \d+ MiB that these plans need: lower the batch size/, () =>
       sumOf(sizes.values()),
     ),
   );

@@ -1,4 +1,4 @@
-// Beside the line: plans of several calls for a GPU, run there, and each call judged by what those before it have left.
+// Test support: plans of several calls for a GPU, run there, and each call judged by what those before it have left.
 import type { WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
 import type { KernelCall, Plan } from "../../../src/plan/plan.ts";
 import { type AnyCase, type Case, type Contents, callOf, planOf } from "../../conformance/case.ts";
