@@ -1,4 +1,5 @@
-// data: order and augmentation are functions of (seed, epoch, image) with the right distribution; zeros come in after normalisation.
+// data: order and augmentation are functions of (seed, epoch, image) with the right distribution; zeros come in after
+// normalisation.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
