@@ -23,8 +23,8 @@ import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
 import type { RunState } from "../../src/train/runState.ts";
 import { resumeRun, savedConfig, startRun } from "../../src/train/trainer.node.ts";
 import type { BatchLoader, Trainer } from "../../src/train/trainer.ts";
-import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 import { draws, testSeed } from "../seeded.ts";
+import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const dataset = tinyDataset();
 const root = await mkdtemp(join(tmpdir(), "densenet-resume-"));

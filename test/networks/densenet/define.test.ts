@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UsageError } from "../../../src/errors.ts";
 import { defineSpec, parameterCount, type SpecFields } from "../../../src/networks/registry.ts";
-import { type DenseNetFields, defineDenseNet } from "./named.ts";
 import { fc } from "../../seeded.ts";
+import { type DenseNetFields, defineDenseNet } from "./named.ts";
 
 test("defineSpec · defaults are DenseNet-BC-100-12 with k₀ = 2k, frozen through and through", () => {
   const spec = defineDenseNet();

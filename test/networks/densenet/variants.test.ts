@@ -5,8 +5,8 @@ import { UsageError } from "../../../src/errors.ts";
 import { editDistance, nearestName } from "../../../src/nearestName.ts";
 import { densenet } from "../../../src/networks/densenet/family.ts";
 import { canonicalName, namedSpec, variantName } from "../../../src/networks/registry.ts";
-import { namedDenseNet } from "./named.ts";
 import { fc } from "../../seeded.ts";
+import { namedDenseNet } from "./named.ts";
 
 const variantNames = [...densenet.variants.keys()];
 
