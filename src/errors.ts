@@ -6,7 +6,7 @@ export type ErrorDetails = Readonly<Record<string, unknown>>;
 /** Base of every error that this package throws on purpose. `details` holds the same facts as the sentence, for programs. */
 export abstract class DenseNetError extends Error {
   /** The class's name, written out in each, because minifiers rename classes. */
-  abstract override readonly name: string;
+  override readonly name: string = "DenseNetError";
   readonly details: ErrorDetails;
 
   constructor(message: string, details: ErrorDetails = {}, options?: ErrorOptions) {
@@ -17,10 +17,12 @@ export abstract class DenseNetError extends Error {
 
 /** An option, variant name or specification that cannot mean anything. */
 export class UsageError extends DenseNetError {
-  override readonly name = "UsageError";
+  override readonly name: string = "UsageError";
 }
 /** Something was asked of a backend, executable, predictor or trainer that was disposed of, or that was disposed of before it could answer. */
-export class DisposedError extends UsageError {}
+export class DisposedError extends UsageError {
+  override readonly name = "DisposedError";
+}
 /** A file, picture, label or checkpoint that is not what was expected. */
 export class InputError extends DenseNetError {
   override readonly name = "InputError";

@@ -1,6 +1,6 @@
 // train: everything that decides a run, as plain JSON. Checked here, resolved in resolveConfig.ts, saved with the run.
 
-import { z } from "zod";
+import * as z from "zod";
 import { backendNames } from "../backends/create.ts";
 import { activationDtypes } from "../plan/plan.ts";
 import { modelFieldSchemas } from "./modelSettings.ts";

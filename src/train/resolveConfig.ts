@@ -1,5 +1,5 @@
 // train: one complete TrainConfig out of flags, a file, a preset and the defaults, in this order of precedence, and who said what.
-import type { z } from "zod";
+import type * as z from "zod";
 import { requireStorage } from "../backends/create.ts";
 import { isRecord } from "../checkpoint/record.ts";
 import { UsageError } from "../errors.ts";
