@@ -1,12 +1,13 @@
 // bench: the benchmark's command line → what to time. Shared by main.ts and peers.ts.
 import { availableParallelism } from "node:os";
 import { type ParseArgsConfig, type ParseArgsOptionsConfig, parseArgs } from "node:util";
-import { maxThreads, type WasmOptions } from "../src/backends/wasm/wasm.ts";
+import { maxThreads } from "../src/backends/names.ts";
+import type { WasmOptions } from "../src/backends/wasm/wasm.ts";
 import { UsageError } from "../src/errors.ts";
 import { nearestName } from "../src/nearestName.ts";
 import { canonicalName, type ModelFields, namedSpec, usualInput } from "../src/networks/registry.ts";
-import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
 import { type ActivationDtype, activationDtypes } from "../src/plan/plan.ts";
+import { type RecomputePolicy, recomputePolicies } from "../src/plan/recompute.ts";
 
 export type Mode = "train" | "infer";
 

@@ -11,7 +11,7 @@ import { formatBytes, table } from "../src/analyze/format.ts";
 import { summarize } from "../src/analyze/summary.ts";
 import { UsageError, VerificationError } from "../src/errors.ts";
 import { namedSpec } from "../src/networks/registry.ts";
-import { type RecomputePolicy, recomputePolicies } from "../src/plan/lower.ts";
+import { type RecomputePolicy, recomputePolicies } from "../src/plan/recompute.ts";
 import { readEnvironment } from "../src/run/environment.node.ts";
 import { openDevice } from "./device.ts";
 import { type JobResult, measure } from "./measure.ts";

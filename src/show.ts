@@ -1,10 +1,12 @@
 // Values from outside as they stand in a message, short whatever they are.
 
 const LONGEST = 80;
+/** Control, line-separating and direction-changing characters that JSON leaves as they are. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
-/** JSON where there is any; a missing value is "nothing". */
+/** JSON where there is any, on one line; a missing value is "nothing". */
 export function show(value: unknown): string {
-  if (value === undefined || value === null) return "nothing";
+  if (value === undefined) return "nothing";
   if (typeof value === "function") return "a function";
   if (typeof value !== "object" && typeof value !== "string") return String(value);
   let text: string;
@@ -13,7 +15,8 @@ export function show(value: unknown): string {
   } catch {
     text = "an object that is not JSON";
   }
-  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+  const short = text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+  return short.replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** The first few of many names: "a, b, c and 12 more". */

@@ -3,12 +3,10 @@ import { DeviceError, UsageError } from "../errors.ts";
 import type { ActivationDtype } from "../plan/plan.ts";
 import { show } from "../show.ts";
 import type { Backend, BackendInfo } from "./backend.ts";
+import { type BackendName, backendNames } from "./names.ts";
 import { createReferenceBackend } from "./reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "./wasm/wasm.ts";
 import { createWebgpuBackend, type WebgpuOptions } from "./webgpu/webgpu.ts";
-
-export const backendNames = ["auto", "webgpu", "wasm", "reference"] as const;
-export type BackendName = (typeof backendNames)[number];
 
 /** Each backend uses its own: wasm the threads and the rest of WasmOptions; webgpu, which alone has f16, the storage. */
 export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "storage">;

@@ -4,8 +4,8 @@ import { createConfiguredBackend, type DeviceChoice } from "../train/trainer.nod
 import { say } from "./output.ts";
 
 /**
- * Opens what --device, --storage and --threads ask for.
- * @throws UsageError for a number of threads outside 1…64, or a storage that the device does not have
+ * Opens what --device, --activation-dtype and --threads ask for.
+ * @throws UsageError for a number of threads outside 1…64, or an activation dtype that the device does not have
  * @throws DeviceError where the device cannot be had
  */
 export async function openBackend(choice: DeviceChoice): Promise<Backend> {

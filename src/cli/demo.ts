@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { formatPercent, table } from "../analyze/format.ts";
 import { predictFiles } from "../infer/files.node.ts";
 import { createPredictor } from "../infer/predictor.ts";
-import { examples, jsonOption, threadsOption, wholeFlag } from "./flags.ts";
+import { examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine } from "./output.ts";
 import { resolveTrainConfig } from "./trainConfig.ts";
 import { closingLines, type TrainingOutcome, trainingRun } from "./trainingRun.ts";
@@ -40,7 +40,7 @@ export function addDemo(program: Command): void {
     .option("-o, --output <dir>", "run folder (default: runs/<model>-<time>)")
     .option("--epochs <n>", "passes over the training pictures", wholeFlag("--epochs", 1))
     .option("--seed <n>", "decides initial weights, order and augmentation", wholeFlag("--seed", 0))
-    .addOption(threadsOption())
+    .addOption(settingOption("threads"))
     .addOption(jsonOption("one JSON event a line on stdout, last the results"))
     .addHelpText("after", examples("densenet demo", "densenet demo --epochs 3 --output runs/short"))
     .action(demo);

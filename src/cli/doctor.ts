@@ -11,7 +11,7 @@ import { featureName, readEnvironment } from "../run/environment.node.ts";
 import { compareWithReference, SELF_CHECK_TOLERANCE } from "../run/selfCheck.ts";
 import { openBackend } from "./backend.ts";
 import { exitCodeOf } from "./exitCodes.ts";
-import { examples, jsonOption, threadsOption } from "./flags.ts";
+import { examples, jsonOption, settingOption } from "./flags.ts";
 import { printJson, printLine, say, toned } from "./output.ts";
 
 interface Check {
@@ -29,7 +29,7 @@ export function addDoctor(program: Command): void {
     .description(
       "Checks Node, the WebAssembly backend, the GPU if there is one and picture decoding, and trains a tiny network one step on each backend and on the reference to compare them.",
     )
-    .addOption(threadsOption())
+    .addOption(settingOption("threads"))
     .addOption(jsonOption())
     .addHelpText("after", examples("densenet doctor", "densenet doctor --threads 1 --json"))
     .action(doctor);
@@ -41,7 +41,7 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
   let failure: DenseNetError | undefined;
   let backend: Backend | undefined;
   try {
-    backend = await openBackend({ device: "wasm", storage: "f32", threads: options.threads ?? null });
+    backend = await openBackend({ device: "wasm", activationDtype: "f32", threads: options.threads ?? null });
     const { info } = backend;
     checks.push({
       name: "wasm backend",
@@ -110,9 +110,9 @@ type FoundAdapter =
       readonly software: boolean;
       readonly limits: Readonly<Record<(typeof shownLimits)[number], number>>;
       readonly features: Readonly<Record<(typeof shownFeatures)[number], boolean>>;
-      /** Whether --storage f16 can be had, and if not, why. */
+      /** Whether --activation-dtype f16 can be had, and if not, why. */
       readonly f16Storage: { readonly ok: boolean; readonly missing?: string };
-      /** Those that it offers and convolutions go through with --storage f16, if they then multiply right. */
+      /** Those that it offers and convolutions go through with --activation-dtype f16, if they then multiply right. */
       readonly subgroupMatrices: Matrices | null;
     };
 
@@ -149,7 +149,12 @@ function gpuRows(gpu: FoundAdapter): string[][] {
       `buffers up to ${formatBytes(limits.maxBufferSize)}, bindings ${formatBytes(limits.maxStorageBufferBindingSize)}, workgroup memory ${formatBytes(limits.maxComputeWorkgroupStorageSize)}`,
     ],
     ["", foundFeatures(features)],
-    ["", f16Storage.ok ? "feature maps in f32 or f16 (--storage)" : `feature maps in f32 only: ${f16Storage.missing}`],
+    [
+      "",
+      f16Storage.ok
+        ? "feature maps in f32 or f16 (--activation-dtype)"
+        : `feature maps in f32 only: ${f16Storage.missing}`,
+    ],
     ...(matrices ? [["", `with f16 subgroup matrices of ${matrices.m}×${matrices.n}×${matrices.k}`]] : []),
   ];
 }
@@ -157,7 +162,7 @@ function gpuRows(gpu: FoundAdapter): string[][] {
 async function gpuCheck(): Promise<Check> {
   const name = "webgpu self-check";
   try {
-    const backend = await openBackend({ device: "webgpu", storage: "f32", threads: null });
+    const backend = await openBackend({ device: "webgpu", activationDtype: "f32", threads: null });
     try {
       return await selfCheck(name, backend);
     } finally {

@@ -6,32 +6,19 @@ import { loadBatches } from "../data/loader.node.ts";
 import { loadClassifier } from "../formats/network.node.ts";
 import { evaluate } from "../infer/evaluate.ts";
 import { openHeldOut } from "../run/heldOut.node.ts";
-import type { TrainConfig } from "../train/config.ts";
 import { parseRunState } from "../train/runState.ts";
+import type { DeviceChoice } from "../train/trainer.node.ts";
 import { openBackend } from "./backend.ts";
-import {
-  dataDirOption,
-  deviceOption,
-  EMBEDDED,
-  examples,
-  jsonOption,
-  numberFlag,
-  storageOption,
-  threadsOption,
-  wholeFlag,
-} from "./flags.ts";
+import { chosenDevice, EMBEDDED, examples, jsonOption, numberFlag, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 
-interface EvalOptions {
+interface EvalOptions extends Partial<DeviceChoice> {
   readonly dataDir?: string;
   readonly split: "train" | "val";
   readonly valSplit?: number;
   readonly seed?: number;
   readonly best?: boolean;
   readonly batchSize: number;
-  readonly device: TrainConfig["device"];
-  readonly storage: TrainConfig["storage"];
-  readonly threads?: number;
   readonly json?: boolean;
 }
 
@@ -41,7 +28,7 @@ export function addEval(program: Command): void {
     .summary("measure a checkpoint on labelled pictures")
     .description("Measures a checkpoint: top-1 and top-5 error in percent, mean cross-entropy in nats.")
     .argument("<checkpoint>", "a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder")
-    .addOption(dataDirOption(`the run's; of a model without a run ${EMBEDDED}`))
+    .addOption(settingOption("data.dir", `the run's; of a model without a run ${EMBEDDED}`))
     .addOption(program.createOption("--split <name>", "which pictures").choices(["val", "train"]).default("val"))
     .option(
       "--val-split <n>",
@@ -55,9 +42,9 @@ export function addEval(program: Command): void {
     )
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
     .option("-b, --batch-size <n>", "pictures at once", wholeFlag("--batch-size", 1), 64)
-    .addOption(deviceOption().default("wasm"))
-    .addOption(storageOption().default("f32"))
-    .addOption(threadsOption())
+    .addOption(settingOption("device"))
+    .addOption(settingOption("activationDtype"))
+    .addOption(settingOption("threads"))
     .addOption(jsonOption())
     .addHelpText(
       "after",
@@ -78,7 +65,7 @@ async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Pro
   const trained = byIndex ? { ...loaded.trained, classes: dataset.classes } : loaded.trained;
   if (byIndex) say(`the file names no classes: output i is taken for class i of ${dataset.name}`);
   if (note !== undefined) say(note);
-  const backend = await openBackend({ ...options, threads: options.threads ?? null });
+  const backend = await openBackend(chosenDevice(options));
   try {
     const { split, batchSize } = options;
     const { top1Error, top5Error, loss, count, confusion } = await evaluate({

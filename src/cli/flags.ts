@@ -1,8 +1,18 @@
-// cli: flags that several verbs share, and how their texts become values.
+// cli: the settings of a run as flags, what several verbs share, and how texts become values.
 import { Option } from "commander";
-import type { BackendName } from "../backends/create.ts";
 import { UsageError } from "../errors.ts";
-import { activationDtypes } from "../plan/plan.ts";
+import { defaultTrainConfig } from "../train/config.ts";
+import { type FlagValue, settingValue } from "../train/resolveConfig.ts";
+import {
+  expectation,
+  type Setting,
+  type SettingFlag,
+  type SettingGroup,
+  settingGroups,
+  settings,
+  textValue,
+} from "../train/settings.ts";
+import type { DeviceChoice } from "../train/trainer.node.ts";
 
 /** Parser of a flag's number; ranges are the business of who uses it. */
 export function numberFlag(flag: string): (text: string) => number {
@@ -29,48 +39,73 @@ export function wholeFlag(flag: string, least: number): (text: string) => number
   };
 }
 
-/** Parser of numbers with commas between. */
-export function listFlag(flag: string): (text: string) => number[] {
-  return (text) => text.split(",").map(numberFlag(flag));
+/** The flag of the setting at `path`. `otherwise`: what holds without it, where a verb has another default than a training run. */
+export function settingOption(path: string, otherwise?: string): Option {
+  const setting = settings.get(path);
+  if (setting?.flag === undefined) throw new RangeError(`the setting ${path} has no flag`);
+  return optionOf(path, setting, setting.flag, description(setting, otherwise));
 }
 
+/** The flags of all settings of a training run, under the heading of their group. Other names of a flag are not in the help. */
+export function settingOptions(): readonly Option[] {
+  return settingGroups.flatMap((group) =>
+    [...settings].flatMap(([path, setting]) => {
+      const { flag } = setting;
+      if (flag === undefined || setting.group !== group) return [];
+      const { short: _, aliases = [], ...shape } = flag;
+      return [
+        settingOption(path).helpGroup(heading(group)),
+        ...aliases.map((name) => optionOf(path, setting, { ...shape, name }, "").hideHelp()),
+      ];
+    }),
+  );
+}
+
+/** Of a group in the help. */
+export const heading = (group: SettingGroup): string => `${group}:`;
+
+function optionOf(path: string, { schema }: Setting, { name, short, value }: SettingFlag, description: string): Option {
+  const flags = `${short === undefined ? "" : `${short}, `}${name}${value === undefined ? "" : ` <${value}>`}`;
+  return new Option(flags, description).argParser((text: string) => settingValue(path, textValue(text, schema), name));
+}
+
+/** Help, range and default: `images per weight update (whole number from 1 to 1048576; default: 64)`. */
+function description(
+  { schema, help, default: value, defaultMeans }: Setting,
+  otherwise = defaultMeans ?? String(value),
+): string {
+  const expected = expectation(schema);
+  const range = expected.startsWith("a text") ? "" : `${expected.replace(/^a /, "")}; `;
+  return `${help} (${range}default: ${otherwise})`;
+}
+
+/** A setting's value from the flags that commander read. */
+export function flagValues(options: Readonly<Record<string, unknown>>): ReadonlyMap<string, FlagValue> {
+  return new Map(
+    [...settings].flatMap(([path, { flag }]): [string, FlagValue][] => {
+      const names = flag === undefined ? [] : [flag.name, ...(flag.aliases ?? [])];
+      const given = names.find((name) => options[attributeName(name)] !== undefined);
+      return given === undefined ? [] : [[path, { value: options[attributeName(given)], flag: given }]];
+    }),
+  );
+}
+
+const attributeName = (flag: string): string => new Option(flag).attributeName();
+
+/** What the device flags ask for; one that was not given has its setting's default. */
+export function chosenDevice(options: Partial<DeviceChoice>): DeviceChoice {
+  const { device, activationDtype, threads } = defaultTrainConfig;
+  return {
+    device: options.device ?? device,
+    activationDtype: options.activationDtype ?? activationDtype,
+    threads: options.threads ?? threads,
+  };
+}
+
+/** What the default of --data-dir is. */
+export const EMBEDDED = settings.get("data.dir")?.defaultMeans ?? "";
+
 export const jsonOption = (what = "one JSON document on stdout, errors too"): Option => new Option("--json", what);
-export const EMBEDDED = "the CIFAR-10 subset that comes with the package";
-export const dataDirOption = (otherwise: string): Option =>
-  new Option(
-    "--data-dir <dir>",
-    `CIFAR-10/100 binary folder or .tar.gz, or a folder of pictures per class (default: ${otherwise})`,
-  );
-export const threadsOption = (): Option =>
-  new Option("--threads <n>", "compute threads, 1 to 64 (default: one per processor)").argParser(
-    wholeFlag("--threads", 1),
-  );
-/** What --device takes: the backends, and the CPU by its other name. */
-const devices: Readonly<Record<string, BackendName>> = {
-  auto: "auto",
-  webgpu: "webgpu",
-  cpu: "wasm",
-  wasm: "wasm",
-  reference: "reference",
-};
-export const deviceOption = (): Option =>
-  new Option(
-    "--device <name>",
-    "cpu (wasm), webgpu, auto: webgpu where there is a GPU, or reference: slow and obviously right",
-  ).argParser((text: string): BackendName => {
-    const device = devices[text];
-    if (device !== undefined) return device;
-    throw new UsageError(`--device: got "${text}", expected one of ${Object.keys(devices).join(", ")}`, {
-      value: text,
-    });
-  });
-
-export const storageOption = (): Option =>
-  new Option(
-    "--storage <type>",
-    "how a GPU keeps feature maps; f16: in half the memory, rounded to 11 bits; needs --device webgpu or auto",
-  ).choices(activationDtypes);
-
 export const EXIT_CODES = `Exit codes:
   0 ok   1 bug   2 usage   3 bad input   4 diverged   5 out of memory or disk
   6 device   7 verification failed   130 or 143 stopped by SIGINT or SIGTERM`;

@@ -15,9 +15,10 @@ import {
   usualInput,
   variantNames,
 } from "../networks/registry.ts";
-import { planInference, planTraining, type RecomputePolicy, recomputePolicies } from "../plan/lower.ts";
+import { planInference, planTraining } from "../plan/lower.ts";
 import type { Plan } from "../plan/plan.ts";
 import { printPlan } from "../plan/print.ts";
+import { type RecomputePolicy, recomputePolicies } from "../plan/recompute.ts";
 import { examples, jsonOption, numberFlag, wholeFlag } from "./flags.ts";
 import { printJson, printLine } from "./output.ts";
 

@@ -2,17 +2,14 @@
 import type { Command } from "commander";
 import { formatPercent, table } from "../analyze/format.ts";
 import { loadPredictor, predictFiles } from "../infer/files.node.ts";
-import type { TrainConfig } from "../train/config.ts";
+import type { DeviceChoice } from "../train/trainer.node.ts";
 import { openBackend } from "./backend.ts";
-import { deviceOption, examples, jsonOption, storageOption, threadsOption, wholeFlag } from "./flags.ts";
+import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 
-interface PredictOptions {
+interface PredictOptions extends Partial<DeviceChoice> {
   readonly topK: number;
   readonly best?: boolean;
-  readonly device: TrainConfig["device"];
-  readonly storage: TrainConfig["storage"];
-  readonly threads?: number;
   readonly json?: boolean;
 }
 
@@ -27,9 +24,9 @@ export function addPredict(program: Command): void {
     .argument("<file...>", "picture files")
     .option("--top-k <n>", "classes to name per file, best first", wholeFlag("--top-k", 1), 1)
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
-    .addOption(deviceOption().default("wasm"))
-    .addOption(storageOption().default("f32"))
-    .addOption(threadsOption())
+    .addOption(settingOption("device"))
+    .addOption(settingOption("activationDtype"))
+    .addOption(settingOption("threads"))
     .addOption(jsonOption("a JSON list on stdout: file, label, index, score and the top k of each"))
     .addHelpText(
       "after",
@@ -42,7 +39,7 @@ export function addPredict(program: Command): void {
 }
 
 async function predict(checkpoint: string, files: string[], options: PredictOptions): Promise<void> {
-  const backend = await openBackend({ ...options, threads: options.threads ?? null });
+  const backend = await openBackend(chosenDevice(options));
   try {
     const predictor = await loadPredictor(checkpoint, backend, {
       pointer: options.best ? "best" : "last",

@@ -14,12 +14,8 @@ import type {
   WindowSize,
   Write,
 } from "./plan.ts";
+import type { RecomputePolicy } from "./recompute.ts";
 import { type CompositeNodes, findSteps, type Step } from "./steps.ts";
-
-/** What is computed a second time in the backward pass instead of being kept. Never changes results. */
-export const recomputePolicies = ["none", "bottleneck"] as const;
-/** `bottleneck`: the outputs of the 1×1 convolutions inside dense layers, whose memory grows with every layer, live only for a moment. */
-export type RecomputePolicy = (typeof recomputePolicies)[number];
 
 /** SGD as section 4.2 of the paper uses it. */
 export interface OptimizerSettings {

@@ -1,4 +1,4 @@
-// run: the backend that --device, --storage and --threads ask for, and the next one when its device is lost.
+// run: the backend that --device, --activation-dtype and --threads ask for, and the next one when its device is lost.
 import { setTimeout } from "node:timers/promises";
 import type { Backend } from "../backends/backend.ts";
 import { createConfiguredBackend, type DeviceChoice } from "../train/trainer.node.ts";
@@ -17,7 +17,7 @@ export interface RunDevice {
 const PAUSE_MS = 1000;
 
 /**
- * @throws UsageError for a number of threads outside 1…64, or a storage that the device does not have
+ * @throws UsageError for a number of threads outside 1…64, or an activation dtype that the device does not have
  * @throws DeviceError where the device cannot be had
  */
 export async function openRunDevice(choice: DeviceChoice): Promise<RunDevice> {
@@ -29,8 +29,8 @@ export async function openRunDevice(choice: DeviceChoice): Promise<RunDevice> {
       // A lost device may fail once more while it is put away.
       await Promise.allSettled([current.dispose()]);
       await setTimeout(PAUSE_MS * losses);
-      const { device, storage } = choice;
-      const wasm = device === "auto" && storage === "f32" && losses > 2;
+      const { device, activationDtype } = choice;
+      const wasm = device === "auto" && activationDtype === "f32" && losses > 2;
       current = await createConfiguredBackend(wasm ? { ...choice, device: "wasm" } : choice);
       return current;
     },

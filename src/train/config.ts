@@ -1,92 +1,63 @@
-// train: everything that decides a run, as plain JSON. Checked here, resolved in resolveConfig.ts, saved with the run.
-
-import * as z from "zod";
-import { backendNames } from "../backends/create.ts";
-import { activationDtypes } from "../plan/plan.ts";
+// train: everything that decides a run, as plain JSON: schema, type and defaults, made from the rows of settings.ts. Resolved in resolveConfig.ts, saved with the run.
+import { z } from "zod";
+import { isRecord } from "../checkpoint/record.ts";
 import { modelFieldSchemas } from "./modelSettings.ts";
+import { dataSettings, runSettings, type Setting, settings, variantSetting } from "./settings.ts";
+
+type Rows = Readonly<Record<string, Setting>>;
+
+const schemas = <R extends Rows>(rows: R) =>
+  Object.fromEntries(Object.entries(rows).map(([key, { schema }]) => [key, schema])) as {
+    [K in keyof R]: R[K]["schema"];
+  };
+
+const defaults = <R extends Rows>(rows: R) =>
+  Object.fromEntries(Object.entries(rows).map(([key, row]) => [key, row.default])) as {
+    [K in keyof R]: z.output<R[K]["schema"]>;
+  };
 
 const modelSchema = z.strictObject({
   /** Named net of src/networks, e.g. "BC-100-12" or "121"; the other fields change it. Number of classes and channels come from the data. */
-  variant: z.string(),
+  variant: variantSetting.schema,
   ...modelFieldSchemas,
 });
 
-const dataSchema = z.strictObject({
-  /** A folder or archive of pictures, "embedded" for the CIFAR-10 subset that comes with the package, null while unknown. */
-  dir: z.string().min(1).nullable(),
-  /** Training pictures held out for validation, a number or below 1 a fraction; 0: the data's own test or val split. */
-  valSplit: z.number().gte(0),
-  /** standard: the paper's "+" (section 4.1), shifts and mirrors. imagenet: random parts of the pictures of a folder. */
-  augment: z.enum(["none", "standard", "imagenet"]),
-  /** Side of the square that pictures of a folder are cropped to; null: what the data set has (32 for CIFAR). */
-  imageSize: z.int().positive().nullable(),
-});
-
-/** Schema of TrainConfig; unknown keys are errors. */
-export const trainConfigSchema = z.strictObject({
-  model: modelSchema,
-  data: dataSchema,
-  epochs: z.int().positive(),
-  /** Pictures per weight update. */
-  batchSize: z.int().positive(),
-  /** The batch goes through the net in this many equal parts; batch norm then sees each part by itself. */
-  accumulationSteps: z.int().positive(),
-  /** Learning rate before the schedule lowers it. */
-  lr: z.number().positive(),
-  schedule: z.enum(["multistep", "cosine", "constant"]),
-  /** multistep: fractions of the epochs after which the rate is multiplied by gamma. */
-  milestones: z.array(z.number().gt(0).lt(1)),
-  gamma: z.number().gt(0).lte(1),
-  /** The rate rises linearly over this many epochs; fractions allowed. */
-  warmupEpochs: z.number().gte(0),
-  momentum: z.number().gte(0).lt(1),
-  nesterov: z.boolean(),
-  /** On every parameter, batch norm's and biases included. */
-  weightDecay: z.number().gte(0),
-  /** He initialisation by outputs (the official code) or by inputs (torchvision). */
-  initFan: z.enum(["out", "in"]),
-  dropRate: z.number().gte(0).lt(1),
-  /** Decides initial weights, order and augmentation of pictures, dropout and the held-out split. Unsigned 32 bit. */
-  seed: z.int().gte(0).lte(0xffffffff),
-  /** Saves memory for time; results are the same. */
-  recompute: z.enum(["none", "bottleneck"]),
-  /** `auto`: the GPU if there is one, else wasm. */
-  device: z.enum(backendNames),
-  /** How webgpu keeps feature maps, see WebgpuOptions. Runs that were saved before there was a choice have f32. */
-  storage: z.enum(activationDtypes).default("f32"),
-  /** Compute threads, 1 to 64; null: one per processor. */
-  threads: z.int().positive().nullable(),
-  /** Save also in the middle of an epoch, every so many updates; 0: at the end of epochs only. */
-  checkpointEverySteps: z.int().gte(0),
-  /** Checkpoints kept beside the best one. */
-  keepCheckpoints: z.int().positive(),
-});
+const dataSchema = z.strictObject(schemas(dataSettings));
+const configSchema = z.strictObject({ model: modelSchema, data: dataSchema, ...schemas(runSettings) });
 
 /** All settings of a training run, resolved. */
-export type TrainConfig = z.infer<typeof trainConfigSchema>;
+export type TrainConfig = z.infer<typeof configSchema>;
 
-/** Paper settings where the paper has one (section 4.2), otherwise the plainest choice. */
+/** Schema of TrainConfig; unknown keys are errors. A configuration that was saved before a setting existed or was renamed is read as it was meant. */
+export const trainConfigSchema = z.preprocess(asOfToday, configSchema);
+
+/** The paper's settings where the paper has one (section 4.2), otherwise the plainest choice. */
 export const defaultTrainConfig: TrainConfig = {
-  model: { variant: "BC-40-12" },
-  data: { dir: null, valSplit: 0, augment: "none", imageSize: null },
-  epochs: 300,
-  batchSize: 64,
-  accumulationSteps: 1,
-  lr: 0.1,
-  schedule: "multistep",
-  milestones: [0.5, 0.75],
-  gamma: 0.1,
-  warmupEpochs: 0,
-  momentum: 0.9,
-  nesterov: true,
-  weightDecay: 1e-4,
-  initFan: "out",
-  dropRate: 0,
-  seed: 0,
-  recompute: "none",
-  device: "wasm",
-  storage: "f32",
-  threads: null,
-  checkpointEverySteps: 0,
-  keepCheckpoints: 2,
+  model: { variant: variantSetting.default },
+  data: defaults(dataSettings),
+  ...defaults(runSettings),
 };
+
+/** The schema of every setting by its dotted path, those included that a network's family adds under `model`. */
+export const settingSchemas: ReadonlyMap<string, z.ZodType> = new Map<string, z.ZodType>([
+  ...Object.entries(modelSchema.shape).map(([key, schema]): [string, z.ZodType] => [`model.${key}`, schema]),
+  ...[...settings].map(([path, { schema }]): [string, z.ZodType] => [path, schema]),
+]);
+
+/** A configuration as runs once saved it, with today's keys. What a setting was called then is an unknown key where today's is there too. */
+function asOfToday(saved: unknown): unknown {
+  if (!isRecord(saved)) return saved;
+  const config = Object.fromEntries(
+    Object.entries(saved).map(([key, value]) => [key, isRecord(value) ? { ...value } : value]),
+  );
+  for (const [path, row] of settings) {
+    const [key = path, group] = path.split(".").reverse();
+    const holder = group === undefined ? config : config[group];
+    if (!isRecord(holder) || key in holder) continue;
+    if (row.formerly !== undefined && row.formerly in holder) {
+      holder[key] = holder[row.formerly];
+      delete holder[row.formerly];
+    } else if (row.addedLater) holder[key] = row.default;
+  }
+  return config;
+}

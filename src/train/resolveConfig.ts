@@ -1,23 +1,34 @@
-// train: one complete TrainConfig out of flags, a file, a preset and the defaults, in this order of precedence, and who said what.
-import type * as z from "zod";
-import { requireStorage } from "../backends/create.ts";
+// train: one complete TrainConfig out of flags or the caller's settings, a file, a preset and the defaults, in this order of precedence, and who said what.
 import { isRecord } from "../checkpoint/record.ts";
 import { UsageError } from "../errors.ts";
 import { nearestName } from "../nearestName.ts";
 import { canonicalName, type NetworkSpec, namedSpec } from "../networks/registry.ts";
 import { show } from "../show.ts";
-import { defaultTrainConfig, type TrainConfig, trainConfigSchema } from "./config.ts";
+import { settingSchemas, type TrainConfig, trainConfigSchema } from "./config.ts";
 import { isPresetName, presetConfig, presetNames } from "./presets.ts";
+import { choices, expectation, settings } from "./settings.ts";
 
 /** A TrainConfig of which any setting may be missing. */
 export type PartialTrainConfig = {
   readonly [K in keyof TrainConfig]?: K extends "model" | "data" ? Partial<TrainConfig[K]> : Readonly<TrainConfig[K]>;
 };
 
-export type ConfigSource = "flag" | "file" | "preset" | "default";
+/** From the weakest to the strongest. */
+const sources = ["default", "preset", "file", "caller", "flag"] as const;
+export type ConfigSource = (typeof sources)[number];
+
+/** A value from the command line. */
+export interface FlagValue {
+  readonly value: unknown;
+  /** As it was typed: `--workers`. */
+  readonly flag: string;
+}
 
 export interface ConfigInput {
-  readonly flags?: PartialTrainConfig;
+  /** What the caller asks for; outweighs file, preset and defaults. */
+  readonly settings?: PartialTrainConfig;
+  /** The same from a command line, by the setting's dotted path. */
+  readonly flags?: ReadonlyMap<string, FlagValue>;
   /** Parsed JSON of a config file, not yet trusted. */
   readonly file?: unknown;
   /** For messages. */
@@ -31,42 +42,42 @@ export interface ResolvedConfig {
   readonly sources: Readonly<Record<string, ConfigSource>>;
 }
 
-interface Setting {
+interface Given {
   readonly value: unknown;
   readonly source: ConfigSource;
+  /** What the person typed: `--sched`, `schedule in conf.json`, from the library `schedule`. */
+  readonly name: string;
 }
+
+/** By dotted path, the strongest of each. */
+type GivenSettings = ReadonlyMap<string, Given>;
 
 const GROUPS: readonly string[] = ["model", "data"];
 
 /**
  * The complete configuration. A layer that names a model variant drops what weaker layers changed about theirs.
- * @throws UsageError naming the setting, where it was given and what was expected; for an unknown one also the nearest name.
+ * @throws UsageError naming the setting as it was typed, the value and what was expected; for an unknown name also the nearest one.
  */
 export function resolveConfig(input: ConfigInput): ResolvedConfig {
-  const { flags = {}, file = {}, preset } = input;
   const fileName = input.fileName ?? "the config file";
-  if (!isRecord(file)) {
-    throw new UsageError(`${fileName}: expected an object of settings, got ${JSON.stringify(file)}`, {
-      file: fileName,
-    });
-  }
-  const layers: readonly (readonly [ConfigSource, Readonly<Record<string, unknown>>])[] = [
-    ["default", defaultTrainConfig],
-    ["preset", preset === undefined ? {} : presetNamed(preset)],
-    ["file", file],
-    ["flag", flags],
+  const layers: readonly GivenSettings[] = [
+    new Map([...settings].map(([path, row]) => [path, { value: row.default, source: "default", name: path }])),
+    input.preset === undefined ? new Map() : flatten(presetNamed(input.preset), "preset", (key) => key),
+    input.file === undefined ? new Map() : flatten(input.file, "file", (key) => `${key} in ${fileName}`, fileName),
+    flatten(input.settings ?? {}, "caller", (key) => key),
+    new Map([...(input.flags ?? [])].map(([path, { value, flag }]) => [path, { value, source: "flag", name: flag }])),
   ];
-  const settings = new Map<string, Setting>();
-  for (const [source, layer] of layers) {
-    if (isRecord(layer.model) && layer.model.variant !== undefined) {
-      for (const path of [...settings.keys()]) if (path.startsWith("model.")) settings.delete(path);
+  const given = new Map<string, Given>();
+  for (const layer of layers) {
+    if (layer.has("model.variant")) {
+      for (const path of [...given.keys()]) if (path.startsWith("model.")) given.delete(path);
     }
-    for (const [path, value] of flatten(layer)) settings.set(path, { value, source });
+    for (const [path, setting] of layer) given.set(path, setting);
   }
 
   return {
-    config: checkedConfig(nest(settings), settings, fileName),
-    sources: Object.fromEntries([...settings].map(([path, { source }]) => [path, source])),
+    config: checkedConfig(given),
+    sources: Object.fromEntries([...given].map(([path, { source }]) => [path, source])),
   };
 }
 
@@ -80,16 +91,19 @@ export function requireTrainConfig(config: TrainConfig): TrainConfig {
       field: "config",
     });
   }
-  const settings = [...flatten(config)].map(([path, value]): [string, Setting] => [path, { value, source: "flag" }]);
-  return checkedConfig(config, new Map(settings), "");
+  return checkedConfig(flatten(config, "caller", (key) => key));
 }
 
-function checkedConfig(nested: unknown, settings: ReadonlyMap<string, Setting>, fileName: string): TrainConfig {
-  const parsed = trainConfigSchema.safeParse(nested);
-  if (!parsed.success) throw invalidSetting(parsed.error.issues[0] as z.core.$ZodIssue, settings, fileName);
-  const config = { ...parsed.data, model: { ...parsed.data.model, variant: canonicalName(parsed.data.model.variant) } };
-  requireNetwork(config.model);
-  requireConsistent(config);
+function checkedConfig(given: GivenSettings): TrainConfig {
+  const missing = [...settings].find(([path, { addedLater }]) => !given.has(path) && !addedLater)?.[0];
+  if (missing !== undefined) settingValue(missing, undefined, missing);
+  const values = [...given].map(([path, { value, name }]): [string, unknown] => [
+    path,
+    settingValue(path, value, name),
+  ]);
+  const checked = trainConfigSchema.parse(nest(values));
+  const config = { ...checked, model: { ...checked.model, variant: knownVariant(checked.model, given) } };
+  requireConsistent(config, given);
   return config;
 }
 
@@ -104,140 +118,157 @@ export function configuredSpec(config: TrainConfig, data: { classes: number; cha
   });
 }
 
-/** Fields may be fine alone and not together, or not be those of the network's family. */
-function requireNetwork({ variant, ...fields }: TrainConfig["model"]): void {
-  try {
-    namedSpec(variant, fields);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    const field = `model.${String(error.details.field)}`;
-    throw new UsageError(`model.${error.message}`, { ...error.details, field }, { cause: error });
-  }
-}
-
 function presetNamed(name: string): PartialTrainConfig {
   if (isPresetName(name)) return presetConfig(name);
   const nearest = nearestName(name, presetNames);
   throw new UsageError(
-    `no preset is named "${name}"; ${nearest ? `did you mean ${nearest}? ` : ""}expected one of ${presetNames.join(", ")}`,
+    `no preset is named ${show(name)}; ${nearest ? `did you mean ${nearest}? ` : ""}expected one of ${presetNames.join(", ")}`,
     { name, nearest, expected: presetNames },
   );
 }
 
+/** The canonical name of the network. Its fields may be fine alone and not together, or not be those of its family. */
+function knownVariant({ variant, ...fields }: TrainConfig["model"], given: GivenSettings): string {
+  try {
+    namedSpec(variant, fields);
+    return canonicalName(variant);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const { field: inner = "variant" } = error.details;
+    const field = `model.${String(inner)}`;
+    const message = `${nameOf(field, given)}: ${error.message.replace(`${String(inner)}: `, "")}`;
+    throw new UsageError(message, { ...error.details, field }, { cause: error });
+  }
+}
+
 /** Settings that are fine alone and not together. */
-function requireConsistent(config: TrainConfig): void {
-  requireStorage(config.device, config.storage);
-  const { batchSize, accumulationSteps, warmupEpochs, epochs, milestones, data } = config;
-  if (batchSize % accumulationSteps !== 0) {
-    throw new UsageError(
-      `accumulationSteps: a batch of ${batchSize} cannot be cut into ${accumulationSteps} equal parts, expected a divisor of batchSize`,
-      { field: "accumulationSteps", value: accumulationSteps },
-    );
-  }
-  if (warmupEpochs >= epochs) {
-    throw new UsageError(`warmupEpochs: got ${warmupEpochs}, expected less than the ${epochs} epochs of the run`, {
-      field: "warmupEpochs",
-      value: warmupEpochs,
-    });
-  }
-  if (milestones.some((milestone, i) => i > 0 && milestone <= milestones[i - 1])) {
-    throw new UsageError(`milestones: got ${JSON.stringify(milestones)}, expected ascending fractions of the epochs`, {
-      field: "milestones",
-      value: milestones,
-    });
-  }
-  if (data.valSplit >= 1 && !Number.isInteger(data.valSplit)) {
-    throw new UsageError(
-      `data.valSplit: got ${data.valSplit}, expected a fraction below 1 or a whole number of pictures`,
-      {
-        field: "data.valSplit",
-        value: data.valSplit,
-      },
-    );
-  }
+const conflicts: readonly {
+  readonly between: readonly [string, string];
+  readonly arises: (config: TrainConfig) => boolean;
+  readonly says: (config: TrainConfig) => string;
+}[] = [
+  {
+    between: ["accumulationSteps", "batchSize"],
+    arises: ({ batchSize, accumulationSteps }) => batchSize % accumulationSteps !== 0,
+    says: ({ batchSize, accumulationSteps }) =>
+      `a batch of ${batchSize} images cannot be split into ${accumulationSteps} equal micro-batches, expected a divisor of the batch size`,
+  },
+  {
+    between: ["warmupEpochs", "epochs"],
+    arises: ({ warmupEpochs, epochs }) => warmupEpochs >= epochs,
+    says: ({ warmupEpochs, epochs }) =>
+      `a warm-up of ${warmupEpochs} epochs in a run of ${epochs}, expected one that is shorter than the run`,
+  },
+  {
+    between: ["activationDtype", "device"],
+    arises: ({ activationDtype, device }) => activationDtype === "f16" && device !== "webgpu" && device !== "auto",
+    says: ({ device }) => `feature maps in f16 with the device ${device}, which has f32 only; expected webgpu or auto`,
+  },
+];
+
+/** The message is about the setting whose source weighs more: it was chosen last. */
+function requireConsistent(config: TrainConfig, given: GivenSettings): void {
+  const conflict = conflicts.find(({ arises }) => arises(config));
+  if (conflict === undefined) return;
+  const weightOf = (path: string): number => sources.indexOf(given.get(path)?.source ?? "default");
+  const [first, second] = conflict.between;
+  const field = weightOf(second) > weightOf(first) ? second : first;
+  throw new UsageError(`${nameOf(field, given)}: ${conflict.says(config)}`, { field, value: given.get(field)?.value });
 }
 
-function invalidSetting(issue: z.core.$ZodIssue, settings: ReadonlyMap<string, Setting>, fileName: string): UsageError {
-  const group = issue.path.map(String);
-  const unknownKey = issue.code === "unrecognized_keys" ? issue.keys[0] : undefined;
-  const path = [...group, ...(unknownKey === undefined ? [] : [unknownKey])].join(".");
-  // A list is one setting; an issue about its third number belongs to the list.
-  const setting = settings.get(path) ?? settings.get(group.slice(0, -1).join("."));
-  const where = setting?.source === "file" ? `${fileName}: ` : "";
-  if (unknownKey !== undefined) {
-    const known = settingNames(group[0]);
-    const nearest = nearestName(unknownKey, known);
-    return new UsageError(
-      `${where}${path}: there is no such setting; ${nearest ? `did you mean ${[...group, nearest].join(".")}?` : `expected one of ${known.join(", ")}`}`,
-      { field: path, nearest },
-    );
-  }
-  const expected = expectationOf(issue);
-  return new UsageError(`${where}${path}: got ${show(setting?.value)}, expected ${expected}`, {
-    field: path,
-    value: setting?.value,
-    expected,
-  });
+function nameOf(path: string, given: GivenSettings): string {
+  return given.get(path)?.name ?? path;
 }
 
-const kinds: Readonly<Record<string, string>> = {
-  number: "a number",
-  int: "a whole number",
-  string: "a text",
-  boolean: "true or false",
-  array: "a list",
-  object: "an object of settings",
-};
-
-/** What the schema asks for, in words. */
-function expectationOf(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case "invalid_type":
-      return kinds[issue.expected] ?? issue.expected;
-    case "invalid_value":
-      return `one of ${issue.values.join(", ")}`;
-    case "too_small": {
-      if (issue.origin === "array") return `a list of at least ${issue.minimum}`;
-      if (issue.origin === "string") return "a text that is not empty";
-      return `a number ${issue.inclusive ? "of at least" : "above"} ${issue.minimum}`;
+/**
+ * The settings of a layer by dotted path; those given as undefined count as not given.
+ * @throws UsageError for a key that names no setting, or names one a second time
+ */
+function flatten(
+  layer: unknown,
+  source: ConfigSource,
+  name: (key: string) => string,
+  where = "settings",
+): ReadonlyMap<string, Given> {
+  if (!isRecord(layer)) {
+    throw new UsageError(`${where}: got ${show(layer)}, expected an object of settings`, { where });
+  }
+  const found = new Map<string, Given>();
+  const take = (key: string, value: unknown): void => {
+    const path = pathOf(key);
+    if (path === undefined) throw unknownSetting(key, name(key));
+    const other = found.get(path);
+    if (other !== undefined) {
+      throw new UsageError(`${name(key)}: is the same setting as ${other.name}, expected one of them`, { field: path });
     }
-    case "too_big":
-      return `a number ${issue.inclusive ? "of at most" : "below"} ${issue.maximum}`;
-    default:
-      return issue.message;
-  }
-}
-
-function settingNames(group: string | undefined): readonly string[] {
-  if (group === "model") return Object.keys(trainConfigSchema.shape.model.shape);
-  if (group === "data") return Object.keys(trainConfigSchema.shape.data.shape);
-  return Object.keys(trainConfigSchema.shape);
-}
-
-/** Settings by dotted path; those given as undefined count as not given. */
-function* flatten(layer: Readonly<Record<string, unknown>>): Generator<[string, unknown]> {
+    found.set(path, { value, source, name: name(key) });
+  };
   for (const [key, value] of Object.entries(layer)) {
     if (value === undefined) continue;
-    if (!GROUPS.includes(key) || !isRecord(value)) yield [key, value];
-    else
-      for (const [inner, setting] of Object.entries(value))
-        if (setting !== undefined) yield [`${key}.${inner}`, setting];
+    if (!GROUPS.includes(key)) take(key, value);
+    else if (isRecord(value)) {
+      for (const [inner, setting] of Object.entries(value)) if (setting !== undefined) take(`${key}.${inner}`, setting);
+    } else {
+      throw new UsageError(`${name(key)}: got ${show(value)}, expected an object of settings`, { field: key, value });
+    }
   }
+  return found;
 }
 
-function nest(settings: ReadonlyMap<string, Setting>): Record<string, unknown> {
+/** The dotted path that a key stands for: itself, or what the setting was called once. */
+function pathOf(key: string): string | undefined {
+  if (settingSchemas.has(key)) return key;
+  const group = key.slice(0, key.indexOf(".") + 1);
+  return [...settings].find(
+    ([path, { formerly }]) => formerly !== undefined && `${group}${formerly}` === key && path.startsWith(group),
+  )?.[0];
+}
+
+/**
+ * The value that the setting at `path` takes when a person gives `given`: itself or what it is a spelling of.
+ * @throws UsageError where that is none for this setting, about `name`: what the person typed
+ */
+export function settingValue(path: string, given: unknown, name: string): unknown {
+  const schema = settingSchemas.get(path);
+  if (schema === undefined) throw unknownSetting(path, name);
+  const spellings = new Map(Object.entries(settings.get(path)?.spellings ?? {}));
+  const value = typeof given === "string" ? (spellings.get(given) ?? given) : given;
+  if (schema.safeParse(value).success) return value;
+  const expected = expectation(schema);
+  const nearest = typeof value === "string" ? nearestName(value.slice(0, LONGEST_WORD), choices(schema)) : undefined;
+  const advice = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  throw new UsageError(`${name}: got ${show(value)}, expected ${expected}${advice}`, { field: path, value, expected });
+}
+
+/** What is longer is no misspelling of a short word; comparing it would only cost time. */
+const LONGEST_WORD = 60;
+
+function unknownSetting(key: string, name: string): UsageError {
+  const spellings = new Map(
+    [...settingSchemas.keys()].flatMap((path): [string, string][] => {
+      const flag = settings.get(path)?.flag?.name.slice(2);
+      const spelled = [path, path.slice(path.indexOf(".") + 1), ...(flag === undefined ? [] : [flag, camelCase(flag)])];
+      return spelled.map((spelling) => [spelling, path]);
+    }),
+  );
+  const near = nearestName(key.slice(0, LONGEST_WORD), spellings.keys());
+  const nearest = near === undefined ? undefined : spellings.get(near);
+  const group = key.slice(0, key.indexOf(".") + 1);
+  const known = [...settingSchemas.keys()].filter((path) => path.startsWith(group));
+  const names = group === "" ? new Set(known.map((path) => path.split(".")[0])) : known;
+  const advice = nearest === undefined ? `expected one of ${[...names].join(", ")}` : `did you mean ${nearest}?`;
+  return new UsageError(`${name}: there is no such setting; ${advice}`, { field: key.slice(0, LONGEST_WORD), nearest });
+}
+
+const camelCase = (words: string): string => words.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+
+/** An object in which the settings of a group are an object of their own. */
+function nest(values: readonly (readonly [path: string, value: unknown])[]): Record<string, unknown> {
   const nested: Record<string, unknown> = {};
-  for (const [path, { value }] of settings) {
-    const [group, inner] = GROUPS.some((name) => path.startsWith(`${name}.`)) ? splitOnce(path) : [path];
-    if (inner === undefined) nested[group] = value;
-    // A group that was given as something else than an object stays so, for the schema to refuse.
-    else if (isRecord(nested[group] ?? {}))
-      nested[group] = { ...(nested[group] as object | undefined), [inner]: value };
+  for (const [path, value] of values) {
+    const [key = path, group] = path.split(".").reverse();
+    if (group === undefined) nested[key] = value;
+    else nested[group] = { ...(nested[group] as object | undefined), [key]: value };
   }
   return nested;
-}
-
-function splitOnce(path: string): [string, string] {
-  const dot = path.indexOf(".");
-  return [path.slice(0, dot), path.slice(dot + 1)];
 }

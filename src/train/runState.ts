@@ -1,7 +1,8 @@
 // train: where a run stands, as the JSON that a checkpoint carries beside weights and momenta. Everything else follows from it.
-import * as z from "zod";
+import { z } from "zod";
 import { InputError, UsageError } from "../errors.ts";
 import { type TrainConfig, trainConfigSchema } from "./config.ts";
+import { settings } from "./settings.ts";
 
 const finite = z.number();
 
@@ -55,20 +56,13 @@ export function parseRunState(json: unknown, source: string): RunState {
  * Settings that may change when a run is resumed. It stays the same run: another device or dtype of feature maps rounds differently and changes
  * bits, not what is computed, and the saved state is f32 everywhere; the others change not one bit.
  */
-const FREE = [
-  "device",
-  "storage",
-  "threads",
-  "recompute",
-  "checkpointEverySteps",
-  "keepCheckpoints",
-] as const satisfies readonly (keyof TrainConfig)[];
+const FREE: ReadonlySet<string> = new Set([...settings].flatMap(([path, { mayChange }]) => (mayChange ? [path] : [])));
 
 /** @throws UsageError naming the setting or the data that differ from those the run began with. */
 export function requireSameRun(saved: RunState, config: TrainConfig, trainCount: number): void {
   const fixed = (of: TrainConfig): [string, string][] =>
     Object.entries({ ...of, ...of.data, ...of.model, dir: null, data: null, model: null })
-      .filter(([key]) => !(FREE as readonly string[]).includes(key))
+      .filter(([key]) => !FREE.has(key))
       .map(([key, value]) => [key, JSON.stringify(value)]);
   const before = new Map(fixed(saved.config));
   const now = new Map(fixed(config));

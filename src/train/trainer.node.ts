@@ -22,11 +22,11 @@ export async function openConfiguredDataset({ data, seed }: Pick<TrainConfig, "d
 }
 
 /** What of a configuration decides its backend. */
-export type DeviceChoice = Pick<TrainConfig, "device" | "storage" | "threads">;
+export type DeviceChoice = Pick<TrainConfig, "device" | "activationDtype" | "threads">;
 
 /** The backend of a configuration; the caller disposes of it. */
-export async function createConfiguredBackend({ device, storage, threads }: DeviceChoice): Promise<Backend> {
-  return createBackend(device, { storage, ...(threads === null ? {} : { threads }) });
+export async function createConfiguredBackend({ device, activationDtype, threads }: DeviceChoice): Promise<Backend> {
+  return createBackend(device, { storage: activationDtype, ...(threads === null ? {} : { threads }) });
 }
 
 export interface RunOptions {

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type BackendName, createBackend } from "../../src/backends/create.ts";
+import { createBackend } from "../../src/backends/create.ts";
+import type { BackendName } from "../../src/backends/names.ts";
 import { UsageError } from "../../src/errors.ts";
 
 for (const [name, shown] of [
   ["cpu", '"cpu"'],
   ["WASM", '"WASM"'],
-  [null, "nothing"],
+  [null, "null"],
   [{}, "{}"],
 ]) {
   test(`createBackend · ${shown} is refused with the names that there are`, async () => {

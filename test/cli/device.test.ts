@@ -61,8 +61,8 @@ for (const [name, env, says] of [
     assert.match(start?.backend.notes[0] ?? "", /passed over/);
   });
 
-  test(`--device auto --storage f16 · ${name} · exit 6 instead of f32 on wasm`, async () => {
-    const args = train(`f16 ${name}`, "--device", "auto", "--storage", "f16");
+  test(`--device auto --activation-dtype f16 · ${name} · exit 6 instead of f32 on wasm`, async () => {
+    const args = train(`f16 ${name}`, "--device", "auto", "--activation-dtype", "f16");
     const { code, stderr } = await densenet(args, { env });
     assert.equal(code, 6, stderr);
     assert.match(stderr, /^densenet: storage f16 needs WebGPU, so wasm cannot take its place: WebGPU /m);
@@ -123,9 +123,9 @@ process.stdout.write = (text, ...rest) => {
   return write(text, ...rest);
 };`);
 
-describe("--storage f16", { skip: typeof gpu === "string" ? gpu : false }, () => {
+describe("--activation-dtype f16", { skip: typeof gpu === "string" ? gpu : false }, () => {
   const halves = typeof gpu === "string" ? undefined : findAdapter(gpu).then(lacksHalves);
-  const f16 = ["--device", "webgpu", "--storage", "f16"];
+  const f16 = ["--device", "webgpu", "--activation-dtype", "f16"];
 
   test("train, eval and predict, not on the CPU; or a sentence where the adapter has no f16", async () => {
     const lacks = await halves;
@@ -139,7 +139,7 @@ describe("--storage f16", { skip: typeof gpu === "string" ? gpu : false }, () =>
     const told = events(stdout) as unknown as TrainEvent[];
     const [start, end] = [told[0], told.at(-1)];
     assert.ok(start?.type === "start" && end?.type === "end");
-    assert.equal(start.config.storage, "f16");
+    assert.equal(start.config.activationDtype, "f16");
     assert.equal(start.backend.features.f16Storage, true);
     const whole = events((await densenet(train("f32", "--epochs", "2", "--device", "webgpu"))).stdout)[0] as unknown;
     const { memory, peakBytes } = whole as StartEvent;
@@ -163,8 +163,8 @@ describe("--storage f16", { skip: typeof gpu === "string" ? gpu : false }, () =>
     const predicted = await densenet(["predict", run, picture, ...f16, "--json"]);
     assert.equal(predicted.code, 0, predicted.stderr);
     for (const onCpu of [
-      ["predict", run, picture, "--storage", "f16"],
-      ["eval", run, "--data-dir", data, "--storage", "f16", "--device", "cpu"],
+      ["predict", run, picture, "--activation-dtype", "f16"],
+      ["eval", run, "--data-dir", data, "--activation-dtype", "f16", "--device", "cpu"],
     ]) {
       const refused = await densenet(onCpu);
       assert.equal(refused.code, 2);
@@ -180,8 +180,8 @@ describe("--storage f16", { skip: typeof gpu === "string" ? gpu : false }, () =>
     const resume = ["train", "--resume", join(folder, "both"), "--device", "wasm", "--json"];
     const refused = await densenet(resume);
     assert.equal(refused.code, 2);
-    assert.match(refused.stderr, /storage: f16 is for the devices webgpu and auto, got it with wasm/);
-    const resumed = await densenet([...resume, "--storage", "f32"]);
+    assert.match(refused.stderr, /^densenet: --device: feature maps in f16 with the device wasm, which has f32 only/m);
+    const resumed = await densenet([...resume, "--activation-dtype", "f32"]);
     assert.equal(resumed.code, 0, resumed.stderr);
     assert.equal(events(resumed.stdout).at(-1)?.type, "end");
   });
@@ -243,7 +243,7 @@ GPU.prototype.requestAdapter = async function (how) {
       const adapter = await requestAdapter.call(this);
       return adapter && Object.defineProperty(adapter, "info", { value: { description: "A GPU", vendor: "" } });
     });
-    const device = await openRunDevice({ device: "auto", storage: "f16", threads: null });
+    const device = await openRunDevice({ device: "auto", activationDtype: "f16", threads: null });
     request.mock.mockImplementation(async () => null);
     await assert.rejects(
       device.reopen(3),

@@ -25,7 +25,10 @@ for (const verb of VERBS) {
 
 test("densenet train --help says what is held out of a folder without a val part, with 0 too", async () => {
   const { stdout } = await densenet(["train", "--help"]);
-  assert.match(stdout.replace(/\s+/g, " "), /--val-split <n> .*default, or 0: .* 0\.1 of a folder that has none\)/);
+  assert.match(
+    stdout.replace(/\s+/g, " "),
+    /--val-split <n> .*default: 0: none where .* 0\.1 of a folder without one\)/,
+  );
 });
 
 test("densenet eval --help says whose pictures are measured where none are named", async () => {
@@ -53,20 +56,41 @@ const MISTAKES: readonly { args: readonly string[]; says: RegExp }[] = [
   { args: ["train", "--epoch", "3"], says: /unknown option '--epoch'; did you mean --epochs\?/ },
   { args: ["inspect", "BC-100-21"], says: /no model is named "BC-100-21"; did you mean BC-100-12\?/ },
   { args: ["train", "--preset", "quikc"], says: /no preset is named "quikc"; did you mean quick\?/ },
-  { args: ["train", "--model", "12l"], says: /no model is named "12l"; did you mean 121\?/ },
-  { args: ["train", "--epochs", "many"], says: /--epochs: got "many", expected a number/ },
-  { args: ["train", "--epochs", ""], says: /--epochs: got "", expected a number/ },
-  { args: ["train", "--epochs", "-3"], says: /epochs: got -3, expected/ },
-  { args: ["train", "--lr", "Infinity"], says: /--lr: got "Infinity", expected a number/ },
-  { args: ["train", "--threads", "0"], says: /--threads: got "0", expected a whole number of at least 1/ },
-  { args: ["train", "--threads", "65"], says: /threads: got 65, expected a whole number from 1 to 64/ },
-  { args: ["train", "--storage", "f8"], says: /'f8' is invalid.*f32, f16/ },
-  { args: ["train", "--storage", "f16"], says: /storage: f16 is for the devices webgpu and auto, got it with wasm/ },
+  { args: ["train", "--model", "12l"], says: /--model: no model is named "12l"; did you mean 121\?/ },
+  { args: ["train", "--epochs", "many"], says: /--epochs: got "many", expected a whole number from 1/ },
+  { args: ["train", "--epochs", ""], says: /--epochs: got "", expected a whole number/ },
+  { args: ["train", "--epochs", "-3"], says: /--epochs: got -3, expected/ },
+  { args: ["train", "--lr", "Infinity"], says: /--lr: got "Infinity", expected a number above 0/ },
+  { args: ["train", "--threads", "0"], says: /--threads: got 0, expected a whole number from 1 to 64/ },
+  { args: ["train", "--threads", "65"], says: /--threads: got 65, expected a whole number from 1 to 64/ },
+  { args: ["train", "-j", "0"], says: /--threads: got 0, expected/ },
+  { args: ["train", "--workers", "0"], says: /--workers: got 0, expected a whole number from 1 to 64/ },
   {
-    args: ["predict", "run", "file", "--storage", "f16", "--device", "reference"],
+    args: ["train", "--device", "toString"],
+    says: /--device: got "toString", expected one of auto, webgpu, wasm, reference/,
+  },
+  { args: ["train", "--activation-dtype", "f8"], says: /--activation-dtype: got "f8", expected one of f32, f16/ },
+  {
+    args: ["train", "--activation-dtype", "f16"],
+    says: /--activation-dtype: feature maps in f16 with the device wasm, which has f32 only; expected webgpu or auto/,
+  },
+  {
+    args: ["train", "--grad-accum-steps", "3"],
+    says: /--grad-accum-steps: a batch of 64 images cannot be split into 3 equal micro-batches/,
+  },
+  {
+    args: ["train", "--val-split", "1.5"],
+    says: /--val-split: got 1\.5, expected a fraction .*or a whole number of images/,
+  },
+  { args: ["train", "--milestones", "0.5,x"], says: /--milestones: got \[0\.5,"x"\], expected a list of/ },
+  {
+    args: ["predict", "run", "file", "--activation-dtype", "f16", "--device", "reference"],
     says: /f16 is .* got it with reference/,
   },
-  { args: ["train", "--sched", "cosin"], says: /'cosin' is invalid.*multistep, cosine, constant/ },
+  {
+    args: ["train", "--sched", "cosin"],
+    says: /--sched: got "cosin", expected one of multistep, cosine, constant; did you mean cosine\?/,
+  },
   { args: ["train", "--preset", "paper-cifar100"], says: /--data-dir: not given, .* paper-cifar100/ },
   { args: ["train", "--resume", "x", "--preset", "quick"], says: /--preset: cannot be given with --resume/ },
   { args: ["inspect"], says: /missing required argument 'name\|checkpoint'/ },

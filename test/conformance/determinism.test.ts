@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createWasmBackend, type WasmOptions } from "../../src/backends/wasm/wasm.ts";
 import { defineSpec } from "../../src/networks/registry.ts";
-import type { RecomputePolicy } from "../../src/plan/lower.ts";
 import type { BufferRole } from "../../src/plan/plan.ts";
+import type { RecomputePolicy } from "../../src/plan/recompute.ts";
 import { type NetworkCase, networkOf, picturesOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
 
 const spec = defineSpec({

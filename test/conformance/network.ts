@@ -5,8 +5,9 @@ import { differentiate } from "../../src/graph/differentiate.ts";
 import { initializeParameters } from "../../src/model/initialize.ts";
 import { buildGraph, type NetworkSpec } from "../../src/networks/registry.ts";
 import { sizeOf } from "../../src/ops/op.ts";
-import { type OptimizerSettings, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
+import { type OptimizerSettings, planTraining } from "../../src/plan/lower.ts";
 import type { BufferName, BufferRole, Plan } from "../../src/plan/plan.ts";
+import type { RecomputePolicy } from "../../src/plan/recompute.ts";
 import { labels, pictures } from "../golden/formula.ts";
 import type { Contents } from "./case.ts";
 

@@ -1,7 +1,8 @@
 // Beside the line: the engines that the golden tests hold against PyTorch.
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
-import { planInference, planTraining, type RecomputePolicy } from "../../src/plan/lower.ts";
+import { planInference, planTraining } from "../../src/plan/lower.ts";
+import type { RecomputePolicy } from "../../src/plan/recompute.ts";
 import type { Engine } from "./engine.ts";
 import { interpreter } from "./interpreter.ts";
 import { planEngine } from "./planEngine.ts";

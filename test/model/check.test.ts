@@ -135,9 +135,7 @@ for (const given of ["121", undefined, null, 121] as const) {
     const spec = given as unknown as NetworkSpec;
     const refused = (error: unknown): boolean =>
       error instanceof UsageError &&
-      error.message.startsWith(
-        `spec: got ${given === undefined || given === null ? "nothing" : JSON.stringify(given)}, `,
-      ) &&
+      error.message.startsWith(`spec: got ${JSON.stringify(given) ?? "nothing"}, `) &&
       error.message.includes('namedSpec("121") makes') === (given === "121");
     assert.throws(() => createNetwork(spec), refused);
     assert.throws(() => buildGraph(spec, { batch: 1, height: 32, width: 32, mode: "inference" }), refused);

@@ -5,9 +5,10 @@ import { differentiate } from "../../src/graph/differentiate.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { buildGraph, macs, type NetworkSpec, namedSpec } from "../../src/networks/registry.ts";
 import { layOut } from "../../src/plan/arena.ts";
-import { planInference, planTraining, type RecomputePolicy, recomputePolicies } from "../../src/plan/lower.ts";
+import { planInference, planTraining } from "../../src/plan/lower.ts";
 import type { Plan } from "../../src/plan/plan.ts";
 import { printPlan } from "../../src/plan/print.ts";
+import { type RecomputePolicy, recomputePolicies } from "../../src/plan/recompute.ts";
 
 const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
 const trainingGraph = (spec: NetworkSpec, batch: number, size: number): Graph =>

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { parameterCount } from "../../src/networks/registry.ts";
 import { defaultTrainConfig, trainConfigSchema } from "../../src/train/config.ts";
 import { presetNames } from "../../src/train/presets.ts";
 import { type ConfigInput, configuredSpec, resolveConfig } from "../../src/train/resolveConfig.ts";
 
-test("config · flag > file > preset > default, setting by setting, with its source", () => {
+test("config · caller > file > preset > default, setting by setting, with its source", () => {
   const { config, sources } = resolveConfig({
-    flags: { lr: 0.4, data: { dir: "photos" } },
+    settings: { lr: 0.4, data: { dir: "photos" } },
     file: { lr: 0.3, batchSize: 128, data: { augment: "none" } },
     preset: "paper-cifar10-plus",
   });
@@ -16,8 +17,8 @@ test("config · flag > file > preset > default, setting by setting, with its sou
   assert.equal(config.epochs, 300);
   assert.equal(config.seed, 0);
   assert.deepEqual(config.data, { dir: "photos", valSplit: 0, augment: "none", imageSize: null });
-  assert.equal(sources.lr, "flag");
-  assert.equal(sources["data.dir"], "flag");
+  assert.equal(sources.lr, "caller");
+  assert.equal(sources["data.dir"], "caller");
   assert.equal(sources.batchSize, "file");
   assert.equal(sources["data.augment"], "file");
   assert.equal(sources.epochs, "preset");
@@ -35,7 +36,7 @@ test("config · nothing given is the defaults; every setting has a source", () =
 });
 
 test("config · settings given as undefined are not given", () => {
-  assert.equal(resolveConfig({ flags: { lr: undefined as unknown as number }, file: { lr: 0.3 } }).config.lr, 0.3);
+  assert.equal(resolveConfig({ settings: { lr: undefined as unknown as number }, file: { lr: 0.3 } }).config.lr, 0.3);
 });
 
 test("config · a resolved config is a config file", () => {
@@ -48,8 +49,8 @@ test("config · a resolved config is a config file", () => {
 test("config · a variant from a stronger place drops the weaker one's changes, a change from a stronger place stays", () => {
   const file = { model: { variant: "BC-40-12", growthRate: 8 } };
   assert.deepEqual(resolveConfig({ file }).config.model, { variant: "BC-40-12", growthRate: 8 });
-  assert.deepEqual(resolveConfig({ file, flags: { model: { variant: "121" } } }).config.model, { variant: "121" });
-  assert.deepEqual(resolveConfig({ file, flags: { model: { compression: 1 } } }).config.model, {
+  assert.deepEqual(resolveConfig({ file, settings: { model: { variant: "121" } } }).config.model, { variant: "121" });
+  assert.deepEqual(resolveConfig({ file, settings: { model: { compression: 1 } } }).config.model, {
     variant: "BC-40-12",
     growthRate: 8,
     compression: 1,
@@ -57,7 +58,7 @@ test("config · a variant from a stronger place drops the weaker one's changes, 
 });
 
 test("config · a variant may be spelled freely and is saved under its own name", () => {
-  assert.equal(resolveConfig({ flags: { model: { variant: "densenet121" } } }).config.model.variant, "121");
+  assert.equal(resolveConfig({ settings: { model: { variant: "densenet121" } } }).config.model.variant, "121");
 });
 
 test("config · the network follows the data: the parameter counts for 10 and 100 classes", () => {
@@ -120,61 +121,81 @@ const wrong: [name: string, input: ConfigInput, says: RegExp][] = [
   [
     "typo in a file",
     { file: { epoch: 3 }, fileName: "my.json" },
-    /^my\.json: epoch: there is no such setting; did you mean epochs\?$/,
+    /^epoch in my\.json: there is no such setting; did you mean epochs\?$/,
   ],
   [
     "typo in a group",
     { file: { data: { dri: "x" } }, fileName: "my.json" },
-    /^my\.json: data\.dri: .* did you mean data\.dir\?$/,
+    /^data\.dri in my\.json: .* did you mean data\.dir\?$/,
   ],
   [
     "nothing near",
     { file: { zzzzzzzz: 1 } },
-    /zzzzzzzz: there is no such setting; expected one of model, data, epochs/,
+    /^zzzzzzzz in the config file: there is no such setting; expected one of model, data, epochs/,
   ],
-  ["wrong type", { file: { lr: "fast" }, fileName: "my.json" }, /^my\.json: lr: got "fast", expected a number$/],
-  ["too small", { flags: { epochs: 0 } }, /^epochs: got 0, expected a number above 0$/],
-  ["less than the least", { flags: { weightDecay: -1 } }, /^weightDecay: got -1, expected a number of at least 0$/],
-  ["more than the most", { flags: { gamma: 2 } }, /^gamma: got 2, expected a number of at most 1$/],
-  ["a part of one", { flags: { batchSize: 2.5 } }, /^batchSize: got 2\.5, expected a whole number$/],
-  ["neither yes nor no", { file: { nesterov: "on" } }, /nesterov: got "on", expected true or false$/],
-  ["no name", { flags: { data: { dir: "" } } }, /^data\.dir: got "", expected a text that is not empty$/],
+  [
+    "wrong type",
+    { file: { lr: "fast" }, fileName: "my.json" },
+    /^lr in my\.json: got "fast", expected a number above 0$/,
+  ],
+  ["too small", { settings: { epochs: 0 } }, /^epochs: got 0, expected a whole number from 1 to 1000000$/],
+  ["less than the least", { settings: { weightDecay: -1 } }, /^weightDecay: got -1, expected a number of at least 0$/],
+  ["more than the most", { settings: { gamma: 2 } }, /^gamma: got 2, expected a number above 0 and at most 1$/],
+  ["a fraction", { settings: { batchSize: 2.5 } }, /^batchSize: got 2\.5, expected a whole number from 1 to 1048576$/],
+  [
+    "neither yes nor no",
+    { file: { nesterov: "on" } },
+    /^nesterov in the config file: got "on", expected true or false$/,
+  ],
+  ["no name", { settings: { data: { dir: "" } } }, /^data\.dir: got "", expected a text that is not empty$/],
   [
     "no blocks",
-    { flags: { model: { variant: "121", blockConfig: [] } } },
-    /^model\.blockConfig: got \[\], expected a list of at least 1$/,
+    { settings: { model: { variant: "121", blockConfig: [] } } },
+    /^model\.blockConfig: got \[\], expected a list of 1 to 16, each a whole number from 1 to 1000$/,
   ],
   [
     "fields of the network that do not go together",
-    { flags: { model: { compression: 0.001 } } },
+    { settings: { model: { compression: 0.001 } } },
     /^model\.compression: got 0\.001, expected at least 0\.0104\d*, which leaves one of the 96 feature maps after block 1$/,
   ],
-  ["not one of", { file: { schedule: "step" } }, /schedule: got "step", expected one of multistep, cosine, constant$/],
-  ["inside a list", { file: { milestones: [0.5, 2] } }, /milestones\.1: got \[0\.5,2\], expected a number below 1$/],
-  ["group that is none", { file: { model: "121" } }, /model: got "121", expected an object of settings$/],
-  ["file that is a list", { file: [], fileName: "my.json" }, /^my\.json: expected an object of settings, got \[\]$/],
+  [
+    "not one of",
+    { file: { schedule: "step" } },
+    /^schedule in the config file: got "step", expected one of multistep, cosine, constant$/,
+  ],
+  [
+    "inside a list",
+    { file: { milestones: [0.5, 2] } },
+    /^milestones in .*: got \[0\.5,2\], expected a list of at most 100 ascending fractions above 0 and below 1$/,
+  ],
+  [
+    "group that is none",
+    { file: { model: "121" } },
+    /^model in the config file: got "121", expected an object of settings$/,
+  ],
+  ["file that is a list", { file: [], fileName: "my.json" }, /^my\.json: got \[\], expected an object of settings$/],
   ["preset", { preset: "paper-cifar" }, /no preset is named "paper-cifar"; did you mean paper-cifar10\?/],
   [
     "variant",
-    { flags: { model: { variant: "BC-100-13" } } },
-    /no model is named "BC-100-13"; did you mean BC-100-12\?/,
+    { settings: { model: { variant: "BC-100-13" } } },
+    /^model\.variant: no model is named "BC-100-13"; did you mean BC-100-12\?/,
   ],
   [
-    "parts of a batch",
-    { flags: { batchSize: 64, accumulationSteps: 3 } },
-    /accumulationSteps: a batch of 64 cannot be cut into 3/,
+    "micro-batches of a batch",
+    { settings: { batchSize: 64, accumulationSteps: 3 } },
+    /^accumulationSteps: a batch of 64 images cannot be split into 3 equal micro-batches/,
   ],
   [
     "warm-up longer than the run",
-    { flags: { epochs: 3, warmupEpochs: 3 } },
-    /warmupEpochs: got 3, expected less than the 3 epochs/,
+    { settings: { epochs: 3, warmupEpochs: 3 } },
+    /^warmupEpochs: a warm-up of 3 epochs in a run of 3, expected one that is shorter/,
   ],
   [
     "milestones backwards",
-    { flags: { milestones: [0.75, 0.5] } },
-    /milestones: got \[0\.75,0\.5\], expected ascending/,
+    { settings: { milestones: [0.75, 0.5] } },
+    /^milestones: got \[0\.75,0\.5\], expected a list of at most 100 ascending fractions/,
   ],
-  ["half a picture held out", { flags: { data: { valSplit: 1.5 } } }, /data\.valSplit: got 1\.5/],
+  ["half an image held out", { settings: { data: { valSplit: 1.5 } } }, /data\.valSplit: got 1\.5/],
 ];
 for (const [name, input, says] of wrong) {
   test(`config · refused: ${name}`, () => {
@@ -185,3 +206,40 @@ for (const [name, input, says] of wrong) {
 test("config · the defaults obey their own schema", () => {
   assert.deepEqual(trainConfigSchema.parse(defaultTrainConfig), defaultTrainConfig);
 });
+
+test("config · one device by two names, in a file too", () => {
+  assert.equal(resolveConfig({ file: { device: "cpu" } }).config.device, "wasm");
+});
+
+test("config · what runs saved before settings were renamed or added is read as it was meant", () => {
+  const { activationDtype: _type, checkpointMinutes: _minutes, ...rest } = defaultTrainConfig;
+  const saved = { ...rest, device: "webgpu", storage: "f16" };
+  const expected = { ...defaultTrainConfig, device: "webgpu", activationDtype: "f16" };
+  assert.deepEqual(trainConfigSchema.parse(saved), expected);
+  assert.deepEqual(resolveConfig({ file: saved }).config, expected);
+  assert.equal(trainConfigSchema.parse(rest).activationDtype, "f32", "before there was a choice");
+});
+
+test("config · the schema loads no backend and no planner", async () => {
+  const loaded = await modulesLoadedBy("../../src/train/config.ts");
+  assert.ok(loaded.includes("src/train/settings.ts"), loaded.join(" "));
+  assert.deepEqual(
+    loaded.filter((file) => /^src\/(backends|plan)\//.test(file)),
+    ["src/backends/names.ts", "src/plan/plan.ts", "src/plan/recompute.ts"],
+  );
+});
+
+/** Files of src/ that importing `file` loads, found by following the imports that remain at run time. */
+async function modulesLoadedBy(file: string): Promise<string[]> {
+  const root = new URL("../../", import.meta.url);
+  const found = new Set<string>();
+  const follow = async (url: URL): Promise<void> => {
+    if (found.has(url.href)) return;
+    found.add(url.href);
+    const text = await readFile(url, "utf8");
+    const imports = text.matchAll(/^(?:import|export)\s(?!type\s)[^;]*?from "(\.[^"]+)";/gm);
+    for (const [, target = ""] of imports) await follow(new URL(target, url));
+  };
+  await follow(new URL(file, import.meta.url));
+  return [...found].map((href) => href.slice(root.href.length)).sort();
+}

@@ -53,7 +53,7 @@ export function tinyConfig(changes: PartialTrainConfig = {}): TrainConfig {
       threads: 1,
       keepCheckpoints: 1,
     },
-    flags: changes,
+    settings: changes,
   }).config;
 }
 

@@ -278,8 +278,8 @@ test("trainer · refused: data of other classes, a batch that nothing fills, no 
 });
 
 for (const [name, changes, says] of [
-  ["a number that is none", { epochs: Number.NaN }, /^epochs: got NaN, expected a number$/],
-  ["a fraction of a batch", { batchSize: 2.5 }, /^batchSize: got 2\.5, expected a whole number$/],
+  ["a number that is none", { epochs: Number.NaN }, /^epochs: got NaN, expected a whole number from 1 to 1000000$/],
+  ["a fraction of a batch", { batchSize: 2.5 }, /^batchSize: got 2\.5, expected a whole number from 1 to 1048576$/],
   ["a negative rate", { lr: -1 }, /^lr: got -1, expected a number above 0$/],
   [
     "a word that is none",
@@ -287,7 +287,11 @@ for (const [name, changes, says] of [
     /^schedule: got "linear", expected one of multistep, cosine, constant$/,
   ],
   ["a setting that there is not", { epoch: 3 }, /^epoch: there is no such setting; did you mean epochs\?$/],
-  ["a setting that is missing", { seed: undefined }, /^seed: got nothing, expected a number$/],
+  [
+    "a setting that is missing",
+    { seed: undefined },
+    /^seed: got nothing, expected a whole number from 0 to 4294967295$/,
+  ],
   [
     "settings that do not go together",
     { batchSize: 16, accumulationSteps: 3 },

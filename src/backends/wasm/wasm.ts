@@ -6,6 +6,7 @@ import { DeviceError, ResourceError, UsageError } from "../../errors.ts";
 import type { BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
 import { Lifetime } from "../lifetime.ts";
+import { maxThreads } from "../names.ts";
 import { findBuffer } from "../persistent.ts";
 import { controlWords } from "./barrier.ts";
 import { compileProgram, type Program, pageBytes } from "./compile.ts";
@@ -13,9 +14,6 @@ import { scalarOffsets } from "./elementwise.ts";
 import { chooseTarget, type TargetOptions } from "./features.ts";
 import type { Target } from "./target.ts";
 import { type ComputeThread, startThread } from "./threads.ts";
-
-/** No machine with more processors has been measured. */
-export const maxThreads = 64;
 
 export interface WasmOptions extends TargetOptions {
   /** Compute threads, 1 to 64. Default: one per processor. More than one needs SharedArrayBuffer. */

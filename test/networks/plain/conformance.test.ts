@@ -9,7 +9,7 @@ import { differentiate } from "../../../src/graph/differentiate.ts";
 import { evaluateGraph } from "../../../src/graph/evaluate.ts";
 import type { TensorId } from "../../../src/graph/graph.ts";
 import { buildGraph, defineSpec } from "../../../src/networks/registry.ts";
-import { type RecomputePolicy, recomputePolicies } from "../../../src/plan/lower.ts";
+import { type RecomputePolicy, recomputePolicies } from "../../../src/plan/recompute.ts";
 import {
   type NetworkCase,
   networkOf,
