@@ -2,16 +2,8 @@
 // memory and threads and without, and on WebGPU in a page and in a worker. What comes out must agree within the rounding of f32, and a resumed run
 // must end with the bits of one that was not stopped.
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { extname, join, normalize } from "node:path";
-import { chromium } from "playwright-core";
-
-const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) =>
-  existsSync(path),
-);
-if (!executablePath) throw new Error("no Chromium found in /usr/bin; install Debian's package chromium");
+import { browserFolder } from "./bundle.ts";
+import { openChromium, serveFolder } from "./chromium.ts";
 
 /** Runs in Node and, as text, in the page: two epochs of a small DenseNet-BC on made pictures, the second one twice, and what comes of them. */
 const training = `
@@ -77,46 +69,13 @@ interface Result {
 }
 
 execFileSync("npm", ["run", "--silent", "build"], { stdio: "inherit" });
-const types: Readonly<Record<string, string>> = { ".js": "text/javascript", ".html": "text/html", "": "text/html" };
-const page = "<!doctype html><title>densenet</title>";
-/** A bundler would do this: the schema of training configurations is zod's, and workers have no import map. */
-const resolved = (path: string, text: Buffer): Buffer | string =>
-  extname(path) === ".js" ? text.toString().replaceAll('from "zod"', 'from "/node_modules/zod/index.js"') : text;
-const server = createServer((request, response) => {
-  const path = normalize(new URL(request.url ?? "/", "http://localhost").pathname);
-  const isolated = !(request.headers.referer ?? request.url ?? "").includes("plain");
-  const headers: Record<string, string> = { "content-type": types[extname(path)] ?? "application/octet-stream" };
-  if (isolated) {
-    headers["cross-origin-opener-policy"] = "same-origin";
-    headers["cross-origin-embedder-policy"] = "require-corp";
-  }
-  if (path === "/isolated" || path === "/plain") return response.writeHead(200, headers).end(page);
-  const file = path.startsWith("/node_modules/zod/") ? join(".", path) : join("dist", path);
-  if (!existsSync(file)) return response.writeHead(404).end();
-  return response.writeHead(200, headers).end(resolved(path, readFileSync(file)));
-}).listen(0, "127.0.0.1");
-await new Promise((resolve) => server.once("listening", resolve));
-const { port } = server.address() as AddressInfo;
-
 const densenet = await import("../src/index.ts");
 const AsyncFunction = (async () => undefined).constructor as new (
   ...text: string[]
 ) => (library: object, threads: number, device: string) => Promise<Result>;
 const runHere = new AsyncFunction("densenet", "threads", "device", training);
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--no-sandbox",
-    // Chromium's own Vulkan on the CPU, so that WebGPU is there on any machine.
-    "--enable-unsafe-webgpu",
-    "--use-webgpu-adapter=swiftshader",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const server = await serveFolder(browserFolder);
+const browser = await openChromium();
 let problems = 0;
 try {
   for (const [device, place, name, threads] of [
@@ -126,9 +85,9 @@ try {
     ["webgpu", "worker", "isolated", 1],
   ] as const) {
     const tab = await browser.newPage();
-    await tab.goto(`http://127.0.0.1:${port}/${name}`);
+    await tab.goto(server.url(name, ""));
     const expected = await runHere(densenet, threads, "wasm");
-    const run = `import("http://127.0.0.1:${port}/index.js").then(async (densenet) => { const threads = 2; const device = "${device}"; ${training} })`;
+    const run = `import("${server.url(name, "densenet.js")}").then(async (densenet) => { const threads = 2; const device = "${device}"; ${training} })`;
     const inWorker = `new Promise((resolve, reject) => {
       const url = URL.createObjectURL(new Blob([${JSON.stringify(`${run}.then((result) => postMessage({ result }), (error) => postMessage({ error: String(error) }))`)}], { type: "text/javascript" }));
       const worker = new Worker(url, { type: "module" });
@@ -154,6 +113,18 @@ try {
     for (const note of info.notes) process.stdout.write(`   ${note}\n`);
     await tab.close();
   }
+  // A page that forgot the header on its worker scripts is told which one.
+  const tab = await browser.newPage();
+  await tab.goto(server.url("unmarked-worker", ""));
+  const message =
+    (await tab.evaluate(`import("${server.url("unmarked-worker", "densenet.js")}").then(async (densenet) => {
+    const backend = await densenet.createBackend("wasm", { threads: 2 });
+    const plan = densenet.planInference(densenet.buildGraph(densenet.namedSpec("BC-40-12"), { batch: 1, height: 32, width: 32, mode: "inference" }));
+    return backend.compile({ plan }).then(() => "it compiled", (error) => \`\${error.name}: \${error.message}\`);
+  })`)) as string;
+  const named = message.startsWith("DeviceError: ") && message.includes("Cross-Origin-Embedder-Policy: require-corp");
+  if (!named) problems++;
+  process.stdout.write(`${named ? "ok" : "NOT OK"} wasm in a page whose worker script lacks the header: ${message}\n`);
 } finally {
   await browser.close();
   server.close();

@@ -2,7 +2,7 @@
 //
 // model.safetensors holds what others can use: weights under torchvision's paths, and in its metadata what it takes to run them.
 // training.safetensors holds what only a resumed run needs: momenta and the run's own state, which is JSON that the trainer understands.
-import { type Interpolation, interpolations } from "../data/fitImage.ts";
+import { type Interpolation, interpolations } from "../data/resample.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { isStatistic, type Model, type StateDict } from "../model/model.ts";
 import { exportStateDict, importStateDict } from "../model/stateDict.ts";

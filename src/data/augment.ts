@@ -1,5 +1,5 @@
-// data: the paper's "+" (section 4.1): half of the images mirrored, each shifted by up to 4 pixels. Zeros come in from outside after
-// normalisation, as in the authors' code, so the border has the mean colour and not black.
+// data: the paper's "+" (section 4.1): half of the images mirrored, each shifted by up to 4 pixels. Zeros come in from
+// outside after normalisation, as in the authors' code, so the border has the mean colour and not black.
 import { draws, randomBelow, randomFraction, randomWord } from "./draw.ts";
 
 /** Pixels an image may move each way. */
@@ -62,8 +62,8 @@ export interface Box {
 }
 
 /**
- * The random crop of the ImageNet recipe (fb.resnet.torch): 8 % to 100 % of the area with an aspect ratio of 3:4 to 4:3, ten attempts,
- * then the central square.
+ * The random crop of the ImageNet recipe (fb.resnet.torch): 8 % to 100 % of the area with an aspect ratio of 3:4 to
+ * 4:3, ten attempts, then the central square.
  */
 export function drawCrop(width: number, height: number, seed: number, epoch: number, index: number): Box {
   for (let attempt = 0; attempt < 10; attempt++) {

@@ -3,7 +3,10 @@ import { UsageError } from "../errors.ts";
 import { drawCrop, drawPlacement, placeImage, SHIFT, unmoved } from "./augment.ts";
 import type { Batch, Split } from "./dataset.ts";
 
-/** none · standard: the paper's "+" · imagenet: a random crop scaled to the input size, mirrored by half (splits of files only). */
+/**
+ * none · standard: the paper's "+" · imagenet: a random crop scaled to the input size, mirrored by half (splits of
+ * files only).
+ */
 export type Augment = "none" | "standard" | "imagenet";
 
 export interface BatchRecipe {

@@ -1,5 +1,6 @@
-// data: CIFAR-10 and CIFAR-100, binary version (Krizhevsky 2009): a folder or the original .tar.gz. Records are one or two label bytes and
-// 3072 pixel bytes, planar R, G, B of 32×32. Every size and label is checked before anything trains on them.
+// data: CIFAR-10 and CIFAR-100, binary version (Krizhevsky 2009): a folder or the original .tar.gz. Records are one or
+// two label bytes and 3072 pixel bytes, planar R, G, B of 32×32. Every size and label is checked before anything trains
+// on them.
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { promisify } from "node:util";
@@ -72,7 +73,10 @@ function recognise(names: readonly string[]): CifarKind | undefined {
   return has("cifar10") ? "cifar10" : has("cifar100") ? "cifar100" : undefined;
 }
 
-/** Finds CIFAR in `path`: the binary files, the folder that holds their folder, or the .tar.gz. Undefined when it is none of them. */
+/**
+ * Finds CIFAR in `path`: the binary files, the folder that holds their folder, or the .tar.gz. Undefined when it is
+ * none of them.
+ */
 export async function findCifar(path: string): Promise<CifarSource | undefined> {
   if ((await stat(path)).isFile()) return await fromArchive(path);
   for (const folder of [path, ...Object.values(LAYOUTS).map((layout) => join(path, layout.folder))]) {

@@ -1,8 +1,11 @@
-// data: what a data set is to everything after it — labelled images as planar bytes, in a training and a validation split. Portable.
+// data: what a data set is to everything after it — labelled images as planar bytes, in a training and a validation
+// split. Portable.
 import { UsageError } from "../errors.ts";
 import type { Box } from "./augment.ts";
 
-/** A split as plain data that can be posted to another thread. Pixel bytes in shared memory are not copied on the way. */
+/**
+ * A split as plain data that can be posted to another thread. Pixel bytes in shared memory are not copied on the way.
+ */
 export type SplitDescription = BytesDescription | FilesDescription;
 
 export interface BytesDescription {
@@ -23,6 +26,8 @@ export interface FilesDescription {
   readonly channels: 1 | 3;
   readonly height: number;
   readonly width: number;
+  /** An image of more pixels is refused. */
+  readonly maxPixels: number;
   /** Decoded images of earlier epochs, where they are small enough to keep. */
   readonly cache?: {
     readonly pixels: Uint8Array<SharedArrayBuffer>; // [length, C, H, W]
@@ -34,7 +39,10 @@ export interface FilesDescription {
 export interface Split {
   readonly length: number;
   readonly labels: Uint16Array; // [length], 0…classes − 1
-  /** Writes image `index` as [C, H, W] bytes, channels in the order R, G, B. Rejects with an InputError naming a file that does not decode. */
+  /**
+   * Writes image `index` as [C, H, W] bytes, channels in the order R, G, B. Rejects with an InputError naming a file
+   * that does not decode.
+   */
   pixels(index: number, out: Uint8Array): Promise<void> | void;
   /** Splits of files only: scales the part that `box` names of the full image to [C, H, W]. */
   crop?(index: number, box: (width: number, height: number) => Box, out: Uint8Array): Promise<void>;

@@ -1,5 +1,5 @@
-// data: random numbers of the loader. Each is a function of (seed, epoch, which image or position, which draw) and of nothing else, so
-// any batch can be made again without making those before it.
+// data: random numbers of the loader. Each is a function of (seed, epoch, which image or position, which draw) and of
+// nothing else, so any batch can be made again without making those before it.
 import { lowbias32 } from "../ops/random.ts";
 
 /** Which decision a number is for; numbers of different draws are independent. */

@@ -1,6 +1,7 @@
-// data: the images that come with the package — 6 000 training and 1 000 test images of CIFAR-10, the first 600 and 100 of every class.
-// assets/README.md says how the file was made. Format, brotli-compressed: train count and test count as u32 little-endian, one label byte
-// per image (train first), then 3072 bytes per image as losslessPixels.ts writes them.
+// data: the images that come with the package — 6 000 training and 1 000 test images of CIFAR-10, the first 600 and 100
+// of every class. assets/README.md says how the file was made. Format, brotli-compressed: train count and test count as
+// u32 little-endian, one label byte per image (train first), then 3072 bytes per image as losslessPixels.ts writes
+// them.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";

@@ -1,5 +1,5 @@
-// data: which images each batch of an epoch holds, and the batches themselves. Functions of (seed, epoch, batch number) alone, never of timing,
-// so a resumed epoch goes on with exactly the batches that were left. Portable.
+// data: which images each batch of an epoch holds, and the batches themselves. Functions of (seed, epoch, batch number)
+// alone, never of timing, so a resumed epoch goes on with exactly the batches that were left. Portable.
 import { UsageError } from "../errors.ts";
 import { type Augment, type BatchRecipe, makeBatch } from "./batch.ts";
 import type { Batch, Dataset } from "./dataset.ts";
@@ -23,7 +23,8 @@ export interface EpochOptions {
 }
 
 /**
- * The positions in a split of `length` images that each batch of the epoch holds, from the first batch on; the last one may be smaller.
+ * The positions in a split of `length` images that each batch of the epoch holds, from the first batch on; the last one
+ * may be smaller.
  * @throws UsageError for impossible options
  */
 export function batchIndices(length: number, options: EpochOptions): Int32Array[] {
@@ -51,8 +52,8 @@ export function recipeOf(dataset: Dataset, { augment, seed, epoch }: EpochOption
 }
 
 /**
- * The batches of one epoch, each made by the calling thread when it is asked for. In Node `loadBatches` makes the same ones ahead, in a thread of
- * its own.
+ * The batches of one epoch, each made by the calling thread when it is asked for. In Node `loadBatches` makes the same
+ * ones ahead, in a thread of its own.
  * @throws UsageError for impossible options, InputError naming an image that does not decode
  */
 export async function* makeBatches(

@@ -1,4 +1,5 @@
-// data: a split whose images are files, decoded when they are asked for. Also what the loader's thread makes from a description.
+// data: a split whose images are files, decoded when they are asked for. Also what the loader's thread makes from a
+// description.
 import { bytesSplit, type FilesDescription, type Split, type SplitDescription, sharedBytes } from "./dataset.ts";
 import { decodeImage } from "./image.node.ts";
 
@@ -14,7 +15,7 @@ export function withCache(description: FilesDescription): FilesDescription {
 }
 
 export function filesSplit(description: FilesDescription): Split {
-  const { files, labels, cache } = description;
+  const { files, labels, cache, maxPixels } = description;
   const stride = description.channels * description.height * description.width;
   const file = (index: number): string => {
     const path = files[index];
@@ -29,7 +30,7 @@ export function filesSplit(description: FilesDescription): Split {
         out.set(cache.pixels.subarray(index * stride, (index + 1) * stride));
         return;
       }
-      const bytes = await decodeImage(file(index), description);
+      const bytes = await decodeImage(file(index), description, { maxPixels });
       out.set(bytes);
       if (cache !== undefined) {
         cache.pixels.set(bytes, index * stride);
@@ -38,7 +39,7 @@ export function filesSplit(description: FilesDescription): Split {
       }
     },
     async crop(index, box, out) {
-      out.set(await decodeImage(file(index), description, { crop: box }));
+      out.set(await decodeImage(file(index), description, { crop: box, maxPixels }));
     },
     describe: () => description,
   };

@@ -1,11 +1,12 @@
-// data: part of a training split held out as the validation split (the paper tunes on 5 000 of CIFAR's 50 000, section 4.1). Portable.
+// data: part of a training split held out as the validation split (the paper tunes on 5 000 of CIFAR's 50 000, section
+// 4.1). Portable.
 import { InputError, UsageError } from "../errors.ts";
 import { bytesSplit, type Dataset, type Split } from "./dataset.ts";
 import { draws, randomWord } from "./draw.ts";
 
 /**
- * Positions of a seeded split that takes about the same fraction of every class, at least one image and never all of a class.
- * Both lists are ascending.
+ * Positions of a seeded split that takes about the same fraction of every class, at least one image and never all of a
+ * class. Both lists are ascending.
  * @throws InputError naming a class that has fewer than two images.
  */
 export function stratifiedSplit(
@@ -44,8 +45,9 @@ export function stratifiedSplit(
 }
 
 /**
- * The data set with part of its training split as the validation split; its own validation split is left out. Pixels are shared with the
- * original. `amount` below 1: that fraction of every class, chosen by `seed`. From 1 on: the last `amount` images in file order.
+ * The data set with part of its training split as the validation split; its own validation split is left out. Pixels
+ * are shared with the original. `amount` below 1: that fraction of every class, chosen by `seed`. From 1 on: the last
+ * `amount` images in file order.
  * @throws UsageError when either side would be empty or the images are files (openImageFolder splits those).
  */
 export function holdOut(dataset: Dataset, amount: number, seed: number): Dataset {

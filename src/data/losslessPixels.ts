@@ -1,8 +1,10 @@
-// data: small RGB images rewritten so that a general compressor packs them well; exact both ways. The embedded set is stored so.
+// data: small RGB images rewritten so that a general compressor packs them well; exact both ways. The embedded set is
+// stored so.
 //
-// Planes G, R − G, B − G (mod 256), each replaced by its error against the median edge detector of LOCO-I (Weinberger, Seroussi and
-// Sapiro, IEEE Trans. Image Processing 9(8), 2000): left + above − aboveLeft, clamped to the range of left and above.
-// Measured on 500 images of CIFAR-10 with brotli quality 11: 2428 bytes an image as they are, 1590 like this, 1822 as lossless WebP.
+// Planes G, R − G, B − G (mod 256), each replaced by its error against the median edge detector of LOCO-I (Weinberger,
+// Seroussi and Sapiro, IEEE Trans. Image Processing 9(8), 2000): left + above − aboveLeft, clamped to the range of left
+// and above. Measured on 500 images of CIFAR-10 with brotli quality 11: 2428 bytes an image as they are, 1590 like
+// this, 1822 as lossless WebP.
 
 /** `rgb` and `out`: [3, height, width] bytes. */
 export function predictPixels(rgb: Uint8Array, height: number, width: number, out: Uint8Array): void {

@@ -24,8 +24,8 @@ export const imagenetNormalization: Normalization = { mean: [0.485, 0.456, 0.406
 const SMALLEST_STD = 0.5 / 255;
 
 /**
- * Mean and standard deviation of every channel over all pixels of `split`, or of at most `atMost` images spread evenly over it.
- * Sums of integers, so exact and independent of order up to 2⁵³.
+ * Mean and standard deviation of every channel over all pixels of `split`, or of at most `atMost` images spread evenly
+ * over it. Sums of integers, so exact and independent of order up to 2⁵³.
  */
 export async function computeMeanStd(
   split: Split,

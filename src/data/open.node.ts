@@ -15,15 +15,15 @@ export interface OpenOptions extends ImageFolderOptions {
   /** What must be found there. Default: whatever is. */
   readonly kind?: DatasetKind | undefined;
   /**
-   * Below 1: that fraction of every class of the training images becomes the validation split, chosen by `seed`. From 1 on: the last so
-   * many images (the paper's 5 000 of CIFAR); of a folder, whose last ones are all of one class, about so many, spread over the classes.
-   * Absent or 0: the data set's own test or val split; of a folder without one 0.1.
+   * Below 1: that fraction of every class of the training images becomes the validation split, chosen by `seed`. From 1
+   * on: the last so many images (the paper's 5 000 of CIFAR); of a folder, whose last ones are all of one class, about
+   * so many, spread over the classes. Absent or 0: the data set's own test or val split; of a folder without one 0.1.
    */
   readonly valSplit?: number | undefined;
 }
 
 const EXPECTED =
-  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), or a folder with train/<class>/ and val/<class>/ or one folder of PNG, JPEG or WebP images per class";
+  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), or a folder with train/<class>/ and val/<class>/ or one folder of images per class";
 
 /**
  * Opens the data set at `dir`.

@@ -3,7 +3,10 @@ import { InputError } from "../errors.ts";
 
 const BLOCK = 512;
 
-/** Path → content. @throws InputError when the archive is cut off or its headers do not add up; `name` is what the message calls it. */
+/**
+ * Path → content. @throws InputError when the archive is cut off or its headers do not add up; `name` is what the
+ * message calls it.
+ */
 export function readTar(archive: Uint8Array, name: string): Map<string, Uint8Array> {
   const files = new Map<string, Uint8Array>();
   let at = 0;

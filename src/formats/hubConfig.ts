@@ -3,7 +3,7 @@
 // timm keeps what the weights were made with under pretrained_cfg, which a fine-tuned model inherits from its parent; so the number of classes is
 // the tensors', and labels count only when they are as many.
 import { isRecord } from "../checkpoint/record.ts";
-import { interpolations } from "../data/fitImage.ts";
+import { interpolations } from "../data/resample.ts";
 import { InputError } from "../errors.ts";
 import type { FilePreprocessing, WeightFile } from "./weightFile.ts";
 

@@ -8,8 +8,8 @@ import { createPredictor, type PredictOptions, type Predictor, type PredictorOpt
 import type { Prediction } from "./scores.ts";
 
 /**
- * A predictor for a run's folder, a checkpoint's folder, a saved .safetensors file, or weights of another tool: a PyTorch file, a timm folder.
- * `note` gets what was matched and assumed of the latter, a line at a time.
+ * A predictor for a run's folder, a checkpoint's folder, a saved .safetensors file, or weights of another tool: a
+ * PyTorch file, a timm folder. `note` gets what was matched and assumed of the latter, a line at a time.
  * @throws InputError when it is none of these or damaged.
  */
 export async function loadPredictor(
@@ -25,21 +25,26 @@ export async function loadPredictor(
 /** Files decoded at once: enough to keep the device busy, few enough to hold in memory. */
 const AT_ONCE = 64;
 
-/** The best classes of each image file (PNG, JPEG, WebP), in order. @throws InputError naming a file that does not decode, or has no finite scores. */
+/**
+ * The best classes of each image file, in order.
+ * @param options.maxPixels an image of more pixels is refused; default 64 million
+ * @throws InputError naming a file that is no image, does not decode, is too large or has no finite scores
+ */
 export async function predictFiles(
   predictor: Predictor,
   files: readonly string[],
-  options: PredictOptions = {},
+  options: PredictOptions & { readonly maxPixels?: number | undefined } = {},
 ): Promise<Prediction[][]> {
+  const { maxPixels } = options;
   const { channels, ...size } = predictor.inputSize;
   if (channels !== 1 && channels !== 3) {
     throw new InputError(`a network of ${channels} input channels cannot take image files, expected 1 or 3`);
   }
   const predictions: Prediction[][] = [];
   for (let start = 0; start < files.length; start += AT_ONCE) {
-    const part = files.slice(start, start + AT_ONCE);
-    const images = await Promise.all(part.map((file) => decodeImage(file, { channels, ...size })));
-    predictions.push(...(await predictor.predictPlanar(images, { ...options, names: part })));
+    const names = files.slice(start, start + AT_ONCE);
+    const images = await Promise.all(names.map((file) => decodeImage(file, { channels, ...size }, { maxPixels })));
+    predictions.push(...(await predictor.predictPlanar(images, { ...options, names })));
   }
   return predictions;
 }

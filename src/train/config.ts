@@ -1,5 +1,5 @@
 // train: everything that decides a run, as plain JSON: schema, type and defaults, made from the rows of settings.ts. Resolved in resolveConfig.ts, saved with the run.
-import { z } from "zod";
+import * as z from "zod";
 import { isRecord } from "../checkpoint/record.ts";
 import { modelFieldSchemas } from "./modelSettings.ts";
 import { dataSettings, runSettings, type Setting, settings, variantSetting } from "./settings.ts";

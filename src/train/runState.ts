@@ -1,5 +1,5 @@
 // train: where a run stands, as the JSON that a checkpoint carries beside weights and momenta. Everything else follows from it.
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, UsageError } from "../errors.ts";
 import { type TrainConfig, trainConfigSchema } from "./config.ts";
 import { settings } from "./settings.ts";

@@ -1,6 +1,6 @@
 // train: the settings of a training run, a row for each: validator, default, flag and help. The schema and the defaults (config.ts), precedence and
 // messages (resolveConfig.ts), the flags of the command and the rows of --print-config are derived from these rows; nothing says them again.
-import { z } from "zod";
+import * as z from "zod";
 import { backendNames, maxThreads } from "../backends/names.ts";
 import { activationDtypes } from "../plan/plan.ts";
 import { recomputePolicies } from "../plan/recompute.ts";

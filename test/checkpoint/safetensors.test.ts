@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { decodeSafetensors, encodeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { InputError } from "../../src/errors.ts";
 import type { Tensor } from "../../src/model/tensor.ts";
+import { fc } from "../seeded.ts";
 
 /** A file by hand, so that a fault can stand anywhere in it. */
 function file(header: string, data: number[] | Uint8Array = [], declared?: bigint): Uint8Array {

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { encodeModel } from "../../src/checkpoint/checkpoint.ts";
 import { loadCheckpoint, saveCheckpoint, writeFileAtomic } from "../../src/checkpoint/store.node.ts";
 import { InputError, ResourceError, VerificationError } from "../../src/errors.ts";
+import { draws } from "../seeded.ts";
 import { markedCheckpoint } from "./marked.ts";
 
 let root: string;
@@ -158,6 +159,7 @@ test("store · kill -9 at 25 random moments: last and best always load whole, an
   const run = freshRun();
   const script = fileURLToPath(new URL("./saveForever.ts", import.meta.url));
   let finished = 0;
+  const draw = draws("kills of a save");
   for (let kill = 0; kill < 25; kill++) {
     const child = spawn(process.execPath, [script, run, String(finished + 1)], {
       stdio: ["ignore", "pipe", "inherit"],
@@ -171,7 +173,7 @@ test("store · kill -9 at 25 random moments: last and best always load whole, an
     });
     const closed = new Promise<void>((resolve) => child.on("close", () => resolve()));
     await Promise.race([firstSave, closed]);
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
+    await new Promise((resolve) => setTimeout(resolve, draw() * 40));
     child.kill("SIGKILL");
     await closed;
     assert.equal(child.signalCode, "SIGKILL");

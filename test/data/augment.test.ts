@@ -1,10 +1,11 @@
-// data: order and augmentation are functions of (seed, epoch, image) with the right distribution; zeros come in after normalisation.
+// data: order and augmentation are functions of (seed, epoch, image) with the right distribution; zeros come in after
+// normalisation.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { drawCrop, drawPlacement, placeImage, SHIFT, unmoved } from "../../src/data/augment.ts";
 import { cifar10Normalization, normalizationTable } from "../../src/data/normalization.ts";
 import { permutation } from "../../src/data/shuffle.ts";
+import { fc } from "../seeded.ts";
 
 const table = normalizationTable(cifar10Normalization);
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });

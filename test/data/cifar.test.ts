@@ -1,5 +1,5 @@
-// data: the binary versions of CIFAR, from a folder and from the archive, and every way in which they can be wrong. The files have the
-// official sizes; all records but a few are zero.
+// data: the binary versions of CIFAR, from a folder and from the archive, and every way in which they can be wrong. The
+// files have the official sizes; all records but a few are zero.
 import assert from "node:assert/strict";
 import fs, { mkdir, mkdtemp, open, rm, truncate, unlink, writeFile } from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";

@@ -6,12 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
-import fc from "fast-check";
 import { embeddedFile, packEmbedded, readEmbedded } from "../../src/data/embedded.node.ts";
 import { decodeImage } from "../../src/data/image.node.ts";
 import { predictPixels, restorePixels } from "../../src/data/losslessPixels.ts";
 import { cifar10Normalization, computeMeanStd } from "../../src/data/normalization.ts";
 import { InputError } from "../../src/errors.ts";
+import { fc } from "../seeded.ts";
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 const fast = (bytes: Uint8Array): Uint8Array =>

@@ -8,11 +8,10 @@ import { after, before, test } from "node:test";
 import sharp, { type Sharp } from "sharp";
 import type { Batch, Dataset } from "../../src/data/dataset.ts";
 import { readEmbedded } from "../../src/data/embedded.node.ts";
-import { decodeImage } from "../../src/data/image.node.ts";
 import { openImageFolder } from "../../src/data/imageFolder.node.ts";
 import { type LoadOptions, loadBatches } from "../../src/data/loader.node.ts";
 import { openDataset } from "../../src/data/open.node.ts";
-import { InputError, UsageError } from "../../src/errors.ts";
+import { InputError, ResourceError, UsageError } from "../../src/errors.ts";
 
 const embedded = await readEmbedded();
 let root = "";
@@ -31,7 +30,10 @@ async function image(index: number): Promise<Sharp> {
   return sharp(interleaved, { raw: { width: 32, height: 32, channels: 3 } });
 }
 
-/** `count` images of each of three classes, as PNG, lossless WebP and PNG again; numbers are positions in the embedded split. */
+/**
+ * `count` images of each of three classes, as PNG, lossless WebP and PNG again; numbers are positions in the embedded
+ * split.
+ */
 async function classFolders(dir: string, count: number, skip: number): Promise<void> {
   for (const label of [3, 5, 9]) {
     const folder = join(dir, embedded.classes[label]);
@@ -68,7 +70,7 @@ async function collect(dataset: Dataset, which: "train" | "val", options: Partia
 
 const refuses = (
   promise: Promise<unknown>,
-  kind: typeof InputError | typeof UsageError,
+  kind: typeof InputError | typeof UsageError | typeof ResourceError,
   ...parts: string[]
 ): Promise<void> =>
   assert.rejects(promise, (error) => {
@@ -164,17 +166,71 @@ test("ImageNet augmentation · random parts, other ones in another epoch, the sa
   assert.notDeepEqual(await collect(dataset, "train", { augment: "imagenet", epoch: 1 }), once);
 });
 
-test("a folder's images do not decode · InputError naming the file, from the calling thread and from the loader's", async () => {
+test("bad images · all are named before anything is decoded, the first 20 and how many; one alone in one sentence", async () => {
   const dir = join(root, "undecodable");
   await cp(split, dir, { recursive: true });
   const bad = join(dir, "val", "dog", "00000.jpg");
   await writeFile(bad, "this is no JPEG");
-  const dataset = await openDataset({ dir });
-  await refuses(collect(dataset, "val"), InputError, bad, "does not decode as a PNG, JPEG or WebP image");
+  await refuses(openDataset({ dir }), InputError, `${bad}: is text, expected a PNG, JPEG`, "--skip-bad");
+  await writeFile(join(dir, "train", "cat", "00000.png"), "");
+  await refuses(
+    openDataset({ dir }),
+    InputError,
+    `${dir}: 2 of 29 images cannot be read; `,
+    `${join(dir, "train", "cat", "00000.png")}: is empty`,
+    bad,
+  );
+  for (let i = 0; i < 30; i++) await writeFile(join(dir, "train", "dog", `empty${i}.gif`), "");
+  await refuses(openDataset({ dir }), InputError, "32 of 59 images", "\n  and 12 more");
+});
+
+test("an image whose header is whole and whose pixels are cut off · InputError naming it, from the loader's thread", async () => {
+  const dir = join(root, "cutOff");
+  await cp(split, dir, { recursive: true });
   const cut = join(dir, "val", "cat", "00000.png");
   const whole = await (await image(0)).png().toBuffer();
   await writeFile(cut, whole.subarray(0, whole.length >> 1));
-  await refuses(collect(await openDataset({ dir }), "val", { shuffle: false }), InputError, cut, "does not decode");
+  await refuses(
+    collect(await openDataset({ dir }), "val", { shuffle: false }),
+    InputError,
+    `${cut}: does not decode as a PNG image (`,
+  );
+});
+
+test("skipBad · bad headers and cut-off pixels are left out and named; in training the next of the class stands in, in validation they do not count", async () => {
+  const dir = join(root, "skipped");
+  await cp(split, dir, { recursive: true });
+  const whole = await openDataset({ dir });
+  const description = whole.train.describe();
+  assert.ok(description.kind === "files");
+  const { files } = description;
+  const png = await (await image(0)).png().toBuffer();
+  await writeFile(files[5], png.subarray(0, png.length >> 1)); // The last cat.
+  await writeFile(files[7], "<!doctype html><title>404</title>");
+  await writeFile(join(dir, "val", "dog", "00000.png"), "");
+  await refuses(openDataset({ dir }), InputError, "2 of 28 images cannot be read");
+  const lines: string[] = [];
+  const skipped = await openDataset({ dir, skipBad: true, report: (line) => lines.push(line) });
+  assert.match(
+    lines.join("\n"),
+    /left out 3 of 28 images:\n {2}.*does not decode as a PNG.*\n.*is a web page.*\n.*is empty/,
+  );
+  assert.deepEqual([skipped.train.length, skipped.val.length], [18, 9]);
+  assert.deepEqual(skipped.train.labels, whole.train.labels);
+  assert.deepEqual(skipped.val.labels, whole.val.labels);
+  const after = skipped.train.describe();
+  assert.ok(after.kind === "files");
+  assert.deepEqual(
+    after.files,
+    files.map((file, i) => (i === 5 ? files[0] : i === 7 ? files[8] : file)),
+  );
+  assert.equal(
+    (await collect(skipped, "train")).reduce((sum, { count }) => sum + count, 0),
+    18,
+  );
+  // What is held out is the same with and without the bad ones.
+  const held = await openDataset({ dir, skipBad: true, valSplit: 0.3 });
+  assert.deepEqual(held.train.labels, (await openDataset({ dir: split, valSplit: 0.3 })).train.labels);
 });
 
 test("empty class, one class, no class, missing and unknown class in val, one image to split · each one sentence", async () => {
@@ -185,7 +241,7 @@ test("empty class, one class, no class, missing and unknown class in val, one im
     openDataset({ dir: empty }),
     InputError,
     join(empty, "bird"),
-    'class "bird" has no PNG, JPEG or WebP image',
+    'class "bird" has no image, expected a PNG, JPEG',
   );
 
   const single = join(root, "single");
@@ -203,12 +259,7 @@ test("empty class, one class, no class, missing and unknown class in val, one im
   await rm(join(missing, "val", "dog"), { recursive: true });
   await refuses(openDataset({ dir: missing }), InputError, join(missing, "val"), 'has no folder for the class "dog"');
   await mkdir(join(missing, "val", "dog"));
-  await refuses(
-    openDataset({ dir: missing }),
-    InputError,
-    join(missing, "val", "dog"),
-    "has no PNG, JPEG or WebP image",
-  );
+  await refuses(openDataset({ dir: missing }), InputError, join(missing, "val", "dog"), 'class "dog" has no image');
   await cp(join(flat, "cat"), join(missing, "val", "zebra"), { recursive: true });
   await refuses(openDataset({ dir: missing }), InputError, join(missing, "val", "zebra"), 'have no class "zebra"');
 
@@ -226,135 +277,28 @@ test("empty class, one class, no class, missing and unknown class in val, one im
   }
 });
 
-test("a folder that may not be read, itself or below a class · InputError naming it", async (context) => {
+test("a folder that may not be read, itself or below a class · InputError naming it; too many open files · ResourceError", async (context) => {
   // Planted: permission bits do not bind root, whom tests may run as.
   const { readdir } = fs;
-  for (const denied of [flat, join(flat, "cat", "more")]) {
-    const lists = (path: unknown, options: { recursive?: boolean }): boolean =>
-      path === denied || (options.recursive === true && denied.startsWith(`${path}`));
+  const dir = join(root, "denied");
+  await cp(flat, dir, { recursive: true });
+  await mkdir(join(dir, "cat", "more"));
+  for (const [failing, code, kind, message] of [
+    [dir, "EACCES", InputError, "may not be read (EACCES)"],
+    [join(dir, "cat", "more"), "EACCES", InputError, "may not be read (EACCES)"],
+    [join(dir, "cat", "more"), "EIO", InputError, "the disk or the network failed (EIO)"],
+    [join(dir, "cat", "more"), "EMFILE", ResourceError, "too many files open"],
+  ] as const) {
     const mock = context.mock.method(fs, "readdir", (async (...args: Parameters<typeof readdir>) => {
-      if (!lists(args[0], args[1] as { recursive?: boolean })) return readdir(...args);
-      throw Object.assign(new Error(`EACCES: permission denied, scandir '${denied}'`), {
-        code: "EACCES",
-        path: denied,
-      });
+      if (args[0] !== failing) return readdir(...args);
+      throw Object.assign(new Error(`${code}: scandir '${failing}'`), { code, path: failing });
     }) as typeof readdir);
     syncBuiltinESMExports();
     try {
-      await refuses(openDataset({ dir: flat }), InputError, `${denied}: the folder cannot be read (EACCES)`);
+      await refuses(openDataset({ dir }), kind, `${failing}: `, message);
     } finally {
       mock.mock.restore();
       syncBuiltinESMExports();
     }
   }
-});
-
-test("decodeImage · grey, palette, transparent, 16-bit and CMYK images come as 8-bit RGB of the right colour", async () => {
-  const format = { channels: 3, height: 8, width: 8 } as const;
-  const solid = (channels: 3 | 4): Sharp =>
-    sharp({ create: { width: 8, height: 8, channels, background: { r: 200, g: 100, b: 50, alpha: 0.5 } } });
-  const colour = (bytes: Uint8Array): number[] => [bytes[0], bytes[64], bytes[191]];
-  const near = (bytes: Uint8Array, expected: readonly number[], by: number): void => {
-    assert.equal(bytes.length, 192);
-    for (const [channel, value] of colour(bytes).entries())
-      assert.ok(Math.abs(value - expected[channel]) <= by, `${colour(bytes)} for ${expected}`);
-  };
-  const rgb = [200, 100, 50];
-  near(await decodeImage(await solid(3).png().toBuffer(), format), rgb, 0);
-  near(await decodeImage(await solid(3).png({ palette: true }).toBuffer(), format), rgb, 1);
-  near(await decodeImage(await solid(4).png().toBuffer(), format), rgb, 0);
-  near(await decodeImage(await solid(3).toColourspace("rgb16").png().toBuffer(), format), rgb, 1);
-  near(await decodeImage(await solid(3).jpeg({ quality: 100 }).toBuffer(), format), rgb, 3);
-  const grey = await solid(3).toColourspace("b-w").png().toBuffer();
-  const level = (await decodeImage(grey, { ...format, channels: 1 }))[0];
-  near(await decodeImage(grey, format), [level, level, level], 0);
-  assert.equal((await decodeImage(grey, { ...format, channels: 1 })).length, 64);
-});
-
-test("decodeImage · a camera's orientation is applied before cropping, with and without a crop", async () => {
-  // Left half black, right half white, marked as to be turned by 90° clockwise: upright, black is on top.
-  const sideways = await sharp({ create: { width: 40, height: 20, channels: 3, background: "black" } })
-    .composite([
-      {
-        input: await sharp({ create: { width: 20, height: 20, channels: 3, background: "white" } })
-          .png()
-          .toBuffer(),
-        left: 20,
-        top: 0,
-      },
-    ])
-    .withMetadata({ orientation: 6 })
-    .jpeg({ quality: 100 })
-    .toBuffer();
-  const whole = await decodeImage(sideways, { channels: 3, height: 16, width: 16 });
-  assert.ok(whole[0] < 20 && whole[15 * 16] > 235);
-  const seen: number[] = [];
-  const lower = await decodeImage(
-    sideways,
-    { channels: 3, height: 16, width: 16 },
-    {
-      crop: (width, height) => {
-        seen.push(width, height);
-        return { left: 0, top: 24, width: 16, height: 16 };
-      },
-    },
-  );
-  assert.deepEqual(seen, [20, 40]);
-  assert.ok(lower.every((value) => value > 235));
-});
-
-test("decodeImage · a larger image keeps its centre; scaling up to a target that is no multiple works", async () => {
-  const target = { channels: 3, height: 30, width: 30 } as const;
-  const wide = await sharp({ create: { width: 300, height: 100, channels: 3, background: "black" } })
-    .composite([
-      {
-        input: await sharp({ create: { width: 100, height: 100, channels: 3, background: "white" } })
-          .png()
-          .toBuffer(),
-        left: 100,
-        top: 0,
-      },
-    ])
-    .png()
-    .toBuffer();
-  const bytes = await decodeImage(wide, target);
-  assert.ok(bytes[15 * 30 + 15] === 255 && bytes.filter((value) => value > 200).length > 0.9 * bytes.length);
-  for (const [width, height] of [
-    [1, 1],
-    [7, 31],
-    [33, 5],
-    [1000, 3],
-  ]) {
-    const odd = await sharp({ create: { width, height, channels: 3, background: "white" } })
-      .png()
-      .toBuffer();
-    for (const size of [13, 65, 224]) {
-      const decoded = await decodeImage(odd, { channels: 3, height: size, width: size });
-      assert.equal(decoded.length, 3 * size * size);
-      assert.ok(decoded.every((value) => value === 255));
-    }
-  }
-});
-
-test("decodeImage · a file that is a folder, is not there or cannot be read is called that", async () => {
-  const format = { channels: 3, height: 4, width: 4 } as const;
-  const missing = join(root, "missing.png");
-  await writeFile(join(root, "file"), "");
-  const below = join(root, "file", "1.png");
-  const expected = "expected a PNG, JPEG or WebP image";
-  await refuses(decodeImage(flat, format), InputError, `${flat}: is a folder, ${expected}`);
-  await refuses(decodeImage(missing, format), InputError, `${missing}: does not exist, ${expected}`);
-  await refuses(decodeImage("", format), InputError, `"": does not exist, ${expected}`);
-  await refuses(decodeImage(below, format), InputError, `${below}: cannot be read, ${expected}`);
-});
-
-test("decodeImage · formats other than PNG, JPEG and WebP are refused", async () => {
-  const gif = await sharp({ create: { width: 4, height: 4, channels: 3, background: "red" } })
-    .gif()
-    .toBuffer();
-  await refuses(
-    decodeImage(gif, { channels: 3, height: 4, width: 4 }, { name: "upload" }),
-    InputError,
-    "upload: does not decode as a PNG, JPEG or WebP image (it is gif)",
-  );
 });

@@ -23,6 +23,7 @@ import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
 import type { RunState } from "../../src/train/runState.ts";
 import { resumeRun, savedConfig, startRun } from "../../src/train/trainer.node.ts";
 import type { BatchLoader, Trainer } from "../../src/train/trainer.ts";
+import { draws, testSeed } from "../seeded.ts";
 import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const dataset = tinyDataset();
@@ -229,20 +230,22 @@ async function runScript(
   return { code, signal: child.signalCode, lines: output.trimEnd().split("\n") };
 }
 
-test("resume · killed with SIGKILL at up to 10 random points, the run ends with the bits of one that never was", async (t) => {
+test("resume · killed with SIGKILL at up to 10 drawn points, the run ends with the bits of one that never was", async (t) => {
   const epochs = 14;
   const calm = join(root, "calm");
   assert.equal((await runScript(calm, epochs)).code, 0);
   const expected = await loadCheckpoint(calm);
 
+  t.diagnostic(`seed ${testSeed}`);
+  const draw = draws("kills of a run");
   const stormy = join(root, "stormy");
   let killed = 0;
   // A kill that comes late, on a machine that is busy, may find the run near its end, and the next one ended.
   while (killed < 10) {
     const { signal } = await runScript(stormy, epochs, {
       signal: "SIGKILL",
-      after: 1 + Math.floor(Math.random() * 6),
-      delay: Math.random() * 20,
+      after: 1 + Math.floor(draw() * 6),
+      delay: draw() * 20,
     });
     if (signal !== "SIGKILL") break;
     killed++;

@@ -33,11 +33,8 @@ export function startThread(): ComputeThread {
     for (const { reject } of pending.splice(0)) reject(gone);
   };
   const fail = (message: string): void => giveUp(new DeviceError(`a compute thread died: ${message}`));
-  const url = new URL(import.meta.url.endsWith(".ts") ? "./worker.ts" : "./worker.js", import.meta.url);
   const nodeThreads = globalThis.process?.getBuiltinModule?.("node:worker_threads");
-  const { post, end } = nodeThreads
-    ? startNodeThread(nodeThreads, url, settle, fail)
-    : startWebThread(url, settle, fail);
+  const { post, end } = nodeThreads ? startNodeThread(nodeThreads, settle, fail) : startWebThread(settle, fail);
   return {
     ask: (request) =>
       new Promise((resolve, reject) => {
@@ -59,11 +56,11 @@ interface Channel {
 
 function startNodeThread(
   threads: typeof import("node:worker_threads"),
-  url: URL,
   settle: (reply: WorkerReply) => void,
   fail: (message: string) => void,
 ): Channel {
-  const worker = new threads.Worker(url);
+  const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
+  const worker = new threads.Worker(new URL(`./worker${extension}`, import.meta.url));
   // A program whose work is done may end although its threads still wait for more.
   worker.unref();
   let waiting = 0;
@@ -84,10 +81,22 @@ function startNodeThread(
   };
 }
 
-function startWebThread(url: URL, settle: (reply: WorkerReply) => void, fail: (message: string) => void): Channel {
-  const worker = new Worker(url, { type: "module" });
+/** A browser says nothing of a worker script that it refuses, so this names all that can be wrong. */
+const notStarted = (): string =>
+  `${new URL("./worker.js", import.meta.url)} did not load as a worker. It must be served there, from the page's own origin, and in a cross-origin ` +
+  "isolated page with the header Cross-Origin-Embedder-Policy: require-corp, as the page itself";
+
+/** @throws DeviceError where the worker script is of another origin */
+function startWebThread(settle: (reply: WorkerReply) => void, fail: (message: string) => void): Channel {
+  let worker: Worker;
+  try {
+    // One expression, by which bundlers know that the worker's script belongs to the bundle.
+    worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  } catch (error) {
+    throw new DeviceError(`a compute thread did not start: ${notStarted()}`, {}, { cause: error });
+  }
   worker.onmessage = (event: MessageEvent<WorkerReply>) => settle(event.data);
-  worker.onerror = (event) => fail(event.message);
+  worker.onerror = (event) => fail(event.message || notStarted());
   return {
     post: (request) => worker.postMessage(request),
     end: async () => worker.terminate(),

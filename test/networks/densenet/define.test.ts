@@ -1,9 +1,9 @@
 // networks/densenet: a spec is complete, frozen and possible, or one sentence says which field is not.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { UsageError } from "../../../src/errors.ts";
 import { defineSpec, parameterCount, type SpecFields } from "../../../src/networks/registry.ts";
+import { fc } from "../../seeded.ts";
 import { type DenseNetFields, defineDenseNet } from "./named.ts";
 
 test("defineSpec · defaults are DenseNet-BC-100-12 with k₀ = 2k, frozen through and through", () => {

@@ -1,11 +1,11 @@
 // networks/densenet: the named networks, their spellings, and what a typo is told.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { UsageError } from "../../../src/errors.ts";
 import { editDistance, nearestName } from "../../../src/nearestName.ts";
 import { densenet } from "../../../src/networks/densenet/family.ts";
 import { canonicalName, namedSpec, variantName } from "../../../src/networks/registry.ts";
+import { fc } from "../../seeded.ts";
 import { namedDenseNet } from "./named.ts";
 
 const variantNames = [...densenet.variants.keys()];
