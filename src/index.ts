@@ -18,8 +18,8 @@ export {
   parameterCount,
   type SpecFields,
 } from "./networks/registry.ts";
-export { planInference, planTraining, type TrainingOptions } from "./plan/lower.ts";
 export type { Plan } from "./plan/plan.ts";
+export { planInference, planTraining, type TrainingOptions } from "./plan/planners.ts";
 export { printPlan } from "./plan/print.ts";
 export type { RecomputePolicy } from "./plan/recompute.ts";
 export * from "./train.ts";

@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import { initializeParameters } from "../../src/model/initialize.ts";
 import { buildGraph, namedSpec } from "../../src/networks/registry.ts";
-import { planInference } from "../../src/plan/lower.ts";
+import { planInference } from "../../src/plan/planners.ts";
 import { median } from "../statistics.ts";
 import { onnxModel } from "./onnx.ts";
 

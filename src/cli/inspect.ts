@@ -15,8 +15,8 @@ import {
   usualInput,
   variantNames,
 } from "../networks/registry.ts";
-import { planInference, planTraining } from "../plan/lower.ts";
 import type { Plan } from "../plan/plan.ts";
+import { planInference, planTraining } from "../plan/planners.ts";
 import { printPlan } from "../plan/print.ts";
 import { type RecomputePolicy, recomputePolicies } from "../plan/recompute.ts";
 import { examples, jsonOption, numberFlag, wholeFlag } from "./flags.ts";

@@ -6,7 +6,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { InputError } from "../errors.ts";
 import { requireUsable } from "../model/check.ts";
 import { buildGraph } from "../networks/registry.ts";
-import { planInference } from "../plan/lower.ts";
+import { planInference } from "../plan/planners.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "../train/evaluation.ts";
 import type { BatchLoader } from "../train/trainer.ts";
 

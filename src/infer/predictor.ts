@@ -9,7 +9,7 @@ import { normalizationTable } from "../data/normalization.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { requireUsable } from "../model/check.ts";
 import { buildGraph } from "../networks/registry.ts";
-import { planInference } from "../plan/lower.ts";
+import { planInference } from "../plan/planners.ts";
 import { type Prediction, sigmoid, softmax, topPredictions } from "./scores.ts";
 
 export interface PredictorOptions {

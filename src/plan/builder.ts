@@ -1,7 +1,10 @@
 // plan: collects kernel calls and buffers; what a buffer's lifetime is follows from the calls that name it.
 import type { Graph } from "../graph/graph.ts";
+import { sizeOf } from "../ops/op.ts";
 import { aligned, layOut } from "./arena.ts";
+import { gradientOf, gradientSumOf, momentumOf } from "./names.ts";
 import type { BufferName, BufferRole, KernelCall, KernelName, KernelTable, Plan, PlanBuffer } from "./plan.ts";
+import { channelsOf } from "./reading.ts";
 
 interface Declared {
   readonly name: BufferName;
@@ -12,8 +15,6 @@ interface Declared {
   readonly written: boolean;
   readonly kept: boolean;
 }
-
-const elements = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
 /** Every string in a call's arguments that names a declared buffer. Buffer names and other strings cannot be confused: no buffer is called "add". */
 function buffersIn(value: unknown, known: ReadonlyMap<BufferName, unknown>, found: Set<BufferName>): void {
@@ -73,8 +74,8 @@ export class PlanBuilder {
       const buffer = this.#buffers.get(name);
       if (!buffer) return;
       const { shape, featureMaps } = buffer;
-      const whole = (shape.length === 1 ? shape[0] : shape[1]) ?? 1;
-      const bytes = (elements(shape) / whole) * (channels ?? whole) * 4;
+      const whole = channelsOf(buffer);
+      const bytes = (sizeOf(shape) / whole) * (channels ?? whole) * 4;
       trafficBytes += bytes;
       if (featureMaps) mapBytes += bytes;
     };
@@ -97,11 +98,11 @@ export class PlanBuilder {
 
   /** Parameters and states of the graph, and what else runs parallel to the parameters. */
   declarePersistent(graph: Graph, parallel: readonly ("gradient" | "gradientSum" | "momentum")[]): void {
-    const prefix = { gradient: "d", gradientSum: "sum", momentum: "momentum" } as const;
+    const nameOf = { gradient: gradientOf, gradientSum: gradientSumOf, momentum: momentumOf } as const;
     for (const { kind, name, shape } of graph.tensors) {
       if (kind === "parameter") {
         this.buffer(name, shape, "parameter");
-        for (const role of parallel) this.buffer(`${prefix[role]}(${name})`, shape, role);
+        for (const role of parallel) this.buffer(nameOf[role](name), shape, role);
       } else if (kind === "state") this.buffer(name, shape, "state");
     }
   }
@@ -122,10 +123,14 @@ export class PlanBuilder {
     const lifetimes = [];
     const buffers = new Map<BufferName, PlanBuffer>();
     for (const { written, kept, ...declared } of this.#buffers.values()) {
-      const bytes = elements(declared.shape) * 4;
-      const birth = written ? -1 : (births.get(declared.name) ?? 0);
-      const death = kept ? calls.length : (deaths.get(declared.name) ?? birth);
+      const bytes = sizeOf(declared.shape) * 4;
       if (declared.role === "arena") {
+        const [first, last] = [births.get(declared.name), deaths.get(declared.name)];
+        if (first === undefined || last === undefined) {
+          throw new RangeError(`${declared.name} is declared in the arena, but no kernel call uses it`);
+        }
+        const birth = written ? -1 : first;
+        const death = kept ? calls.length : last;
         lifetimes.push({ name: declared.name, bytes, birth, death });
         buffers.set(declared.name, { ...declared, bytes, offset: 0, birth, death });
       } else {

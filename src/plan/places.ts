@@ -1,6 +1,7 @@
 // plan: concatenation is an address. Every tensor of the forward graph gets a view; what is concatenated gets views of one buffer.
 import type { Graph, GraphNode, TensorId } from "../graph/graph.ts";
 import type { View } from "./plan.ts";
+import { channelsOf, outputOf, tensorOf } from "./reading.ts";
 
 export interface Places {
   /** Where a tensor lies. The buffer bears the name of the whole concatenation. */
@@ -12,17 +13,13 @@ export interface Places {
 /** Throws RangeError if a tensor would have to lie in two concatenations: that would need a copy, and no DenseNet has it. */
 export function placeTensors(graph: Graph, concats: readonly GraphNode[]): Places {
   const inside = new Map<TensorId, { readonly whole: TensorId; readonly offset: number }>();
-  const channels = (tensor: TensorId): number => {
-    const shape = graph.tensors[tensor]?.shape ?? [];
-    return (shape.length === 1 ? shape[0] : shape[1]) ?? 1;
-  };
+  const channels = (tensor: TensorId): number => channelsOf(tensorOf(graph, tensor));
   for (const concat of concats) {
-    const whole = concat.outputs[0];
-    if (whole === undefined) continue;
+    const whole = outputOf(concat, 0);
     let offset = 0;
     for (const input of concat.inputs) {
       if (inside.has(input))
-        throw new RangeError(`${concat.path}: ${graph.tensors[input]?.name} is concatenated twice`);
+        throw new RangeError(`${concat.path}: ${tensorOf(graph, input).name} is concatenated twice`);
       inside.set(input, { whole, offset });
       offset += channels(input);
     }
@@ -39,7 +36,7 @@ export function placeTensors(graph: Graph, concats: readonly GraphNode[]): Place
   return {
     view: (tensor) => {
       const { root, offset } = locate(tensor);
-      return { buffer: graph.tensors[root]?.name ?? "", offset, channels: channels(tensor) };
+      return { buffer: tensorOf(graph, root).name, offset, channels: channels(tensor) };
     },
     root: (tensor) => locate(tensor).root,
   };

@@ -1,5 +1,6 @@
 // plan: a plan as text, one kernel call a line, then every buffer with its lifetime.
 import type { KernelCall, Plan, View } from "./plan.ts";
+import { channelsOf } from "./reading.ts";
 
 const isView = (value: unknown): value is View =>
   typeof value === "object" && value !== null && "buffer" in value && "channels" in value && "offset" in value;
@@ -19,13 +20,16 @@ function operands(plan: Plan, call: KernelCall): string {
   const shown: string[] = [];
   const visit = (name: string, value: unknown): void => {
     if (isView(value)) {
-      const shape = plan.buffers.get(value.buffer)?.shape ?? [];
-      const whole = (shape.length === 1 ? shape[0] : shape[1]) ?? 0;
+      const buffer = plan.buffers.get(value.buffer);
+      if (!buffer)
+        throw new RangeError(`${call.path}: ${name} names buffer ${value.buffer}, which the plan does not have`);
+      const { shape } = buffer;
+      const whole = channelsOf(buffer);
       const [batch, , ...plane] = shape;
       const dimensions =
         shape.length === 1 ? `[${value.channels}]` : `[${[batch, value.channels, ...plane].join("×")}]`;
-      const part = value.channels === whole ? "" : ` of ${whole} from ${value.offset}`;
-      shown.push(`${name}=${value.buffer}${dimensions}${part}`);
+      const slice = value.channels === whole ? "" : ` of ${whole} from ${value.offset}`;
+      shown.push(`${name}=${value.buffer}${dimensions}${slice}`);
     } else if (name === "write" || name === "weight") shown.push(`${name}=${String(value)}`);
     else if (name === "composite" && typeof value === "object" && value !== null) {
       shown.push("composite");

@@ -4,7 +4,7 @@ import { createReferenceBackend } from "../backends/reference/backend.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import { createNetwork } from "../model/create.ts";
 import { buildGraph, defineSpec } from "../networks/registry.ts";
-import { planTraining } from "../plan/lower.ts";
+import { planTraining } from "../plan/planners.ts";
 
 /** f32 results of a net this small differ by rounding alone, some hundred times 2⁻²⁴; a wrong kernel is off by far more. */
 export const SELF_CHECK_TOLERANCE = 1e-3;

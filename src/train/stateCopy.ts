@@ -4,6 +4,7 @@ import type { Executable } from "../backends/backend.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { DivergedError } from "../errors.ts";
 import type { StateDict, StateTensor } from "../model/model.ts";
+import { momentumOf } from "../plan/names.ts";
 
 export class StateCopy {
   #trained: TrainedModel;
@@ -43,7 +44,7 @@ export class StateCopy {
   /** Writes the state to a device. */
   async load(executable: Executable): Promise<void> {
     for (const [path, { data }] of this.#trained.model.state) await executable.write(path, data);
-    for (const [path, { data }] of this.#momentum) await executable.write(momentumBuffer(path), data);
+    for (const [path, { data }] of this.#momentum) await executable.write(momentumOf(path), data);
     this.#takenAt = performance.now();
   }
 
@@ -54,7 +55,7 @@ export class StateCopy {
   async take(executable: Executable, step: number): Promise<void> {
     if (this.#step === step) return;
     const { model } = this.#trained;
-    const names = [...model.state.keys(), ...[...this.#momentum.keys()].map(momentumBuffer)];
+    const names = [...model.state.keys(), ...[...this.#momentum.keys()].map(momentumOf)];
     const read = await executable.read(names);
     const values = new Map(names.map((name, index) => [name, requireFinite(name, read[index], step)]));
     const copied = <T extends StateTensor>(tensors: ReadonlyMap<string, T>, bufferOf: (path: string) => string) =>
@@ -65,17 +66,13 @@ export class StateCopy {
         ]),
       );
     const state = copied(model.state, (path) => path);
-    const momentum = copied(this.#momentum, momentumBuffer);
+    const momentum = copied(this.#momentum, momentumOf);
     const batchesTracked = this.#batches.before + step * this.#batches.perUpdate;
     this.#trained = { ...this.#trained, model: { spec: model.spec, state, batchesTracked } };
     this.#momentum = momentum;
     this.#step = step;
     this.#takenAt = performance.now();
   }
-}
-
-function momentumBuffer(path: string): string {
-  return `momentum(${path})`;
 }
 
 function requireFinite(name: string, data: Float32Array | Int32Array, step: number): Float32Array {

@@ -2,8 +2,8 @@
 import type { Backend, Executable } from "../backends/backend.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import { buildGraph, type NetworkSpec } from "../networks/registry.ts";
-import { planAccumulation, planInference, planTraining, planUpdate } from "../plan/lower.ts";
 import type { Plan } from "../plan/plan.ts";
+import { planAccumulation, planInference, planTraining, planUpdate } from "../plan/planners.ts";
 import type { TrainConfig } from "./config.ts";
 import type { MemoryUse } from "./events.ts";
 import type { GradientReduction } from "./reduction.ts";

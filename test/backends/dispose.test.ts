@@ -9,7 +9,7 @@ import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/we
 import { DisposedError, UsageError } from "../../src/errors.ts";
 import { createNetwork } from "../../src/model/create.ts";
 import { buildGraph, namedSpec } from "../../src/networks/registry.ts";
-import { planInference } from "../../src/plan/lower.ts";
+import { planInference } from "../../src/plan/planners.ts";
 import { dawnMissing, gpuOrReason, nullDevice } from "./webgpu/gpu.ts";
 
 const spec = namedSpec("BC-40-12", { blockConfig: [2, 2], growthRate: 8 });

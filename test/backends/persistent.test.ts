@@ -7,7 +7,7 @@ import { createReferenceBackend } from "../../src/backends/reference/backend.ts"
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import { compileProgram } from "../../src/backends/webgpu/compile.ts";
 import { buildGraph, defineSpec } from "../../src/networks/registry.ts";
-import { planInference } from "../../src/plan/lower.ts";
+import { planInference } from "../../src/plan/planners.ts";
 
 const planOf = (growthRate: number) =>
   planInference(

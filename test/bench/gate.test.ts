@@ -12,8 +12,8 @@ import { createWebgpuBackend, WebgpuBackend } from "../../src/backends/webgpu/we
 import { VerificationError } from "../../src/errors.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
 import { buildGraph, defineSpec } from "../../src/networks/registry.ts";
-import { planInference, planTraining } from "../../src/plan/lower.ts";
 import type { KernelCall, KernelName, Plan } from "../../src/plan/plan.ts";
+import { planInference, planTraining } from "../../src/plan/planners.ts";
 import { dawnMissing, gpuOrReason, nullDevice, withShaders } from "../backends/webgpu/gpu.ts";
 
 const size = { batch: 2, height: 9, width: 10 };

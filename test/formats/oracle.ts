@@ -6,7 +6,7 @@ import { gunzipSync } from "node:zlib";
 import type { Backend } from "../../src/backends/backend.ts";
 import type { Model } from "../../src/model/model.ts";
 import { buildGraph } from "../../src/networks/registry.ts";
-import { planInference } from "../../src/plan/lower.ts";
+import { planInference } from "../../src/plan/planners.ts";
 
 export interface OracleEntry {
   readonly file: string;

@@ -1,7 +1,7 @@
 // Beside the line: the engines that the golden tests hold against PyTorch.
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
-import { planInference, planTraining } from "../../src/plan/lower.ts";
+import { planInference, planTraining } from "../../src/plan/planners.ts";
 import type { RecomputePolicy } from "../../src/plan/recompute.ts";
 import type { Engine } from "./engine.ts";
 import { interpreter } from "./interpreter.ts";

@@ -5,8 +5,8 @@ import { differentiate } from "../../src/graph/differentiate.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { buildGraph, macs, type NetworkSpec, namedSpec } from "../../src/networks/registry.ts";
 import { layOut } from "../../src/plan/arena.ts";
-import { planInference, planTraining } from "../../src/plan/lower.ts";
 import type { Plan } from "../../src/plan/plan.ts";
+import { planInference, planTraining } from "../../src/plan/planners.ts";
 import { printPlan } from "../../src/plan/print.ts";
 import { type RecomputePolicy, recomputePolicies } from "../../src/plan/recompute.ts";
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createWasmBackend } from "../../../src/backends/wasm/wasm.ts";
 import { buildGraph, defineSpec } from "../../../src/networks/registry.ts";
-import { planInference } from "../../../src/plan/lower.ts";
+import { planInference } from "../../../src/plan/planners.ts";
 import { type NetworkCase, networkOf, picturesOf, scalarsOf, writeAll } from "../../conformance/network.ts";
 
 const spec = defineSpec({ growthRate: 12, blockConfig: [2, 2], numInitFeatures: 16, compression: 0.5, numClasses: 5 });

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { createWasmBackend } from "../../../src/backends/wasm/wasm.ts";
 import { ResourceError } from "../../../src/errors.ts";
 import { buildGraph, namedSpec } from "../../../src/networks/registry.ts";
-import { planInference } from "../../../src/plan/lower.ts";
+import { planInference } from "../../../src/plan/planners.ts";
 
 test("shared memory that the system refuses · ResourceError with the size and what to change", async (context) => {
   const backend = await createWasmBackend();

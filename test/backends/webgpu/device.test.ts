@@ -11,7 +11,7 @@ import type { Checkpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { makeBatches } from "../../../src/data/epoch.ts";
 import { DeviceError } from "../../../src/errors.ts";
 import { evaluate } from "../../../src/infer/evaluate.ts";
-import { planInference, planTraining } from "../../../src/plan/lower.ts";
+import { planInference, planTraining } from "../../../src/plan/planners.ts";
 import type { RecomputePolicy } from "../../../src/plan/recompute.ts";
 import { createTrainer } from "../../../src/train/createTrainer.ts";
 import type { EpochEvent, RecoveredEvent, StepEvent, TrainEvent } from "../../../src/train/events.ts";

@@ -5,7 +5,7 @@ import { compileProgram, memorySpaces } from "../../../src/backends/webgpu/compi
 import { createWebgpuBackend, WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
 import { type DenseNetError, DeviceError, ResourceError } from "../../../src/errors.ts";
 import { buildGraph, namedSpec } from "../../../src/networks/registry.ts";
-import { planInference } from "../../../src/plan/lower.ts";
+import { planInference } from "../../../src/plan/planners.ts";
 import { altered, dawnMissing, nullDevice } from "./gpu.ts";
 
 const skip = dawnMissing() ?? false;

@@ -8,8 +8,8 @@ import { submissions, WebgpuBackend } from "../../../src/backends/webgpu/webgpu.
 import { DeviceError, ResourceError } from "../../../src/errors.ts";
 import { differentiate } from "../../../src/graph/differentiate.ts";
 import { buildGraph, namedSpec } from "../../../src/networks/registry.ts";
-import { planInference, planTraining } from "../../../src/plan/lower.ts";
 import type { Plan, PlanBuffer } from "../../../src/plan/plan.ts";
+import { planInference, planTraining } from "../../../src/plan/planners.ts";
 import { planOf, titleOf } from "../../conformance/case.ts";
 import { allCases } from "../../conformance/cases.ts";
 import { dawnMissing, nullDevice } from "./gpu.ts";

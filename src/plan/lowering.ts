@@ -1,0 +1,129 @@
+// plan: a graph on its way to kernel calls: where its tensors and their gradients lie, and what of them is written so far. Steps add the calls.
+import type { Graph, GraphNode, GraphTensor, TensorId } from "../graph/graph.ts";
+import { PlanBuilder } from "./builder.ts";
+import { gradientOf, hostBuffers } from "./names.ts";
+import { type Places, placeTensors } from "./places.ts";
+import type { BufferName, KernelTable, View, Write } from "./plan.ts";
+import { tensorOf } from "./reading.ts";
+import type { RecomputePolicy } from "./recompute.ts";
+import type { FoundSteps } from "./steps/find.ts";
+import type { Step } from "./steps/step.ts";
+
+/** The gradient of a tensor's statistics that the next kernel adds while it loads dy, and the nodes that this computes. */
+interface PendingStatistics {
+  readonly args: NonNullable<KernelTable["convGrad"]["dyStatistics"]>;
+  readonly computes: readonly number[];
+}
+
+export class Lowering {
+  readonly graph: Graph;
+  readonly recompute: RecomputePolicy;
+  readonly plan = new PlanBuilder();
+  /** Forward tensors that were computed again: where the backward pass finds them. */
+  readonly recomputed = new Map<TensorId, View>();
+  /** By the tensor whose statistics they are. */
+  readonly pendingStatistics = new Map<TensorId, PendingStatistics>();
+  readonly #places: Places;
+  readonly #producers = new Map<TensorId, Step>();
+  readonly #backwardOf = new Map<number, GraphNode[]>();
+  /** Channels of a gradient buffer that hold something already: what comes next is added. */
+  readonly #written = new Map<BufferName, number>();
+
+  constructor(graph: Graph, { steps, concats }: FoundSteps, recompute: RecomputePolicy) {
+    this.graph = graph;
+    this.recompute = recompute;
+    this.#places = placeTensors(graph, concats);
+    for (const step of steps) {
+      for (const { outputs } of step.nodes) for (const output of outputs) this.#producers.set(output, step);
+    }
+    for (const node of graph.nodes) {
+      if (node.pass !== "backward" || node.of === undefined) continue;
+      this.#backwardOf.set(node.of, [...this.backwardOf(node.of), node]);
+    }
+    this.plan.addressed.push(
+      ...concats.map(({ id }) => id),
+      ...concats.flatMap(({ id }) => this.backwardOf(id).map((node) => node.id)),
+    );
+  }
+
+  tensor(id: TensorId): GraphTensor {
+    return tensorOf(this.graph, id);
+  }
+
+  /** The step that computes a tensor; undefined for concatenations and for what no node computes. */
+  producer(id: TensorId): Step | undefined {
+    return this.#producers.get(id);
+  }
+
+  backwardOf(node: number): readonly GraphNode[] {
+    return this.#backwardOf.get(node) ?? [];
+  }
+
+  /**
+   * Backward nodes of these forward nodes: of the given ops, or all but the `add` that completes the gradient of a node's output. That
+   * one belongs to the statistics of the output, whose gradient is the last to be added.
+   */
+  backwardIds(nodes: readonly (GraphNode | undefined)[], ops?: readonly GraphNode["op"][]): number[] {
+    return nodes
+      .flatMap((node) => (node ? this.backwardOf(node.id) : []))
+      .filter(({ op }) => (ops ? ops.includes(op) : op !== "add"))
+      .map(({ id }) => id);
+  }
+
+  /** Whether a tensor is concatenated nowhere: its buffer is its own. */
+  ownsBuffer(id: TensorId): boolean {
+    return this.#places.root(id) === id;
+  }
+
+  /** The view of a forward tensor; its buffer is declared at first need. */
+  view(id: TensorId): View {
+    const again = this.recomputed.get(id);
+    if (again) return again;
+    const view = this.#places.view(id);
+    const root = this.#places.root(id);
+    const { kind, shape } = this.tensor(root);
+    if (kind === "parameter" || kind === "state") return view;
+    const host = this.#hostName(root);
+    const buffer = this.plan.buffer(host ?? view.buffer, shape, "arena", {
+      forward: true,
+      ...(host === hostBuffers.labels ? { dtype: "i32" } : {}),
+      written: host === hostBuffers.images || host === hostBuffers.labels,
+      kept: host === hostBuffers.logits,
+    });
+    return { ...view, buffer };
+  }
+
+  #hostName(id: TensorId): BufferName | undefined {
+    if (id === this.graph.images) return hostBuffers.images;
+    if (id === this.graph.labels) return hostBuffers.labels;
+    if (id === this.graph.logits) return hostBuffers.logits;
+    return undefined;
+  }
+
+  /** The view of a forward tensor's gradient: the same channels of a buffer of the same shape. */
+  gradient(id: TensorId): View {
+    const view = this.#places.view(id);
+    const { shape } = this.tensor(this.#places.root(id));
+    return { ...view, buffer: this.plan.buffer(gradientOf(view.buffer), shape, "arena") };
+  }
+
+  /** The buffer of a parameter or a running statistic. */
+  persistent(id: TensorId): BufferName {
+    const { kind, name } = this.tensor(id);
+    if (kind === "parameter" || kind === "state") return name;
+    throw new RangeError(`${name} is planned as a parameter or a running statistic, the graph has it as ${kind}`);
+  }
+
+  /** Whether the first writer of a gradient is at work or a later one. Consumers see channel prefixes, the widest first. */
+  writeTo(view: View): Write {
+    const before = this.#written.get(view.buffer) ?? 0;
+    const end = view.offset + view.channels;
+    if (before >= end) return "accumulate";
+    if (before > view.offset)
+      throw new RangeError(
+        `${view.buffer}: channels ${view.offset} to ${end} are partly written; the widest consumer must come first`,
+      );
+    this.#written.set(view.buffer, end);
+    return "overwrite";
+  }
+}

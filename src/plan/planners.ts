@@ -1,0 +1,78 @@
+// plan: graph → plan, for each use: inference, a training step, gradient accumulation, the update alone. The five ideas live in the steps: views instead
+// of concatenations, statistics once per channel, the composite function inside the kernel that loads it, pooling before a transition's 1×1,
+// recomputation by choice.
+import type { Graph } from "../graph/graph.ts";
+import { PlanBuilder } from "./builder.ts";
+import { Lowering } from "./lowering.ts";
+import type { Plan } from "./plan.ts";
+import type { RecomputePolicy } from "./recompute.ts";
+import { findSteps } from "./steps/find.ts";
+import { updateRunningStatistics } from "./steps/runningStatistics.ts";
+import { stepKinds } from "./steps/table.ts";
+
+/** SGD as section 4.2 of the paper uses it. */
+export interface OptimizerSettings {
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly weightDecay: number;
+}
+
+export interface TrainingOptions {
+  readonly recompute: RecomputePolicy;
+  /** With it the plan ends with the weight update; without it gradients are left in the gradient buffers. */
+  readonly optimizer?: OptimizerSettings;
+}
+
+/**
+ * Training graph → plan of one step: forward, running statistics, backward, and the weight update if an optimizer is given.
+ * The host writes `images` and `labels`; afterwards `logits`, `sampleLoss` [N] and `sampleRank` [N] can be read, and gradients by the names of
+ * `gradientOf` (names.ts).
+ * @throws RangeError naming the node, if the plan has no kernel for it
+ */
+export function planTraining(graph: Graph, { recompute, optimizer }: TrainingOptions): Plan {
+  const found = findSteps(graph, stepKinds);
+  const lowering = new Lowering(graph, found, recompute);
+  lowering.plan.declarePersistent(graph, optimizer ? ["gradient", "momentum"] : ["gradient"]);
+  for (const step of found.steps) step.forward(lowering);
+  updateRunningStatistics(lowering, found.running);
+  for (const step of found.steps.toReversed()) step.backward(lowering);
+  if (optimizer) callSgd(lowering.plan, optimizer, "gradient", 1);
+  return lowering.plan.finish();
+}
+
+/**
+ * Inference graph → plan. The host writes `images` (and `labels` where the graph has a loss) and reads `logits` (`sampleLoss`, `sampleRank`).
+ * @throws RangeError naming the node, if the plan has no kernel for it
+ */
+export function planInference(graph: Graph): Plan {
+  const found = findSteps(graph, stepKinds);
+  const lowering = new Lowering(graph, found, "none");
+  lowering.plan.declarePersistent(graph, []);
+  for (const step of found.steps) step.forward(lowering);
+  return lowering.plan.finish();
+}
+
+/** Gradient accumulation: adds the gradients of a micro-batch to the sums ("add"), or starts new sums with them ("set"). */
+export function planAccumulation(graph: Graph, mode: "set" | "add"): Plan {
+  const plan = new PlanBuilder();
+  plan.declarePersistent(graph, ["gradient", "gradientSum"]);
+  plan.call("accumulateGradients", { mode }, { path: "optimizer", computes: [] });
+  return plan.finish();
+}
+
+/** The weight update from the sums of `microBatches` gradients, of which it takes the mean. */
+export function planUpdate(graph: Graph, optimizer: OptimizerSettings, microBatches: number): Plan {
+  const plan = new PlanBuilder();
+  plan.declarePersistent(graph, ["gradientSum", "momentum"]);
+  callSgd(plan, optimizer, "gradientSum", 1 / microBatches);
+  return plan.finish();
+}
+
+function callSgd(
+  plan: PlanBuilder,
+  optimizer: OptimizerSettings,
+  source: "gradient" | "gradientSum",
+  gradientScale: number,
+): void {
+  plan.call("sgd", { ...optimizer, gradientScale, source }, { path: "optimizer", computes: [] });
+}
