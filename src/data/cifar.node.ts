@@ -1,14 +1,13 @@
 // data: CIFAR-10 and CIFAR-100, binary version (Krizhevsky 2009): a folder or the original .tar.gz. Records are one or
 // two label bytes and 3072 pixel bytes, planar R, G, B of 32×32. Every size and label is checked before anything trains
 // on them.
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
 import { InputError } from "../errors.ts";
 import { bytesSplit, type Dataset, type Split, sharedBytes } from "./dataset.ts";
 import { cifar10Normalization, cifar100Normalization } from "./normalization.ts";
-import { readTar } from "./tar.ts";
+import { readRegularFile } from "./readFile.node.ts";
+import { readTarGz } from "./tarFiles.node.ts";
 
 export const CIFAR_SIDE = 32;
 export const CIFAR_PIXELS = 3 * CIFAR_SIDE * CIFAR_SIDE;
@@ -17,6 +16,8 @@ export const CIFAR_CITATION =
 
 /** No CIFAR archive unpacks to more; what does is something else. */
 const LARGEST_ARCHIVE = 256 * 2 ** 20;
+/** The archives have eight and six. */
+const MOST_ENTRIES = 1000;
 
 interface Layout {
   readonly name: string;
@@ -92,25 +93,16 @@ export async function findCifar(path: string): Promise<CifarSource | undefined> 
 }
 
 async function readBytes(file: string): Promise<Uint8Array> {
-  return readFile(file).catch((cause: NodeJS.ErrnoException) => {
-    throw new InputError(`${file}: cannot be read (${cause.code})`, { file, code: cause.code }, { cause });
-  });
+  return readRegularFile(file, { expected: "a file of CIFAR's binary version", maxBytes: LARGEST_ARCHIVE });
 }
 
 async function fromArchive(path: string): Promise<CifarSource | undefined> {
   const packed = await readBytes(path);
   if (packed[0] !== 0x1f || packed[1] !== 0x8b) return undefined;
-  let archive: Uint8Array;
-  try {
-    archive = await promisify(gunzip)(packed, { maxOutputLength: LARGEST_ARCHIVE });
-  } catch (cause) {
-    throw new InputError(
-      `${path}: does not unpack (${cause instanceof Error ? cause.message : String(cause)}); expected the original cifar-10-binary.tar.gz or cifar-100-binary.tar.gz, whole`,
-      { file: path, bytes: packed.length },
-      { cause },
-    );
-  }
-  const files = new Map([...readTar(archive, path)].map(([name, content]) => [basename(name), content]));
+  const known = Object.values(LAYOUTS).flatMap(({ train, test, classNames }) => [...train, ...test, classNames]);
+  const isKnown = (name: string): boolean => known.includes(basename(name));
+  const entries = await readTarGz(packed, path, isKnown, { maxBytes: LARGEST_ARCHIVE, maxEntries: MOST_ENTRIES });
+  const files = new Map([...entries].map(([name, content]) => [basename(name), content]));
   const kind = recognise([...files.keys()]);
   return kind === undefined ? undefined : { kind, place: path, read: async (file) => files.get(file) };
 }

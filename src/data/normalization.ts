@@ -1,4 +1,5 @@
 // data: per-channel mean and standard deviation, in units of pixels in 0…1. Published constants, and measuring them.
+import { InputError } from "../errors.ts";
 import type { Split } from "./dataset.ts";
 
 export interface Normalization {
@@ -69,8 +70,19 @@ export async function computeMeanStd(
   };
 }
 
-/** Normalised value of every byte: table[channel · 256 + byte] = (byte/255 − mean)/std, rounded to f32 once. */
+/**
+ * Normalised value of every byte: table[channel · 256 + byte] = (byte/255 − mean)/std, rounded to f32 once.
+ * @throws InputError when mean and std cannot be of pixels in 0…1, such as those of pixels in 0…255
+ */
 export function normalizationTable({ mean, std }: Normalization): Float32Array {
+  for (const [channel, value] of mean.entries()) {
+    const deviation = std[channel];
+    if (value >= 0 && value <= 1 && deviation > 0 && deviation <= 1) continue;
+    throw new InputError(
+      `preprocessing: channel ${channel} has mean ${value} and std ${deviation}, expected a mean from 0 to 1 and a std above 0 and at most 1: pixels are in 0…1 here, so divide by 255 what was measured on 0…255`,
+      { channel, mean: value, std: deviation },
+    );
+  }
   const table = new Float32Array(mean.length * 256);
   for (let channel = 0; channel < mean.length; channel++) {
     for (let byte = 0; byte < 256; byte++) table[channel * 256 + byte] = (byte / 255 - mean[channel]) / std[channel];

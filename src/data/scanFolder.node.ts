@@ -94,7 +94,7 @@ export async function imagesBelow(folder: Subfolder, scan: Scan): Promise<string
       );
     }
     if (owner !== undefined) {
-      count(scan, "folders linked twice");
+      count(scan, "repeated link");
       return;
     }
     if (depth > MAX_DEPTH) {
@@ -109,7 +109,7 @@ export async function imagesBelow(folder: Subfolder, scan: Scan): Promise<string
       if (target !== undefined && target !== "broken") {
         await visit(inner, target, `${below}${name}${sep}`, depth + 1);
       } else if (isImageName(name)) found.push(below + name);
-      else count(scan, target === "broken" ? "broken links" : extname(name).toLowerCase() || "without extension");
+      else count(scan, target === "broken" ? "broken link" : extname(name).toLowerCase() || "without extension");
     }
   };
   await visit(folder.path, folder.real, "", 0);
@@ -125,7 +125,9 @@ export async function imagesBeside(dir: string): Promise<number> {
 export function leftOutText(leftOut: LeftOut): string | undefined {
   if (leftOut.size === 0) return undefined;
   const sorted = [...leftOut].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1));
-  return sorted.map(([what, number]) => `${number} ${what}`).join(", ");
+  return sorted
+    .map(([what, number]) => `${number} ${what}${what.endsWith(" link") && number > 1 ? "s" : ""}`)
+    .join(", ");
 }
 
 function count({ leftOut }: Scan, what: string): void {

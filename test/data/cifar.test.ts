@@ -1,6 +1,7 @@
 // data: the binary versions of CIFAR, from a folder and from the archive, and every way in which they can be wrong. The
 // files have the official sizes; all records but a few are zero.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import fs, { mkdir, mkdtemp, open, rm, truncate, unlink, writeFile } from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
@@ -8,8 +9,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { openDataset } from "../../src/data/open.node.ts";
-import { readTar } from "../../src/data/tar.ts";
+import { readTarGz } from "../../src/data/tarFiles.node.ts";
 import { InputError, UsageError } from "../../src/errors.ts";
+import { octal, tar, tarHeader } from "./bytes.ts";
 
 let root = "";
 before(async () => {
@@ -132,37 +134,19 @@ test("CIFAR-10 · a truncated file, a label out of range, a missing file, wrong 
   await rejects(openDataset({ dir }), InputError, "batches.meta.txt: holds 2 class names, expected 10");
 });
 
-/** A ustar archive of `files`, written from the format's description. */
-function tar(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
-  const parts: Uint8Array[] = [];
-  for (const [name, content] of files) {
-    const header = Buffer.alloc(512);
-    header.write(name, 0);
-    header.write("0000644\0", 100);
-    header.write(`${content.length.toString(8).padStart(11, "0")}\0`, 124);
-    header.write("        ", 148);
-    header.write("0", 156);
-    header.write("ustar\0", 257);
-    const sum = header.reduce((total, byte) => total + byte, 0);
-    header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
-    parts.push(header, content, new Uint8Array((512 - (content.length % 512)) % 512));
-  }
-  return Buffer.concat([...parts, new Uint8Array(1024)]);
-}
-
 test("CIFAR-10 · a file or an archive that cannot be read · InputError naming it", async (context) => {
   const dir = await cifar10();
   const batch = join(dir, "data_batch_2.bin");
   await unlink(batch);
   await mkdir(batch);
-  await rejects(openDataset({ dir }), InputError, `${batch}: cannot be read (EISDIR)`);
+  await rejects(openDataset({ dir }), InputError, `${batch}: is a folder`);
   // Planted: permission bits do not bind root, whom tests may run as.
   const archive = join(root, "denied.tar.gz");
   await writeFile(archive, "");
-  context.mock.method(fs, "readFile", () => Promise.reject(Object.assign(new Error("denied"), { code: "EACCES" })));
+  context.mock.method(fs, "open", () => Promise.reject(Object.assign(new Error("denied"), { code: "EACCES" })));
   syncBuiltinESMExports();
   try {
-    await rejects(openDataset({ dir: archive }), InputError, `${archive}: cannot be read (EACCES)`);
+    await rejects(openDataset({ dir: archive }), InputError, `${archive}: may not be read (EACCES)`);
   } finally {
     context.mock.restoreAll();
     syncBuiltinESMExports();
@@ -190,26 +174,93 @@ test("CIFAR-10 · from the .tar.gz the same; cut off or changed it is refused", 
   await rejects(openDataset({ dir: foreign }), InputError, foreign, "holds no data set of a known kind");
   const noTar = join(root, "noTar.tar.gz");
   await writeFile(noTar, gzipSync(Buffer.alloc(2048, "x")));
-  await rejects(openDataset({ dir: noTar }), InputError, noTar, "byte 0 is not a tar header");
+  await rejects(openDataset({ dir: noTar }), InputError, noTar, "does not unpack");
 });
 
-test("tar · every truncation of a small archive is refused, the whole one is read", () => {
-  const whole = tar(
-    new Map([
-      ["a/one.txt", Buffer.from("first")],
-      ["two.bin", new Uint8Array(600).fill(7)],
-    ]),
-  );
-  const files = readTar(whole, "whole.tar");
+const LIMITS = { maxBytes: 10_000, maxEntries: 10 };
+const readAll = (archive: Uint8Array): Promise<Map<string, Uint8Array>> =>
+  readTarGz(gzipSync(archive), "some.tar.gz", () => true, LIMITS);
+const small = tar(
+  new Map([
+    ["a/one.txt", Buffer.from("first")],
+    ["two.bin", new Uint8Array(600).fill(7)],
+  ]),
+);
+
+test("tar · every truncation of a small archive is refused, the whole one is read", async () => {
+  const files = await readAll(small);
   assert.deepEqual([...files.keys()], ["a/one.txt", "two.bin"]);
   assert.equal(new TextDecoder().decode(files.get("a/one.txt")), "first");
   assert.deepEqual([...(files.get("two.bin") ?? [])], new Array<number>(600).fill(7));
+  const wanted = await readTarGz(gzipSync(small), "some.tar.gz", (path) => path.endsWith(".bin"), LIMITS);
+  assert.deepEqual([...wanted.keys()], ["two.bin"]);
   // From one closing block on it is whole.
-  for (let length = 0; length < whole.length - 512; length++) {
-    assert.throws(
-      () => readTar(whole.subarray(0, length), "cut.tar"),
-      (error) => error instanceof InputError && error.message.startsWith("cut.tar: "),
-    );
+  for (let length = 0; length < small.length - 512; length += 7) {
+    await rejects(readAll(small.subarray(0, length)), InputError, "some.tar.gz: ");
+  }
+});
+
+const bytes = (...values: readonly number[]): Uint8Array => Uint8Array.from({ length: 12 }, (_, i) => values[i] ?? 0);
+const nonsense: readonly (readonly [string, Uint8Array, RegExp?])[] = [
+  ["a negative size", tarHeader("a", "-0000000512\0")],
+  ["a negative size in base 256", tarHeader("a", bytes(255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 254, 0))],
+  ["a size in base 256 beyond all archives", tarHeader("a", bytes(128, 1, 255, 255, 255, 255, 255, 255))],
+  ["a size of letters", tarHeader("a", "abcdefghijk\0")],
+  ["a size of digits that are not octal", tarHeader("a", "00000000999\0")],
+  ["NaN as size", tarHeader("a", "NaN\0\0\0\0\0\0\0\0\0")],
+  ["a size of 8 GB", tarHeader("a", "77777777777\0"), /a claims 8589934591 bytes, expected at most 10000/],
+  ["a size larger than what follows", tarHeader("a", octal(5000))],
+  ["a long name of negative length", tarHeader("a", "-0000000001\0", "L")],
+  ["a long name of 8 GB", tarHeader("a", "77777777777\0", "L")],
+  ["a pax header of negative length", tarHeader("a", "-0000000001\0", "x")],
+];
+for (const [name, header, message = /^some\.tar\.gz: /] of nonsense) {
+  test(`tar · ${name} · refused at once`, { timeout: 10_000 }, async () => {
+    await rejects(readAll(Buffer.concat([header, small])), InputError, message);
+    await rejects(readAll(Buffer.concat([small.subarray(0, 1024), header, small])), InputError, message);
+  });
+}
+
+test("tar · pax sizes that are no sizes, nested headers, links and devices · read or refused, never for ever", {
+  timeout: 10_000,
+}, async () => {
+  for (const size of ["-1", "NaN", "1e99", "99999999999999999999", "0x10", ""]) {
+    const record = Buffer.from(`${String(9 + size.length).padStart(2, "0")} size=${size}\n`);
+    const pax = Buffer.concat([tarHeader("p", octal(record.length), "x"), record, new Uint8Array(512 - record.length)]);
+    await readAll(Buffer.concat([pax, small])).catch((error) => assert.ok(error instanceof InputError, String(error)));
+  }
+  const links = ["1", "2", "3", "4", "5", "6", "7"].map((type) => tarHeader(`of type ${type}`, octal(0), type));
+  assert.deepEqual([...(await readAll(Buffer.concat([...links, small]))).keys()].slice(-2), ["a/one.txt", "two.bin"]);
+});
+
+test("tar · more entries, more bytes than the limits, and gzip bombs · refused after the limit, in little memory", {
+  timeout: 30_000,
+}, async () => {
+  const many = Buffer.concat([
+    ...Array.from({ length: 11 }, (_, n) => tarHeader(`${n}`, octal(0))),
+    new Uint8Array(1024),
+  ]);
+  await rejects(readAll(many), InputError, "some.tar.gz: has more than 10 entries");
+  await rejects(
+    readAll(Buffer.concat([tarHeader("a", octal(9000)), new Uint8Array(20_000)])),
+    InputError,
+    "unpacks to more than 10000 bytes",
+  );
+  const bomb = join(root, "bomb.tar.gz");
+  await writeFile(bomb, gzipSync(Buffer.alloc(1 << 30), { level: 1 }));
+  const before = process.memoryUsage().rss;
+  await rejects(openDataset({ dir: bomb }), InputError, `${bomb}: `);
+  assert.ok(process.memoryUsage().rss - before < 300e6);
+});
+
+test("tar · archives that GNU tar writes in each of its formats are read", async () => {
+  const folder = join(root, "formats");
+  await mkdir(folder);
+  await writeFile(join(folder, "one.txt"), "first");
+  for (const format of ["v7", "gnu", "ustar", "pax"]) {
+    const archive = execFileSync("tar", [`--format=${format}`, "-cz", "-C", root, "formats"]);
+    const files = await readTarGz(archive, "some.tar.gz", () => true, { maxBytes: 1e6, maxEntries: 10 });
+    assert.equal(new TextDecoder().decode(files.get("formats/one.txt")), "first", format);
   }
 });
 
