@@ -4,7 +4,7 @@ import sharp, { type Metadata, type Sharp } from "sharp";
 import { InputError } from "../errors.ts";
 import type { Box } from "./augment.ts";
 import { centreFraming, framed, wholeFraming } from "./fitImage.ts";
-import { identify, READABLE, type ReadableFormat } from "./imageFormats.ts";
+import { DEFAULT_MAX_PIXELS, identify, READABLE, type ReadableFormat } from "./imageFormats.ts";
 import { withoutTexts } from "./pngChunks.ts";
 import { readRegularFile } from "./readFile.node.ts";
 import type { Framing, Interpolation } from "./resample.ts";
@@ -17,9 +17,6 @@ export interface ImageFormat {
   readonly cropRatio?: number;
   readonly interpolation?: Interpolation;
 }
-
-/** Pixels of the largest image that is decoded unless told otherwise; every decoded pixel takes 3 or 4 bytes. */
-export const DEFAULT_MAX_PIXELS = 64_000_000;
 
 /** No image file is larger: 64 million pixels of 64 bits, not compressed. */
 const MAX_FILE_BYTES = 512 * 2 ** 20;

@@ -5,8 +5,8 @@ import { type BadImage, findBad, listed } from "./checkImages.node.ts";
 import type { Dataset, FilesDescription } from "./dataset.ts";
 import { filesSplit, withCache } from "./filesSplit.node.ts";
 import { stratifiedSplit } from "./holdOut.ts";
-import { DEFAULT_MAX_PIXELS, readFileHeader } from "./image.node.ts";
-import { READABLE } from "./imageFormats.ts";
+import { readFileHeader } from "./image.node.ts";
+import { DEFAULT_MAX_PIXELS, READABLE } from "./imageFormats.ts";
 import { computeMeanStd } from "./normalization.ts";
 import {
   imagesBelow,

@@ -1,7 +1,11 @@
-// data: what a file's first bytes say that it is. Only what this names as readable is given to a decoder. Portable.
+// data: what images are read, and what a file's first bytes say that it is. Only what this names as readable is given to
+// a decoder. Portable.
 
 /** Formats that decode, as messages call them. */
 export type ReadableFormat = "PNG" | "JPEG" | "WebP" | "GIF" | "TIFF" | "AVIF";
+
+/** Pixels of the largest image that is decoded unless told otherwise; every decoded pixel takes 3 or 4 bytes. */
+export const DEFAULT_MAX_PIXELS = 64_000_000;
 
 /** Extensions of files that a folder's scan takes for images, in lower case. */
 export const imageExtensions: readonly string[] = [

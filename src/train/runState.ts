@@ -56,7 +56,9 @@ export function parseRunState(json: unknown, source: string): RunState {
  * Settings that may change when a run is resumed. It stays the same run: another device or dtype of feature maps rounds differently and changes
  * bits, not what is computed, and the saved state is f32 everywhere; the others change not one bit.
  */
-const FREE: ReadonlySet<string> = new Set([...settings].flatMap(([path, { mayChange }]) => (mayChange ? [path] : [])));
+const FREE: ReadonlySet<string> = new Set(
+  [...settings].flatMap(([path, { mayChange }]) => (mayChange ? [path.slice(path.indexOf(".") + 1)] : [])),
+);
 
 /** @throws UsageError naming the setting or the data that differ from those the run began with. */
 export function requireSameRun(saved: RunState, config: TrainConfig, trainCount: number): void {

@@ -2,6 +2,7 @@
 // messages (resolveConfig.ts), the flags of the command and the rows of --print-config are derived from these rows; nothing says them again.
 import * as z from "zod";
 import { backendNames, maxThreads } from "../backends/names.ts";
+import { DEFAULT_MAX_PIXELS } from "../data/imageFormats.ts";
 import { activationDtypes } from "../plan/plan.ts";
 import { recomputePolicies } from "../plan/recompute.ts";
 
@@ -89,6 +90,24 @@ export const dataSettings = {
     flag: { name: "--input-size", value: "pixels" },
     group: "Data",
     help: "side of the square that images of a folder are cropped to",
+  }),
+  maxPixels: setting({
+    schema: z.int().gte(1).lte(0x7fffffff),
+    default: DEFAULT_MAX_PIXELS,
+    flag: { name: "--max-pixels", value: "n" },
+    group: "Data",
+    help: "an image of a folder that has more pixels is refused",
+    mayChange: true,
+    addedLater: true,
+  }),
+  skipBad: setting({
+    schema: z.boolean(),
+    default: false,
+    flag: { name: "--skip-bad" },
+    group: "Data",
+    help: "decode every image of a folder before the first update and leave out those that do not decode; in training the next image of the class stands in for each",
+    mayChange: true,
+    addedLater: true,
   }),
 } satisfies Settings;
 

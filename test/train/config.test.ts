@@ -16,7 +16,14 @@ test("config · caller > file > preset > default, setting by setting, with its s
   assert.equal(config.batchSize, 128);
   assert.equal(config.epochs, 300);
   assert.equal(config.seed, 0);
-  assert.deepEqual(config.data, { dir: "photos", valSplit: 0, augment: "none", imageSize: null });
+  assert.deepEqual(config.data, {
+    dir: "photos",
+    valSplit: 0,
+    augment: "none",
+    imageSize: null,
+    maxPixels: 64_000_000,
+    skipBad: false,
+  });
   assert.equal(sources.lr, "caller");
   assert.equal(sources["data.dir"], "caller");
   assert.equal(sources.batchSize, "file");
