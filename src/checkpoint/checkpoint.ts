@@ -1,4 +1,4 @@
-// checkpoint: a trained or half-trained network as two safetensors files. Portable; files and folders are store.node.ts's business.
+// checkpoint: a trained or half-trained network as two safetensors files. Portable; store.node.ts reads and writes the files.
 //
 // model.safetensors holds what others can use: weights under torchvision's paths, and in its metadata what it takes to run them.
 // training.safetensors holds what only a resumed run needs: momenta and the run's own state, which is JSON that the trainer understands.

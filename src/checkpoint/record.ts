@@ -1,4 +1,4 @@
-// checkpoint: telling a JSON object from every other value that was parsed.
+// checkpoint: whether a parsed value is a JSON object.
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);

@@ -1,4 +1,4 @@
-// model: a network's numbers under torchvision's state-dict keys, in and out. Portable; files are checkpoint/'s business.
+// model: state dicts, import and export: a network's numbers under torchvision's keys. Portable; files belong to checkpoint/ and formats/.
 import { InputError } from "../errors.ts";
 import { currentPath, type NetworkSpec, recognizedSpec } from "../networks/registry.ts";
 import { show, showSome } from "../show.ts";

@@ -1,7 +1,7 @@
 // networks: the modules that families compose, as nodes of a growing graph, with torchvision's module paths.
 //
 // One idea: batch norm is factored. `channelStatistics` stands once behind whatever makes new feature maps, and every consumer's mean and
-// variance is the concatenation of those parts, like the features themselves. Statistics of a concatenation never occur.
+// variance is the concatenation of theirs, like the features themselves. Statistics of a concatenation never occur.
 import { UsageError } from "../errors.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, TensorId } from "../graph/graph.ts";

@@ -19,7 +19,7 @@ const families = { densenet, plain };
 
 type FamilyName = keyof typeof families;
 
-/** A network of any family, told apart by `family`. */
+/** A network of any family; `family` discriminates. */
 export type NetworkSpec = ReturnType<(typeof families)[FamilyName]["define"]>;
 
 type KeyOf<S> = S extends unknown ? keyof S : never;
@@ -33,7 +33,7 @@ export type ModelFields = Omit<SpecFields, keyof CommonSpec>;
 
 const everyFamily: readonly Family<NetworkSpec>[] = Object.values(families);
 
-/** What the fields of ModelFields may hold, whichever family has them. Whether a network's own family has a field, its spec is asked. */
+/** What the fields of ModelFields may hold, whichever family has them. `namedSpec` refuses those that the network's own family lacks. */
 export const modelRules = Object.fromEntries(
   everyFamily.flatMap(({ fields }) => Object.entries(fields)).filter(([field]) => !(field in commonRules)),
 ) as Readonly<Record<keyof ModelFields, FieldRule>>;

@@ -25,8 +25,8 @@ test("summary of BC-100-12 · name, parameters, MACs, connections, depth; layers
   assert.equal(macsOf(/denselayer\d+\.conv2$|conv0$/), "112");
 });
 
-test("naive activation bytes · a small plain net counted by hand", () => {
-  // 4×6 pictures with 3 channels; k₀ 5, two layers of k 2, θ 1, one layer, 7 classes.
+test("naive activation bytes · a small basic net counted by hand", () => {
+  // 4×6 images with 3 channels; k₀ 5, two layers of k 2, θ 1, one layer, 7 classes.
   const spec = defineSpec({
     growthRate: 2,
     blockConfig: [2, 1],
@@ -72,7 +72,7 @@ test("naive activation bytes · with deeper blocks they grow like the square, as
   assert.ok(differences[1] > 1.3 * differences[0] && differences[2] > 1.2 * differences[1]);
 });
 
-test("a batch of 0 and a picture too small are refused", () => {
+test("a batch of 0 and an image too small are refused", () => {
   assert.throws(
     () => summarize(namedSpec("121"), { height: 224, width: 224, batch: 0 }),
     (error) => error instanceof UsageError && /^batch: got 0, /.test(error.message),

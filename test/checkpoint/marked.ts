@@ -1,4 +1,4 @@
-// Checkpoints whose every number tells which step they are of, so that a mixture of two saves would show.
+// Test support: checkpoints whose every number is that of their step, so that a mixture of two saves would show.
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { createNetwork } from "../../src/model/create.ts";
 import { isStatistic, type ModelTensor, type StateDict } from "../../src/model/model.ts";

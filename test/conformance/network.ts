@@ -34,8 +34,8 @@ export function networkOf({ spec, batch, height, width, recompute, optimizer }: 
   const graph = differentiate(buildGraph(spec, { batch, height, width, mode: "training" }));
   const plan = planTraining(graph, optimizer ? { recompute, optimizer } : { recompute });
   const initial = new Map<BufferName, Float32Array>();
-  for (const [name, { data }] of initializeParameters(graph, { seed, fan: "out" })) {
-    initial.set(name, name.endsWith(".bias") ? data.map((value, i) => value + 0.1 * ((i % 5) - 2)) : data);
+  for (const [name, { role, data }] of initializeParameters(graph, { seed, fan: "out" })) {
+    initial.set(name, role === "shift" ? data.map((value, i) => value + 0.1 * ((i % 5) - 2)) : data);
   }
   for (const { name, role, shape } of plan.buffers.values()) {
     if (role === "momentum") initial.set(name, new Float32Array(sizeOf(shape)));

@@ -14,7 +14,7 @@ type Values = Map<TensorId, Real | Int32Array>;
 
 const nets: readonly { what: string; fields: SpecFields; size: Omit<BuildOptions, "mode"> }[] = [
   {
-    what: "plain",
+    what: "basic",
     fields: {
       growthRate: 3,
       blockConfig: [2, 2],
@@ -46,6 +46,26 @@ const nets: readonly { what: string; fields: SpecFields; size: Omit<BuildOptions
       numClasses: 5,
     },
     size: { batch: 6, height: 29, width: 31 },
+  },
+  {
+    what: "a chain of two blocks",
+    fields: { family: "plain", blockConfig: [2, 2], widths: [4, 5], numInitFeatures: 3, numClasses: 4 },
+    size: { batch: 3, height: 7, width: 6 },
+  },
+  {
+    what: "a chain with bottlenecks, dropout and the ImageNet stem",
+    fields: {
+      family: "plain",
+      blockConfig: [2, 1],
+      widths: [3, 4],
+      bottleneck: true,
+      bottleneckFactor: 2,
+      dropRate: 0.2,
+      stem: "imagenet",
+      inChannels: 1,
+      numClasses: 3,
+    },
+    size: { batch: 5, height: 19, width: 17 },
   },
 ];
 

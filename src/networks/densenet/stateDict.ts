@@ -1,4 +1,4 @@
-// networks/densenet: what a DenseNet's state dict tells of it: torchvision's keys, old and new, and the spec behind the shapes.
+// networks/densenet: a DenseNet's state dict: torchvision's keys, old and new, and the spec that its shapes imply.
 import type { GivenFields } from "../family.ts";
 import { compressedMaps } from "./spec.ts";
 

@@ -45,14 +45,14 @@ export const densenetVariants: ReadonlyMap<string, Fields> = new Map([
 
 /** One spelling for all: `DenseNet-BC (L=100, k=12)`, `densenet_bc_100_12` and `BC-100-12` become `bc-100-12`. */
 export function normaliseDenseNet(name: string): string {
-  const parts = name
+  const words = name
     .toLowerCase()
     .replace(/wide|dense-?net/g, "-")
     .replace(/[lk]\s*=?\s*(?=\d)/g, "-")
     .split(/[^a-z0-9]+/)
-    .filter((part) => part !== "");
-  const bc = parts.filter((part) => part === "bc");
-  return [...bc, ...parts.filter((part) => part !== "bc")].join("-");
+    .filter((word) => word !== "");
+  const bc = words.filter((word) => word === "bc");
+  return [...bc, ...words.filter((word) => word !== "bc")].join("-");
 }
 
 /** ImageNet nets may say their growth rate: 121-k32, densenet161_k48. */

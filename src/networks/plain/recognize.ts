@@ -1,4 +1,4 @@
-// networks/plain: the spec behind the shapes of a state dict.
+// networks/plain: the spec that the shapes of a state dict imply.
 import type { GivenFields } from "../family.ts";
 
 /** The fields of the chain with these shapes by path, as far as they show; what else is wrong with them shows when they are compared with it. */

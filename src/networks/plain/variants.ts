@@ -65,7 +65,7 @@ export function normalisePlain(name: string): string {
     .replace(/plain/g, "plain-")
     .replace(/[lk]\s*=?\s*(?=\d)/g, "-")
     .split(/[^a-z0-9]+/)
-    .filter((part) => part !== "")
+    .filter((word) => word !== "")
     .join("-");
 }
 

@@ -1,4 +1,4 @@
-// networks/densenet: the named networks, their spellings, and what a typo is told.
+// networks/densenet: the named networks, their spellings, and what a typo is answered with.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UsageError } from "../../../src/errors.ts";

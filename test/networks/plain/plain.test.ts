@@ -107,7 +107,7 @@ for (const [spelling, name] of [
   test(`canonicalName · ${spelling} is ${name}`, () => assert.equal(canonicalName(spelling), name));
 }
 
-test("names · typos find the chain, titles tell a changed one, the DenseNets keep their names", () => {
+test("names · typos find the chain, titles name a changed one, the DenseNets keep their names", () => {
   assert.throws(() => namedSpec("plian-40-12"), /did you mean plain-40-12\?/);
   assert.throws(() => namedSpec("plain-BC-100-21"), /did you mean plain-BC-100-12\?/);
   const changed = namedSpec("plain-40-12", { blockConfig: [1, 1, 1] });
