@@ -5,4 +5,5 @@ export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
 export { type OpenOptions, openDataset } from "./data/open.node.ts";
 export * from "./index.ts";
 export { loadPredictor, predictFiles } from "./infer/files.node.ts";
-export { type RunOptions, resumeRun, savedConfig, startRun } from "./train/trainer.node.ts";
+export { type FinishedEvent, type OpenedEvent, type RunEvent, type RunOptions, runTraining } from "./run/run.node.ts";
+export { savedConfig } from "./run/start.node.ts";

@@ -16,6 +16,7 @@ const STATES = {
   finished: "Training finished",
   interrupted: "Training was interrupted and can be resumed",
   diverged: "Training stopped because the loss was no longer a finite number",
+  failed: "Training failed",
 } as const;
 
 /** One self-contained HTML document. Every value of `data` is escaped. */
@@ -33,7 +34,7 @@ export function renderReport(data: ReportData): string {
 <body>
 <main>
 <header>
-<p class="state ${data.state}">${STATES[data.state]}</p>
+<p class="state ${data.state}">${STATES[data.state]}${data.reason === undefined ? "" : `: ${data.reason}`}</p>
 <h1>${data.title}</h1>
 ${lede(data)}
 ${headline(data)}

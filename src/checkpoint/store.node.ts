@@ -6,9 +6,9 @@
 // A checkpoint is written to a temporary folder beside, synced to the disk, and renamed into place; only then do the pointers change, each
 // by writing a new file and renaming it over the old one. Renames within a folder are atomic, so a reader sees the old state or the new.
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { InputError, ResourceError, VerificationError } from "../errors.ts";
+import { type DenseNetError, InputError, ResourceError, VerificationError } from "../errors.ts";
 import {
   type Checkpoint,
   decodeModel,
@@ -19,6 +19,7 @@ import {
   TRAINING_FILE,
 } from "./checkpoint.ts";
 import { isRecord } from "./record.ts";
+import { systemCode, writeFailure } from "./writeFailure.ts";
 
 /** In a run's folder, the checkpoints; in a checkpoint's, the list of its files. */
 export const FOLDER = "checkpoints";
@@ -48,18 +49,17 @@ interface Manifest {
  */
 export async function saveCheckpoint(runDir: string, checkpoint: Checkpoint, options: SaveOptions): Promise<string> {
   const folder = join(runDir, FOLDER);
+  const files: [string, Uint8Array][] = [[MODEL_FILE, encodeModel(checkpoint.trained)]];
+  if (checkpoint.training !== undefined) files.push([TRAINING_FILE, encodeTraining(checkpoint.training)]);
+  const described = files.map(([file, bytes]) => [file, { bytes: bytes.length, sha256: sha256(bytes) }] as const);
+  files.push([MANIFEST, json({ files: Object.fromEntries(described) } satisfies Manifest)]);
+  let temporary: string | undefined;
   try {
     await mkdir(folder, { recursive: true });
-    for (const left of await readdir(folder)) {
-      if (left.startsWith(TEMPORARY)) await rm(join(folder, left), { recursive: true, force: true });
-    }
+    await removeTemporary(runDir);
     const name = await freeName(folder, options.step);
-    const temporary = join(folder, `${TEMPORARY}${name}`);
+    temporary = join(folder, `${TEMPORARY}${name}`);
     await mkdir(temporary);
-    const files: [string, Uint8Array][] = [[MODEL_FILE, encodeModel(checkpoint.trained)]];
-    if (checkpoint.training !== undefined) files.push([TRAINING_FILE, encodeTraining(checkpoint.training)]);
-    const described = files.map(([file, bytes]) => [file, { bytes: bytes.length, sha256: sha256(bytes) }] as const);
-    files.push([MANIFEST, json({ files: Object.fromEntries(described) } satisfies Manifest)]);
     for (const [file, bytes] of files) await writeSynced(join(temporary, file), bytes);
     await syncFolder(temporary);
     await rename(temporary, join(folder, name));
@@ -70,24 +70,48 @@ export async function saveCheckpoint(runDir: string, checkpoint: Checkpoint, opt
     await prune(folder, options.keep);
     return join(folder, name);
   } catch (error) {
-    throw diskError(error, folder);
+    if (temporary !== undefined) await rm(temporary, { recursive: true, force: true }).catch(() => {});
+    const bytes = files.reduce((sum, [, { length }]) => sum + length, 0);
+    throw writeFailure(folder, error, { bytes, ...(await freeBytes(runDir)) });
   }
 }
 
-/** Writes `bytes` so that the file is either as it was or complete, and on the disk when this returns. */
+/** Removes what killed processes had begun to write in the folder of a run. */
+export async function removeTemporary(runDir: string): Promise<void> {
+  for (const folder of [runDir, join(runDir, FOLDER)]) {
+    const names = await readdir(folder).catch(() => []);
+    for (const name of names) {
+      if (name.startsWith(TEMPORARY)) await rm(join(folder, name), { recursive: true, force: true });
+    }
+  }
+}
+
+async function freeBytes(path: string): Promise<{ readonly freeBytes?: number }> {
+  return statfs(path).then(
+    ({ bavail, bsize }) => ({ freeBytes: bavail * bsize }),
+    () => ({}),
+  );
+}
+
+/**
+ * Writes `bytes` so that the file is either as it was or complete, and on the disk when this returns.
+ * @throws ResourceError when the disk is full or may not be written; UsageError when there can be no such file
+ */
 export async function writeFileAtomic(path: string, bytes: Uint8Array | string): Promise<void> {
   const temporary = join(path, "..", `${TEMPORARY}${basename(path)}`);
+  const encoded = typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
   try {
-    await writeSynced(temporary, typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes);
+    await writeSynced(temporary, encoded);
     await rename(temporary, path);
     await syncFolder(join(path, ".."));
   } catch (error) {
-    throw diskError(error, path);
+    await rm(temporary, { force: true }).catch(() => {});
+    throw writeFailure(path, error, { bytes: encoded.length });
   }
 }
 
 /**
- * The checkpoint that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder, or a model.safetensors by itself.
+ * The checkpoint that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder, or a model.safetensors on its own.
  * Every file is compared with its manifest first, where it has one.
  * @throws InputError when there is no such checkpoint or a file of it is not what it should be
  * @throws VerificationError when a file's SHA-256 is not that of its manifest
@@ -97,20 +121,99 @@ export async function loadCheckpoint(
   pointer: Pointer = "last",
 ): Promise<Checkpoint & { readonly folder: string }> {
   const found = await stat(path).catch((cause: unknown) => {
-    throw new InputError(`${path || '""'}: there is no such checkpoint; ${EXPECTED}`, { path }, { cause });
+    const why = systemCode(cause) === "ENOENT" ? "there is no such checkpoint" : undefined;
+    throw readFailure(path, cause, why);
   });
   if (!found.isDirectory()) {
     if (basename(path) === MODEL_FILE && (await exists(join(path, "..", MANIFEST)))) {
       const { trained } = await loadFolder(join(path, ".."));
       return { trained, folder: join(path, "..") };
     }
-    return { trained: decodeModel(await readFile(path), path), folder: join(path, "..") };
+    if (!found.isFile()) throw new InputError(`${path}: is no file and no folder; ${EXPECTED}`, { path });
+    const bytes = await readFile(path).catch((cause: unknown) => {
+      throw readFailure(path, cause);
+    });
+    return { trained: decodeModel(bytes, path), folder: join(path, "..") };
   }
   const folder = (await exists(join(path, MANIFEST))) ? path : await follow(path, pointer);
   return { ...(await loadFolder(folder)), folder };
 }
 
 const EXPECTED = "expected the folder of a run, a checkpoint's folder, or a .safetensors file that this package saved";
+
+/** What is wrong with a path to read from: the place, or the process and the system, which have run out of something. */
+function readFailure(path: string, cause: unknown, why?: string): DenseNetError {
+  const code = systemCode(cause);
+  if (code === "EMFILE" || code === "ENFILE" || code === "ENOMEM") {
+    const what = code === "ENOMEM" ? "out of memory" : "too many files are open; allow more (ulimit -n)";
+    return new ResourceError(`${path}: cannot be read, ${what} (${code})`, { path, code }, { cause });
+  }
+  const reason = why ?? (code === undefined ? "cannot be read" : `cannot be read (${code})`);
+  return new InputError(`${path || '""'}: ${reason}; ${EXPECTED}`, { path, code }, { cause });
+}
+
+/** A checkpoint that does not load, and why. */
+export interface DamagedCheckpoint {
+  readonly folder: string;
+  readonly reason: string;
+}
+
+export interface NewestWhole {
+  readonly checkpoint?: Checkpoint & { readonly folder: string };
+  /** Where there is no checkpoint: why. */
+  readonly missing?: DenseNetError;
+  /** Newer ones that were passed over. */
+  readonly damaged: readonly DamagedCheckpoint[];
+}
+
+/**
+ * What the run in `runDir` can go on from: the checkpoint that `last` names, or if that is damaged the newest one that is whole.
+ * @throws InputError or VerificationError, what is wrong with the newest, when there are some and all are damaged
+ */
+export async function loadNewestWhole(runDir: string): Promise<NewestWhole> {
+  let first: DenseNetError;
+  try {
+    return { checkpoint: await loadCheckpoint(runDir, "last"), damaged: [] };
+  } catch (error) {
+    if (!(error instanceof InputError || error instanceof VerificationError)) throw error;
+    first = error;
+  }
+  const folder = join(runDir, FOLDER);
+  const names = (await readdir(folder).catch(() => [])).filter((name) => CHECKPOINT_NAME.test(name)).sort(newestFirst);
+  if (names.length === 0) return { missing: first, damaged: [] };
+  const damaged: DamagedCheckpoint[] = [];
+  for (const name of names) {
+    const path = join(folder, name);
+    try {
+      return { checkpoint: { ...(await loadFolder(path)), folder: path }, damaged };
+    } catch (error) {
+      if (!(error instanceof InputError || error instanceof VerificationError)) throw error;
+      damaged.push({ folder: path, reason: error.message });
+    }
+  }
+  throw first;
+}
+
+/**
+ * Renames damaged checkpoints, so that nothing takes them for whole ones and nothing is lost, and points `last` to the one at `whole`.
+ * @returns where they are now
+ */
+export async function setAside(damaged: readonly DamagedCheckpoint[], whole: string): Promise<string[]> {
+  const places: string[] = [];
+  try {
+    for (const { folder } of damaged) {
+      const parent = join(folder, "..");
+      let place = join(parent, `damaged-${basename(folder)}`);
+      for (let again = 2; await exists(place); again++) place = join(parent, `damaged-${basename(folder)}-${again}`);
+      await rename(folder, place);
+      places.push(place);
+    }
+    await writePointer(join(whole, ".."), "last", basename(whole));
+  } catch (error) {
+    throw writeFailure(whole, error);
+  }
+  return places;
+}
 
 async function loadFolder(folder: string): Promise<Checkpoint> {
   const files = await readManifest(folder);
@@ -119,7 +222,7 @@ async function loadFolder(folder: string): Promise<Checkpoint> {
     if (entry === undefined) return undefined;
     const path = join(folder, file);
     const bytes = await readFile(path).catch((cause: unknown) => {
-      throw new InputError(`${path}: cannot be read, though ${MANIFEST} lists it`, { file: path }, { cause });
+      throw readFailure(path, cause, `cannot be read, though ${MANIFEST} lists it`);
     });
     if (bytes.length !== entry.bytes) {
       throw new InputError(`${path}: has ${bytes.length} bytes, expected the ${entry.bytes} that were saved`, {
@@ -178,8 +281,11 @@ async function follow(runDir: string, pointer: Pointer): Promise<string> {
 }
 
 async function readJson(path: string): Promise<unknown> {
+  const text = await readFile(path, "utf8").catch((cause: unknown) => {
+    throw readFailure(path, cause);
+  });
   try {
-    return JSON.parse(await readFile(path, "utf8"));
+    return JSON.parse(text);
   } catch (cause) {
     throw new InputError(`${path}: cannot be read as JSON`, { file: path }, { cause });
   }
@@ -203,7 +309,8 @@ async function prune(folder: string, keep: number): Promise<void> {
   for (const pointer of ["last", "best"]) {
     const path = join(folder, `${pointer}.json`);
     if (!(await exists(path))) continue;
-    const value = await readJson(path);
+    // A pointer that somebody damaged is no reason to end a run that has just been saved.
+    const value = await readJson(path).catch(() => undefined);
     if (isRecord(value)) pointed.add(value.checkpoint);
   }
   const names = (await readdir(folder)).filter((name) => CHECKPOINT_NAME.test(name)).sort(newestFirst);
@@ -233,7 +340,7 @@ async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** Makes a rename in the folder last through a loss of power. Windows has no such call and syncs names by itself. */
+/** Makes a rename in the folder last through a loss of power. Windows has no such call and syncs names on its own. */
 async function syncFolder(path: string): Promise<void> {
   if (process.platform === "win32") return;
   const folder = await open(path, "r");
@@ -249,25 +356,6 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-function diskError(error: unknown, path: string): unknown {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "ENOSPC" || code === "EDQUOT") {
-    return new ResourceError(
-      `${path}: the disk is full, nothing was saved over the earlier checkpoints`,
-      { path },
-      { cause: error },
-    );
-  }
-  if (code === "EACCES" || code === "EROFS" || code === "EPERM" || code === "ENOTDIR") {
-    return new ResourceError(
-      `${path}: may not be written, expected a folder that can be`,
-      { path, code },
-      { cause: error },
-    );
-  }
-  return error;
 }
 
 function sha256(bytes: Uint8Array): string {

@@ -1,6 +1,6 @@
 // cli: the backend of the verbs that open one themselves.
 import type { Backend, BackendInfo } from "../backends/backend.ts";
-import { createConfiguredBackend, type DeviceChoice } from "../train/trainer.node.ts";
+import { createConfiguredBackend, type DeviceChoice } from "../run/device.node.ts";
 import { say } from "./output.ts";
 
 /**

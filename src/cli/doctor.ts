@@ -91,13 +91,13 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
     printLine("");
     for (const check of checks) {
       const mark = check.ok ? toned("green", "ok  ", process.stdout) : toned("red", "FAIL", process.stdout);
-      printLine(`${mark}  ${check.name}: ${check.detail}`);
+      printLine(`  ${check.name}: ${check.detail}`, mark);
     }
     for (const note of backend?.info.notes ?? []) printLine(`note  ${note}`);
   }
   await backend?.dispose();
   if (failure !== undefined) {
-    if (!options.json) say(`${toned("red", "densenet:")} ${failure.message}`);
+    if (!options.json) say(failure.message, `${toned("red", "densenet:")} `);
     process.exitCode = exitCodeOf(failure);
   }
 }

@@ -1,6 +1,7 @@
 // cli: the settings of a run as flags, what several verbs share, and how texts become values.
 import { Option } from "commander";
 import { UsageError } from "../errors.ts";
+import type { DeviceChoice } from "../run/device.node.ts";
 import { defaultTrainConfig } from "../train/config.ts";
 import { type FlagValue, settingValue } from "../train/resolveConfig.ts";
 import {
@@ -12,7 +13,6 @@ import {
   settings,
   textValue,
 } from "../train/settings.ts";
-import type { DeviceChoice } from "../train/trainer.node.ts";
 
 /** Parser of a flag's number; ranges are the business of who uses it. */
 export function numberFlag(flag: string): (text: string) => number {

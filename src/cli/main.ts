@@ -8,9 +8,8 @@ import { addDoctor } from "./doctor.ts";
 import { addEval } from "./eval.ts";
 import { EXIT_CODES } from "./flags.ts";
 import { addInspect } from "./inspect.ts";
-import { reportFailure } from "./output.ts";
+import { flushOutput, print, reportFailure, talk, watchOutput } from "./output.ts";
 import { addPredict } from "./predict.ts";
-import { endQuietlyOnClosedPipe } from "./signals.ts";
 import { addTrain } from "./train.ts";
 
 const packageJson: { readonly version: string } = createRequire(import.meta.url)("../../package.json");
@@ -21,8 +20,8 @@ function createProgram(): Command {
     .version(packageJson.version)
     .showSuggestionAfterError()
     .exitOverride()
-    // Usage errors are told once, by reportFailure.
-    .configureOutput({ outputError: () => {} });
+    // Usage errors are reported once, by reportFailure.
+    .configureOutput({ writeOut: print, writeErr: talk, outputError: () => {} });
   for (const add of [addTrain, addEval, addPredict, addInspect, addDoctor, addDemo]) add(program);
   return program.addHelpText(
     "after",
@@ -51,7 +50,6 @@ async function run(): Promise<number> {
   }
 }
 
-process.stdout.on("error", endQuietlyOnClosedPipe);
-const code = await run();
-// Wait until a slow reader has taken everything, then end, whatever is still open.
-process.stdout.write("", () => process.exit(code));
+watchOutput();
+// The end comes when everything is written, whatever is still open.
+process.exit(await flushOutput(await run()));

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { formatPercent, table } from "../analyze/format.ts";
 import { loadPredictor, predictFiles } from "../infer/files.node.ts";
-import type { DeviceChoice } from "../train/trainer.node.ts";
+import type { DeviceChoice } from "../run/device.node.ts";
 import { openBackend } from "./backend.ts";
 import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";

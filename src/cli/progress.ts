@@ -1,7 +1,7 @@
 // cli: training as people follow it, on stderr. On a terminal one line that rewrites itself, elsewhere a plain line now and then.
 import { formatDuration, formatInteger, formatPercent } from "../analyze/format.ts";
 import type { EpochEvent, StartEvent, StepEvent, TrainEvent } from "../train/events.ts";
-import { toned } from "./output.ts";
+import { printable, talk, toned } from "./output.ts";
 
 /** Characters; the bar takes what the facts leave and gives way where that is too little to be read. */
 const BAR_MAX = 32;
@@ -16,6 +16,17 @@ export interface ProgressStream {
   write(text: string): unknown;
 }
 
+/** Progress that cannot be shown is no reason to end a run. */
+const stderr: ProgressStream = {
+  get isTTY() {
+    return process.stderr.isTTY;
+  },
+  get columns() {
+    return process.stderr.columns;
+  },
+  write: talk,
+};
+
 export class Progress {
   readonly #stream: ProgressStream;
   readonly #now: () => number;
@@ -23,31 +34,35 @@ export class Progress {
   #lastShown = Number.NEGATIVE_INFINITY;
   #lineIsOpen = false;
 
-  constructor(stream: ProgressStream = process.stderr, now: () => number = () => performance.now()) {
+  constructor(stream: ProgressStream = stderr, now: () => number = () => performance.now()) {
     this.#stream = stream;
     this.#now = now;
   }
 
-  /** Shows what an event is worth showing. */
+  /** Shows what of an event is worth seeing. */
   show(event: TrainEvent): void {
     if (event.type === "start") {
       this.#start = event;
       // The first step line of a log comes one interval after the start, not with the first step.
       if (!this.#stream.isTTY) this.#lastShown = this.#now();
     } else if (event.type === "step") this.#showStep(event);
-    else if (event.type === "epoch") this.line(this.#epochLine(event));
+    else if (event.type === "epoch") this.#line(this.#epochLine(event));
   }
 
   /** A line of its own, above the bar if there is one. */
   line(text: string): void {
-    this.clear();
-    this.#stream.write(`${text}\n`);
+    this.#line(printable(text));
   }
 
   /** Takes the bar away. */
   clear(): void {
     if (this.#lineIsOpen) this.#stream.write("\r\x1b[K");
     this.#lineIsOpen = false;
+  }
+
+  #line(text: string): void {
+    this.clear();
+    this.#stream.write(`${text}\n`);
   }
 
   #showStep(event: StepEvent): void {

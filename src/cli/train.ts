@@ -1,15 +1,32 @@
 // cli: `densenet train` — trains a network and leaves a run folder.
 import type { Command } from "commander";
 import { table } from "../analyze/format.ts";
+import { UsageError } from "../errors.ts";
+import { settingRows } from "../run/report.node.ts";
+import type { ResolvedConfig } from "../train/resolveConfig.ts";
 import { examples, jsonOption } from "./flags.ts";
+import { closingLines, followRun } from "./follow.ts";
 import { printJson, printLine } from "./output.ts";
-import { addTrainFlags, resolveTrainConfig, settingRows, type TrainFlags } from "./trainConfig.ts";
-import { closingLines, trainingRun } from "./trainingRun.ts";
+import { addTrainFlags, RESUMED, resolveTrainConfig, sourceNames, type TrainFlags } from "./trainConfig.ts";
 
 interface TrainOptions extends TrainFlags {
   readonly output?: string;
   readonly printConfig?: boolean;
   readonly json?: boolean;
+}
+
+/** What `train` asks of a run. @throws UsageError where nobody says which images it is about */
+export function runOptions(resolved: ResolvedConfig, flags: TrainFlags & { readonly output?: string }) {
+  if (resolved.config.data.dir === null) {
+    throw new UsageError(
+      `--data-dir: not given, expected the folder of the images that the preset ${flags.preset} is about`,
+      { flag: "--data-dir" },
+    );
+  }
+  // What a resumed run kept came from where it came from then; the run's folder knows.
+  const given = Object.entries(sourceNames(resolved, flags)).filter(([, source]) => source !== RESUMED);
+  const sources = Object.fromEntries(given);
+  return { config: resolved.config, folder: flags.output, resume: flags.resume, sources };
 }
 
 export function addTrain(program: Command): void {
@@ -41,17 +58,14 @@ ${examples(
 async function train(options: TrainOptions): Promise<void> {
   const resolved = await resolveTrainConfig(options);
   if (options.printConfig) {
-    const rows = settingRows(resolved, options);
+    const rows = settingRows(resolved.config, sourceNames(resolved, options));
     if (options.json)
       printJson({ config: resolved.config, sources: Object.fromEntries(rows.map((row) => [row.key, row.source])) });
     else printLine(table(rows.map((row) => [row.key, row.value, row.source])));
     return;
   }
-  const { output, json } = options;
-  process.exitCode = await trainingRun(
-    { resolved, flags: options, ...(output === undefined ? {} : { output }), ...(json ? { onEvent: printJson } : {}) },
-    async (outcome) => {
-      if (!json) for (const line of closingLines(outcome)) printLine(line);
-    },
-  );
+  const { json } = options;
+  const { code, finished } = await followRun(runOptions(resolved, options), json ? printJson : undefined);
+  if (finished !== undefined && !json) for (const line of closingLines(finished)) printLine(line);
+  process.exitCode = code;
 }

@@ -2,9 +2,9 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { UsageError } from "../errors.ts";
+import { savedConfig } from "../run/start.node.ts";
 import { presetNames } from "../train/presets.ts";
-import { type ConfigSource, type ResolvedConfig, resolveConfig } from "../train/resolveConfig.ts";
-import { savedConfig } from "../train/trainer.node.ts";
+import { type ResolvedConfig, resolveConfig } from "../train/resolveConfig.ts";
 import { readConfigFile } from "./configFile.ts";
 import { flagValues, heading, settingOptions } from "./flags.ts";
 
@@ -57,26 +57,10 @@ export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedCon
 /** Source of what a resumed run keeps. */
 export const RESUMED = "resumed run";
 
-/** What a source is called to people. */
-function sourceName(source: ConfigSource, flags: TrainFlags): string {
-  if (source !== "file") return source;
-  return flags.resume === undefined ? "config file" : RESUMED;
-}
-
-/** Every setting as dotted key, value as JSON, and source, in the order of the config. */
-export function settingRows(
-  { config, sources }: ResolvedConfig,
-  flags: TrainFlags,
-): { key: string; value: string; source: string }[] {
-  const { model, data, ...rest } = config;
-  const grouped: [string, unknown][] = [
-    ...Object.entries(model).map(([key, value]): [string, unknown] => [`model.${key}`, value]),
-    ...Object.entries(data).map(([key, value]): [string, unknown] => [`data.${key}`, value]),
-    ...Object.entries(rest),
-  ];
-  return grouped.map(([key, value]) => ({
-    key,
-    value: typeof value === "string" ? value : JSON.stringify(value),
-    source: sourceName(sources[key] ?? "default", flags),
-  }));
+/** Setting, as dotted path → where it came from, in words. */
+export function sourceNames({ sources }: ResolvedConfig, flags: TrainFlags): Record<string, string> {
+  const fromFile = flags.resume === undefined ? "config file" : RESUMED;
+  return Object.fromEntries(
+    Object.entries(sources).map(([path, source]) => [path, source === "file" ? fromFile : source]),
+  );
 }

@@ -1,7 +1,20 @@
-// run: the backend that --device, --activation-dtype and --threads ask for, and the next one when its device is lost.
+// run: the backend that a configuration asks for, and the next one when its device is lost.
 import { setTimeout } from "node:timers/promises";
 import type { Backend } from "../backends/backend.ts";
-import { createConfiguredBackend, type DeviceChoice } from "../train/trainer.node.ts";
+import { createBackend } from "../backends/create.ts";
+import type { TrainConfig } from "../train/config.ts";
+
+/** What of a configuration decides its backend. */
+export type DeviceChoice = Pick<TrainConfig, "device" | "activationDtype" | "threads">;
+
+/**
+ * The backend of a configuration; the caller disposes of it.
+ * @throws UsageError for a number of threads outside 1…64, or an activation dtype that the device does not have
+ * @throws DeviceError where the device cannot be had
+ */
+export async function createConfiguredBackend({ device, activationDtype, threads }: DeviceChoice): Promise<Backend> {
+  return createBackend(device, { storage: activationDtype, ...(threads === null ? {} : { threads }) });
+}
 
 /** What a run computes on: one backend, or one after the other. */
 export interface RunDevice {
@@ -13,20 +26,17 @@ export interface RunDevice {
   dispose(): Promise<void>;
 }
 
-/** A driver that starts anew needs a moment, a second time a longer one. */
+/** A driver that restarts needs a moment, a second time a longer one. */
 const PAUSE_MS = 1000;
 
-/**
- * @throws UsageError for a number of threads outside 1…64, or an activation dtype that the device does not have
- * @throws DeviceError where the device cannot be had
- */
+/** @throws as createConfiguredBackend does */
 export async function openRunDevice(choice: DeviceChoice): Promise<RunDevice> {
   const backend = await createConfiguredBackend(choice);
   let current = backend;
   return {
     backend,
     async reopen(losses) {
-      // A lost device may fail once more while it is put away.
+      // A lost device may fail once more while it is disposed of.
       await Promise.allSettled([current.dispose()]);
       await setTimeout(PAUSE_MS * losses);
       const { device, activationDtype } = choice;

@@ -4,6 +4,7 @@ import { renderReport } from "../analyze/report.ts";
 import { summarize } from "../analyze/summary.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { networkTitle } from "../networks/registry.ts";
+import type { TrainConfig } from "../train/config.ts";
 import type { StartEvent } from "../train/events.ts";
 import type { RunFolder } from "./folder.node.ts";
 
@@ -23,12 +24,18 @@ export interface ReportResults {
   readonly pictures: readonly ReportPicture[];
 }
 
-/** Writes the run's report as it stands. */
-export async function writeReport(
-  context: ReportContext,
-  state: ReportData["state"],
-  results: ReportResults = { pictures: [] },
-): Promise<void> {
+/** Where the run stands. */
+export interface ReportStanding {
+  readonly state: ReportData["state"];
+  /** Of a run that failed: why. */
+  readonly reason?: string;
+  /** Of a run that finished. */
+  readonly results?: ReportResults;
+}
+
+/** Writes the run's report as it stands. @throws ResourceError when it cannot be written */
+export async function writeReport(context: ReportContext, standing: ReportStanding): Promise<void> {
+  const { state, reason, results = { pictures: [] } } = standing;
   const { start, dataset, folder, settings, environment, command, startedAt } = context;
   const { height, width, name, classes, citation } = dataset;
   const summary = summarize(start.spec, { height, width, batch: start.config.batchSize });
@@ -36,6 +43,7 @@ export async function writeReport(
     renderReport({
       title: `${modelTitle(start)} on ${name}`,
       state,
+      ...(reason === undefined ? {} : { reason }),
       startedAt: `${startedAt.toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short", timeZone: "UTC" })} UTC`,
       elapsedSeconds: folder.epochs.reduce((total, epoch) => total + epoch.seconds, 0),
       data: {
@@ -57,6 +65,26 @@ export async function writeReport(
       command,
     }),
   );
+}
+
+/**
+ * Every setting as dotted path, value as text, and where it came from: `sources`, or for those that a resumed run kept, what they came from `before`.
+ */
+export function settingRows(
+  { model, data, ...rest }: TrainConfig,
+  sources: Readonly<Record<string, string>>,
+  before: Readonly<Record<string, unknown>> = {},
+): ReportSetting[] {
+  const values: [string, unknown][] = [
+    ...Object.entries(model).map(([key, value]): [string, unknown] => [`model.${key}`, value]),
+    ...Object.entries(data).map(([key, value]): [string, unknown] => [`data.${key}`, value]),
+    ...Object.entries(rest),
+  ];
+  return values.map(([key, value]) => {
+    const earlier = before[key];
+    const source = sources[key] ?? (typeof earlier === "string" ? earlier : "given");
+    return { key, value: typeof value === "string" ? value : JSON.stringify(value), source };
+  });
 }
 
 /** DenseNet-BC-40-12, or the variant it was made from where settings changed it. */

@@ -2,11 +2,7 @@
 import sharp from "sharp";
 import { formatInteger } from "../analyze/format.ts";
 import type { ReportPicture } from "../analyze/report/data.ts";
-import type { Backend } from "../backends/backend.ts";
-import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { loadBatches } from "../data/loader.node.ts";
-import { evaluate } from "../infer/evaluate.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import type { ReportResults } from "./report.node.ts";
 
@@ -15,19 +11,13 @@ const SHOWN = 14;
 /** Larger pictures are shown at this side; smaller ones keep every pixel. */
 const SIDE = 160;
 
-/** Evaluates on the validation split and picks pictures: the surest mistakes, and right answers of as many classes as there are. */
-export async function finalResults(
-  trained: TrainedModel,
-  dataset: Dataset,
-  backend: Backend,
-  epoch: number,
-): Promise<ReportResults> {
-  const evaluation = await evaluate({ trained, dataset, backend, loadBatches });
+/** The last validation, with some of its images: the surest mistakes, and right answers of as many classes as there are. */
+export async function reportResults(evaluation: Evaluation, dataset: Dataset, epoch: number): Promise<ReportResults> {
   const chosen = choosePictures(evaluation, dataset);
   return {
     evaluation: {
       ...evaluation,
-      caption: `${formatInteger(evaluation.count)} validation pictures after epoch ${epoch}`,
+      caption: `${formatInteger(evaluation.count)} validation images after epoch ${epoch}`,
     },
     pictures: await Promise.all(chosen.map((position) => reportPicture(position, evaluation, dataset))),
   };

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { encodeModel } from "../../src/checkpoint/checkpoint.ts";
 import { loadCheckpoint, saveCheckpoint, writeFileAtomic } from "../../src/checkpoint/store.node.ts";
-import { InputError, ResourceError, VerificationError } from "../../src/errors.ts";
+import { InputError, ResourceError, UsageError, VerificationError } from "../../src/errors.ts";
 import { draws } from "../seeded.ts";
 import { markedCheckpoint } from "./marked.ts";
 
@@ -128,12 +128,12 @@ test("store · leftovers of a killed save are cleared away by the next", async (
   assert.deepEqual((await readdir(join(run, "checkpoints"))).sort(), ["last.json", "step-00000001", "step-00000002"]);
 });
 
-test("store · a place that cannot be written gives a ResourceError and leaves nothing", async () => {
+test("store · a place below a file can never be a folder: UsageError, and the file stays", async () => {
   const blocked = join(root, "file");
   await writeFile(blocked, "x");
   await assert.rejects(
     saveCheckpoint(join(blocked, "run"), markedCheckpoint(1), { step: 1, best: false, keep: 1 }),
-    (error) => error instanceof ResourceError,
+    (error) => error instanceof UsageError && /something on its path is a file/.test(error.message),
   );
   assert.equal(await readFile(blocked, "utf8"), "x");
 });

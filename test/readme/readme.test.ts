@@ -1,13 +1,16 @@
 // The README shows only what runs: its code blocks are executed against the built package, its commands are parsed by the command.
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 
 const readme = readFileSync("README.md", "utf8");
 const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code);
 const commands = [...readme.matchAll(/^ {4}densenet (.+?)(?:\s{2,}#.*)?$/gm)].map(([, line]) => line.trim());
+
+/** Where runs go that nobody names a folder for. */
+const runs = (): string[] => (existsSync("runs") ? readdirSync("runs") : []);
 
 describe("README", () => {
   before(() => {
@@ -21,6 +24,7 @@ describe("README", () => {
     test(`code block ${index + 1} runs`, () => {
       // Inside the package, so that it resolves the name "densenet" as its own.
       const folder = mkdtempSync(join("test/readme", ".block-"));
+      const before = runs();
       try {
         const file = join(folder, "example.ts");
         writeFileSync(file, code);
@@ -30,6 +34,8 @@ describe("README", () => {
         assert.match(stdout, expected[index]);
       } finally {
         rmSync(folder, { recursive: true, force: true });
+        for (const run of runs().filter((name) => !before.includes(name)))
+          rmSync(join("runs", run), { recursive: true });
       }
     });
   }

@@ -16,14 +16,15 @@ import {
 import { loadCheckpoint } from "../../src/checkpoint/store.node.ts";
 import { makeBatches } from "../../src/data/epoch.ts";
 import { InputError, UsageError } from "../../src/errors.ts";
+import { savedConfig } from "../../src/run/start.node.ts";
 import type { TrainConfig } from "../../src/train/config.ts";
 import { createTrainer } from "../../src/train/createTrainer.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import type { PartialTrainConfig } from "../../src/train/resolveConfig.ts";
 import type { RunState } from "../../src/train/runState.ts";
-import { resumeRun, savedConfig, startRun } from "../../src/train/trainer.node.ts";
 import type { BatchLoader, Trainer } from "../../src/train/trainer.ts";
 import { draws, testSeed } from "../seeded.ts";
+import { resumeOnDisk, startOnDisk } from "./onDisk.ts";
 import { collect, timeless, tinyConfig, tinyDataset, tinyModel } from "./tiny.ts";
 
 const dataset = tinyDataset();
@@ -273,9 +274,9 @@ test("resume · SIGTERM finishes the update, saves and ends on its own; the run 
     const stop = new AbortController();
     for await (const event of trainer.run(stop.signal)) if (event.type === "step" && event.step === last) stop.abort();
   };
-  const trainer = await resumeRun(runDir, { config, dataset, backend, runDir });
+  const trainer = await resumeOnDisk({ config, backend, runDir });
   await trainUntilLast(trainer);
-  const calm = startRun({ config, dataset, backend });
+  const calm = startOnDisk({ config, backend });
   await trainUntilLast(calm);
   assert.deepEqual(trainer.trained, calm.trained);
 });

@@ -3,15 +3,15 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
-import { resumeRun, startRun } from "../../src/train/trainer.node.ts";
-import { tinyConfig, tinyDataset } from "./tiny.ts";
+import { resumeOnDisk, startOnDisk } from "./onDisk.ts";
+import { tinyConfig } from "./tiny.ts";
 
 const [runDir, epochs] = process.argv.slice(2) as [string, string];
 const config = tinyConfig({ epochs: Number(epochs), checkpointEverySteps: 1 });
 const backend = await createWasmBackend({ threads: 1 });
-const options = { config, dataset: tinyDataset(), backend, runDir };
+const options = { config, backend, runDir };
 const begun = await stat(join(runDir, "checkpoints", "last.json")).catch(() => undefined);
-const trainer = begun ? await resumeRun(runDir, options) : startRun(options);
+const trainer = begun ? await resumeOnDisk(options) : startOnDisk(options);
 const stop = new AbortController();
 process.once("SIGTERM", () => stop.abort());
 let last = "";

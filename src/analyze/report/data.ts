@@ -48,7 +48,9 @@ export interface ReportFact {
 
 export interface ReportData {
   readonly title: string;
-  readonly state: "running" | "finished" | "interrupted" | "diverged";
+  readonly state: "running" | "finished" | "interrupted" | "diverged" | "failed";
+  /** Of a run that failed: why. */
+  readonly reason?: string;
   /** For people, e.g. "23 November 2026, 22:13 UTC". */
   readonly startedAt: string;
   /** Computing time of all parts of the run. */

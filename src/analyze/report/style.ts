@@ -23,7 +23,7 @@ section>h2+.quiet{margin-top:0}
 .state{display:inline-block;margin-bottom:14px;font-size:13px;color:var(--soft)}
 .state::before{content:"";display:inline-block;width:8px;height:8px;border-radius:50%;margin-right:8px;background:var(--right)}
 .state.interrupted::before{background:none;border:2px solid var(--wrong)}
-.state.diverged::before{background:var(--wrong)}
+.state.diverged::before,.state.failed::before{background:var(--wrong)}
 .state.running::before{background:none;border:2px solid var(--right)}
 .figures{display:grid;grid-template-columns:1.55fr repeat(4,1fr);gap:0;margin:34px 0 0;border-top:2px solid var(--ink);border-bottom:1px solid var(--rule)}
 .figures div{padding:16px 18px 18px 0}
