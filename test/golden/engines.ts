@@ -16,10 +16,8 @@ const planners = (
   ],
 });
 
+/** Each has a backend of its own, of which it disposes. */
 export async function engines(): Promise<readonly Engine[]> {
-  const reference = createReferenceBackend({ precision: "f64" });
-  const wasm = await createWasmBackend({ threads: 2 });
-  const single = await createWasmBackend({ threads: 1, relaxedSimd: false });
   return [
     interpreter("f64"),
     interpreter("f32"),
@@ -27,35 +25,35 @@ export async function engines(): Promise<readonly Engine[]> {
       name: "plan on reference f64, recompute none",
       precision: "f64",
       big: false,
-      backend: reference,
+      backend: createReferenceBackend({ precision: "f64" }),
       ...planners("none"),
     }),
     planEngine({
       name: "plan on reference f64, recompute bottleneck",
       precision: "f64",
       big: false,
-      backend: reference,
+      backend: createReferenceBackend({ precision: "f64" }),
       ...planners("bottleneck"),
     }),
     planEngine({
       name: "plan on wasm, 2 threads, recompute none",
       precision: "f32",
       big: true,
-      backend: wasm,
+      backend: await createWasmBackend({ threads: 2 }),
       ...planners("none"),
     }),
     planEngine({
       name: "plan on wasm, 2 threads, recompute bottleneck",
       precision: "f32",
       big: true,
-      backend: wasm,
+      backend: await createWasmBackend({ threads: 2 }),
       ...planners("bottleneck"),
     }),
     planEngine({
       name: "plan on wasm, plain SIMD, 1 thread",
       precision: "f32",
       big: true,
-      backend: single,
+      backend: await createWasmBackend({ threads: 1, relaxedSimd: false }),
       ...planners("none"),
     }),
   ];
