@@ -25,9 +25,12 @@ export interface SafetensorsEntry {
   readonly name: string;
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** Its little-endian elements, a view of the file. */
-  readonly bytes: Uint8Array;
+  /** Its little-endian elements, as a view of the file. */
+  bytes(): Uint8Array;
 }
+
+/** Of lists and objects in the header, of which a tensor takes three: a few bytes could ask for very many. */
+const MAX_CONTAINERS = 90_000;
 
 interface Entry extends Omit<SafetensorsEntry, "bytes"> {
   readonly begin: number;
@@ -107,11 +110,20 @@ export function readSafetensors(
     throw fail(`its header has ${declared} bytes, expected at most ${MAX_HEADER_BYTES}`);
   }
   const dataStart = 8 + Number(declared);
+  const containers = bytes
+    .subarray(8, dataStart)
+    .reduce((sum, byte) => sum + Number(byte === 0x5b || byte === 0x7b), 0);
+  if (containers > MAX_CONTAINERS) {
+    throw fail(
+      `its header has ${containers} lists and objects, expected at most ${MAX_CONTAINERS}: three for each tensor`,
+    );
+  }
   const header = parseHeader(bytes.subarray(8, dataStart), fail);
 
   const metadata: [string, string][] = [];
   const entries: Entry[] = [];
-  for (const [name, value] of Object.entries(header)) {
+  for (const name of Object.keys(header)) {
+    const value = header[name];
     if (name !== "__metadata__") {
       entries.push(parseEntry(name, value, fail));
       continue;
@@ -143,7 +155,7 @@ export function readSafetensors(
       name,
       dtype,
       shape,
-      bytes: bytes.subarray(dataStart + begin, dataStart + end),
+      bytes: () => bytes.subarray(dataStart + begin, dataStart + end),
     })),
     metadata: Object.fromEntries(metadata),
   };
@@ -166,30 +178,77 @@ function parseHeader(bytes: Uint8Array, fail: (what: string) => InputError): Rec
   return header;
 }
 
-/** JSON.parse keeps the last of two equal keys in silence. `json` must be valid JSON. */
+/** JSON.parse keeps the last of two equal keys in silence. `json` must be valid JSON. Walked without garbage: it may have millions of tokens. */
 function firstDuplicateKey(json: string): string | undefined {
-  const open: (Set<string> | "array")[] = [];
+  const keysOf: Keys[] = [];
+  /** Of objects that are closed, to be filled again. */
+  const spare: Keys[] = [];
   let keyNext = false;
-  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],]/g)) {
-    const top = open.at(-1);
-    if (token === "{") open.push(new Set());
-    else if (token === "[") open.push("array");
-    else if (token === "}" || token === "]") open.pop();
-    else if (token !== "," && keyNext && top instanceof Set) {
-      const key = JSON.parse(token) as string;
-      if (top.has(key)) return key;
-      top.add(key);
+  for (let at = 0; at < json.length; at++) {
+    switch (json[at]) {
+      case "{":
+        keysOf.push(spare.pop()?.clear() ?? new Keys());
+        keyNext = true;
+        break;
+      case "[":
+        keysOf.push(NO_KEYS);
+        break;
+      case "}":
+      case "]": {
+        const closed = keysOf.pop();
+        if (closed !== undefined && closed !== NO_KEYS) spare.push(closed);
+        keyNext = false;
+        break;
+      }
+      case ",":
+        keyNext = keysOf.at(-1) !== NO_KEYS;
+        break;
+      case '"': {
+        const begin = at;
+        for (at++; json[at] !== '"'; at++) if (json[at] === "\\") at++;
+        if (!keyNext) break;
+        const plain = json.slice(begin + 1, at);
+        const key = plain.includes("\\") ? (JSON.parse(`"${plain}"`) as string) : plain;
+        if (!keysOf.at(-1)?.add(key)) return key;
+        keyNext = false;
+      }
     }
-    keyNext = token === "{" || (token === "," && top instanceof Set);
   }
   return undefined;
 }
 
+/** The keys of one object; nearly all objects have three. */
+class Keys {
+  readonly #few: string[] = [];
+  #many: Set<string> | undefined;
+
+  clear(): this {
+    this.#few.length = 0;
+    this.#many = undefined;
+    return this;
+  }
+
+  /** False when `key` is there already. */
+  add(key: string): boolean {
+    if (this.#few.length === 8) this.#many ??= new Set(this.#few);
+    if (this.#many?.has(key) ?? this.#few.includes(key)) return false;
+    if (this.#many === undefined) this.#few.push(key);
+    else this.#many.add(key);
+    return true;
+  }
+}
+
+/** Marks a list. */
+const NO_KEYS = new Keys();
+
 function parseEntry(name: string, value: unknown, fail: (what: string) => InputError): Entry {
   if (!isRecord(value)) throw fail(`the header's entry "${name}" must be an object with dtype, shape and data_offsets`);
-  const { dtype, shape, data_offsets: offsets, ...rest } = value;
-  const unknown = Object.keys(rest)[0];
-  if (unknown !== undefined) throw fail(`the header's entry "${name}" has an unknown field "${unknown}"`);
+  for (const field in value) {
+    if (field !== "dtype" && field !== "shape" && field !== "data_offsets") {
+      throw fail(`the header's entry "${name}" has an unknown field "${field}"`);
+    }
+  }
+  const { dtype, shape, data_offsets: offsets } = value;
   if (typeof dtype !== "string" || !Object.hasOwn(dtypeBytes, dtype)) {
     throw fail(
       `tensor "${name}" has dtype ${JSON.stringify(dtype)}, expected one of ${Object.keys(dtypeBytes).join(", ")}`,
@@ -210,7 +269,8 @@ function parseEntry(name: string, value: unknown, fail: (what: string) => InputE
   return { name, dtype, shape, begin, end };
 }
 
-function readTensor({ dtype, shape, bytes }: SafetensorsEntry): Tensor {
+function readTensor({ dtype, shape, ...entry }: SafetensorsEntry): Tensor {
+  const bytes = entry.bytes();
   // Not bytes.slice(): a Buffer of Node gives a view there, at an address that need not be aligned.
   const { buffer } = Uint8Array.from(bytes);
   switch (dtype) {

@@ -4,9 +4,10 @@
 import type { Preprocessing, TrainedModel } from "../checkpoint/checkpoint.ts";
 import { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "../data/normalization.ts";
 import { type NetworkSpec, usualInput } from "../networks/registry.ts";
+import { showSome } from "../show.ts";
 import { imagenetLabels } from "./imagenetLabels.ts";
 import { type ImportedWeights, importWeights } from "./importWeights.ts";
-import type { WeightFile } from "./weightFile.ts";
+import { shownKey, type WeightFile } from "./weightFile.ts";
 
 export interface OpenedWeights {
   readonly trained: TrainedModel;
@@ -102,7 +103,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
     ...(file.classes === undefined && given !== undefined ? [`labels ${given.slice(0, 2).join(", ")} …`] : []),
   ];
   const notes = [
-    `${file.format}${file.origin === undefined ? "" : ` of ${file.origin}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${unexpected.slice(0, 3).join(", ")}${unexpected.length > 3 ? " …" : ""})`}`,
+    `${file.format}${file.origin === undefined ? "" : ` of ${shownKey(file.origin)}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${showSome(unexpected.map(shownKey))})`}`,
     ...file.notes,
     ...changes,
     ...(hasHead ? [] : ["no classifier in it: a new one is needed"]),

@@ -40,6 +40,9 @@ export function readHubConfig(text: string, source: string): Pick<WeightFile, "c
   if (std?.some((value) => !(value > 0)))
     throw new InputError(`${source}: std is ${std.join(", ")}, expected numbers above 0`, { file: source });
   const size = numbers("input_size", 3);
+  if (size !== undefined && !size.slice(1).every((side) => Number.isInteger(side) && side > 0 && side <= 65_535)) {
+    throw new InputError(`${source}: input_size is ${size.slice(1).join("×")}, expected pixels`, { file: source });
+  }
   const cropRatio = numbers("crop_pct", 1)?.[0];
   if (cropRatio !== undefined && !(cropRatio > 0))
     throw new InputError(`${source}: crop_pct is ${cropRatio}, expected a number above 0`, { file: source });

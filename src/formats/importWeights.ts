@@ -9,7 +9,7 @@ import { importStateDict } from "../model/stateDict.ts";
 import type { Tensor } from "../model/tensor.ts";
 import { type CompositePair, type Layout, layoutOf } from "./layout.ts";
 import type { BatchNorm, Convolution, Linear } from "./modules.ts";
-import type { WeightFile } from "./weightFile.ts";
+import type { FileTensor, WeightFile } from "./weightFile.ts";
 
 export interface ImportedWeights {
   readonly model: Model;
@@ -34,7 +34,7 @@ export function importWeights(file: WeightFile, source: string): ImportedWeights
   checkRoom(layout, file.bytes, source);
   const builder = new Builder(layout);
   builder.build();
-  const counters = normsOf(layout).flatMap(({ batches }) => (batches === undefined ? [] : [Number(batches.read()[0])]));
+  const counters = normsOf(layout).flatMap(({ batches }) => (batches === undefined ? [] : [counted(batches)]));
   const tracked = Math.max(0, ...counters.filter((count) => Number.isSafeInteger(count)));
   for (const path of [...builder.tensors.keys()].filter((key) => key.endsWith(".running_var"))) {
     const counter = path.replace(/running_var$/, "num_batches_tracked");
@@ -48,6 +48,11 @@ export function importWeights(file: WeightFile, source: string): ImportedWeights
     unexpected: layout.unexpected,
     changes: builder.changes,
   };
+}
+
+/** Other tools keep the counter as they like; it is only carried on. */
+function counted(batches: FileTensor): number {
+  return /^(F|BF|I64|I32)/.test(batches.dtype) ? (batches.read()[0] ?? 0) : 0;
 }
 
 /** A small file can name one storage thousands of times: what is read may not be much more than what the file holds. */

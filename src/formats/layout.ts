@@ -9,8 +9,16 @@ import { defineDenseNet } from "../networks/densenet/define.ts";
 import type { DenseNetSpec } from "../networks/densenet/spec.ts";
 import { commonCompression } from "../networks/densenet/stateDict.ts";
 import { showSome } from "../show.ts";
-import { type BatchNorm, type Convolution, type Linear, type Module, modulesOf, nearestKey } from "./modules.ts";
-import type { WeightFile } from "./weightFile.ts";
+import {
+  type BatchNorm,
+  type Convolution,
+  isCounter,
+  type Linear,
+  type Module,
+  modulesOf,
+  nearestKey,
+} from "./modules.ts";
+import { shownKey, type WeightFile } from "./weightFile.ts";
 
 /** BN → ReLU → convolution. */
 export interface CompositePair {
@@ -44,14 +52,23 @@ interface Group {
   readonly members: readonly Module[];
 }
 
+/** DenseNet-264 has 1,600; a checkpoint may hold averages and more. */
+const MAX_TENSORS = 30_000;
+
 /** @throws InputError saying what was found and what does not add up */
 export function layoutOf(file: WeightFile, source: string): Layout {
-  const { modules, unplaced } = modulesOf(file.tensors);
-  const fail = (what: string): InputError => notADenseNet(file, unplaced, source, what);
+  const { size } = file.tensors;
+  if (size > MAX_TENSORS)
+    throw new InputError(`${source}: names ${size} tensors, expected at most ${MAX_TENSORS}`, { file: source });
+  const { modules, suspicious, unexpected } = modulesOf(file.tensors);
+  const fail = (what: string): InputError => notADenseNet(file, [...suspicious, ...unexpected], source, what);
   const { layers, transitions, others } = grouped(modules);
   if (layers.length === 0) {
     throw fail("no group of batch norms and convolutions in it is a dense layer");
   }
+  const unfinished = unfinishedLayer(layers, others);
+  if (unfinished !== undefined) throw fail(unfinished);
+  if (suspicious.length > 0) throw fail("some belong to no batch norm, convolution or linear layer");
   const blocks = blocksOf(layers, transitions, fail);
   const growthRate = outputs(blocks[0].layers[0]);
   const bottleneck = blocks[0].layers[0].length === 2;
@@ -73,7 +90,8 @@ export function layoutOf(file: WeightFile, source: string): Layout {
   for (const { layers: denseLayers, transition } of blocks) {
     for (const pairs of denseLayers) {
       const { path } = pairs[0].convolution;
-      if (inputsOf(pairs)[0] !== maps) throw fail(`${path} reads ${inputsOf(pairs)[0]} maps where ${maps} come in`);
+      if (inputsOf(pairs)[0] !== maps)
+        throw fail(`${shownKey(path)} reads ${inputsOf(pairs)[0]} maps where ${maps} come in`);
       if (outputs(pairs) !== growthRate || (pairs.length === 2) !== bottleneck) {
         throw fail(
           `${path} belongs to a layer of ${pairs.length} convolutions that adds ${outputs(pairs)} maps, the first one has ${blocks[0].layers[0].length} and adds ${growthRate}`,
@@ -83,7 +101,7 @@ export function layoutOf(file: WeightFile, source: string): Layout {
     }
     if (transition === undefined) break;
     const [out, into] = transition.convolution.weight.shape;
-    if (into !== maps) throw fail(`${transition.convolution.path} reads ${into} maps where ${maps} come in`);
+    if (into !== maps) throw fail(`${shownKey(transition.convolution.path)} reads ${into} maps where ${maps} come in`);
     compressions.push([maps, out]);
     maps = out;
   }
@@ -139,7 +157,7 @@ export function layoutOf(file: WeightFile, source: string): Layout {
     lastNorm,
     head,
     namedInFront: isNamedInFront(blocks, head),
-    unexpected: unplaced,
+    unexpected,
   };
 }
 
@@ -168,6 +186,17 @@ function grouped(modules: readonly Module[]): { layers: Group[]; transitions: Gr
     else layers.push({ path, pairs, members });
   }
   return { layers, transitions, others };
+}
+
+/** What is wrong with siblings that stand where a layer does but are none. */
+function unfinishedLayer(layers: readonly Group[], others: readonly Module[]): string | undefined {
+  const places = new Set(layers.map(({ path }) => place(path).before).filter((before) => before !== ""));
+  const parentOf = ({ path }: Module): string => path.slice(0, Math.max(0, path.lastIndexOf(".")));
+  const odd = others.find((module) => places.has(place(parentOf(module)).before));
+  if (odd === undefined) return undefined;
+  const parent = parentOf(odd);
+  const siblings = others.filter((module) => parentOf(module) === parent);
+  return `${shownKey(parent)} has ${showSome(siblings.map(shown))}, expected as many batch norms as 1×1 and 3×3 convolutions, each as wide as what it feeds`;
 }
 
 /** The composite functions of a group of siblings, or undefined when they are none. Files need not keep an order, so shapes decide. */
@@ -208,16 +237,17 @@ function blocksOf(layers: readonly Group[], transitions: readonly Group[], fail:
   for (const [i, [name]] of ordered.entries()) {
     if (i > 0 && place(ordered[i - 1][0]).number === place(name).number) {
       throw fail(
-        `${ordered[i - 1][0]}* and ${name}* are both block ${place(name).number}: expected the weights of one network`,
+        `${shownKey(ordered[i - 1][0])}* and ${shownKey(name)}* are both block ${place(name).number}: expected the weights of one network`,
       );
     }
     const numbers = blocks[i].map(({ path }) => place(path).number);
     const gap = numbers.findIndex((number, at) => number !== numbers[0] + at);
-    if (gap > 0) throw fail(`${name}* goes from layer ${numbers[gap - 1]} to ${numbers[gap]}: one is missing`);
+    if (gap > 0)
+      throw fail(`${shownKey(name)}* goes from layer ${numbers[gap - 1]} to ${numbers[gap]}: one is missing`);
   }
   if (transitions.length !== blocks.length - 1) {
     throw fail(
-      `${blocks.length} dense blocks have ${transitions.length} transitions between them (${showSome(transitions.map(({ path }) => path)) || "none"}), expected ${blocks.length - 1}`,
+      `${blocks.length} dense blocks have ${transitions.length} transitions between them (${showSome(transitions.map(({ path }) => shownKey(path))) || "none"}), expected ${blocks.length - 1}`,
     );
   }
   const between = [...transitions].sort((a, b) => place(a.path).number - place(b.path).number);
@@ -277,22 +307,23 @@ function naturally(a: string, b: string): number {
 
 function shown(module: Module): string {
   const shape = module.kind === "batchNorm" ? module.mean.shape : module.weight.shape;
-  return `${module.path || "the root"} [${shape.join(", ")}]`;
+  return `${module.path === "" ? "the root" : shownKey(module.path)} [${shape.join(", ")}]`;
 }
 
 function notADenseNet(
   { format, tensors }: WeightFile,
-  unplaced: readonly string[],
+  odd: readonly string[],
   source: string,
   what: string,
 ): InputError {
-  const keys = [...tensors].slice(0, 3).map(([key, { shape }]) => `${key} [${shape.join(", ")}]`);
-  const odd = unplaced.slice(0, 3).map((key) => {
+  const shownFirst = [...tensors].filter(([key]) => !isCounter(key)).slice(0, 3);
+  const keys = shownFirst.map(([key, { shape }]) => `${shownKey(key)} [${shape.join(", ")}]`);
+  const notUnderstood = odd.slice(0, 3).map((key) => {
     const nearest = nearestKey(key);
-    return nearest === undefined ? key : `${key} (${nearest}?)`;
+    return nearest === undefined ? shownKey(key) : `${shownKey(key)} (${shownKey(nearest)}?)`;
   });
   return new InputError(
-    `${source}: ${format} whose ${tensors.size} tensors are no DenseNet: ${what}. It begins with ${keys.join(", ")}${odd.length === 0 ? "" : `; not understood: ${odd.join(", ")}${unplaced.length > 3 ? ` and ${unplaced.length - 3} more` : ""}`}`,
-    { file: source, unplaced },
+    `${source}: ${format} whose ${tensors.size} tensors are no DenseNet: ${what}${keys.length === 0 ? "" : `; the first are ${keys.join(", ")}`}${odd.length === 0 ? "" : `; not understood: ${showSome([...notUnderstood, ...odd.slice(3)])}`}`,
+    { file: source, odd },
   );
 }

@@ -444,8 +444,7 @@ class Machine {
       if (Array.isArray(args[0])) this.#spend(args[0].length);
       return this.#container(reducer(args));
     }
-    const type = callee.name.split(".").at(-1) ?? "";
-    if (!HARMLESS.has(callee.path) && !/^_*[A-Z]/.test(type)) throw refusal(callee);
+    if (!HARMLESS.has(callee.path) && !/^_*[A-Z]\w*(\._*[A-Z]\w*)*$/.test(callee.name)) throw refusal(callee);
     // copyreg._reconstructor(class, base, state) is how protocols 0 and 1 make an instance.
     const made = callee.path.endsWith("._reconstructor") ? args[0] : callee;
     return this.#container(new PickleRecord(made instanceof PickleGlobal ? made.path : callee.path, args));

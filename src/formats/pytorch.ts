@@ -5,8 +5,9 @@
 // (torch/serialization.py, torch/_utils.py). The root may be a state dict, a dict around one, or a whole module.
 import { decodeFloats, dtypeBytes } from "../checkpoint/floats.ts";
 import { InputError } from "../errors.ts";
+import { showSome } from "../show.ts";
 import { PickleGlobal, PickleProblem, PickleRecord, readPickle } from "./pickle.ts";
-import { elementCount, type FileTensor, type WeightFile } from "./weightFile.ts";
+import { elementCount, type FileTensor, shownKey, type WeightFile } from "./weightFile.ts";
 import { readZip, type ZipFile } from "./zip.ts";
 
 /** The first pickle of the older container: the integer 0x1950a86a20f9469cfc6c. */
@@ -316,22 +317,22 @@ function weightFile(root: unknown, format: string, bytes: number, source: string
     if (found === undefined) {
       const keys = [...(root instanceof Map ? root : root.state).keys()]
         .slice(0, 6)
-        .map((key) => String(key).slice(0, 60));
+        .map((key) => shownKey(typeof key === "string" ? key : String(typeof key)));
       throw new InputError(
         `${source}: is ${format} without weights; ${root instanceof PickleRecord ? `its object is a ${root.type.slice(0, 100)}, whose attributes` : "its entries"} are ${keys.join(", ") || "none"}; expected a state dict, a dict with one under state_dict, or a whole module`,
         { file: source },
       );
     }
     holder = found.holder;
-    if (found.under !== "") notes.push(`weights under ${found.under}`);
-    if (found.others.length > 0) notes.push(`left aside: ${found.others.join(", ")}`);
+    if (found.under !== "") notes.push(`weights under ${shownKey(found.under)}`);
+    if (found.others.length > 0) notes.push(`left aside: ${showSome(found.others.map(shownKey))}`);
   }
   const tensors = new Map<string, FileTensor>();
   if (holder instanceof Map) {
     for (const [key, value] of holder) if (value instanceof TorchTensor) tensors.set(String(key), value);
   } else if (holder instanceof PickleRecord) {
     collectModule(holder, tensors);
-    notes.push(`a whole module of class ${holder.type}`);
+    notes.push(`a whole module of class ${shownKey(holder.type)}`);
   }
   if (tensors.size === 0) {
     throw new InputError(`${source}: is ${format} that holds ${kindOf(root)}, expected named weights`, {
@@ -352,7 +353,8 @@ function weightFile(root: unknown, format: string, bytes: number, source: string
 function kindOf(root: unknown): string {
   if (root instanceof TorchTensor) return `one tensor of shape [${root.shape.join(", ")}]`;
   if (Array.isArray(root)) return `a list of ${root.length}`;
-  return root === null ? "None" : `a ${typeof root}`;
+  if (root === null) return "None";
+  return root instanceof PickleRecord ? `an object of ${shownKey(root.type)}` : `a ${typeof root}`;
 }
 
 /** Under these names weights are saved; earlier ones are preferred, so that averages of weights come last. */

@@ -28,9 +28,9 @@ export function isSafetensors(bytes: Uint8Array): boolean {
 function readSafetensorsFile(bytes: Uint8Array, source: string): WeightFile {
   const { entries } = readSafetensors(bytes, source);
   const tensors = new Map(
-    entries.map(({ name, dtype, shape, bytes: data }): [string, FileTensor] => [
+    entries.map(({ name, dtype, shape, bytes: view }): [string, FileTensor] => [
       name,
-      { dtype, shape, read: () => decodeFloats(data, dtype) },
+      { dtype, shape, read: () => decodeFloats(view(), dtype) },
     ]),
   );
   return { format: "a safetensors file", tensors, bytes: bytes.length, notes: [] };

@@ -8,7 +8,7 @@ import { InputError } from "../errors.ts";
 export interface ZipFile {
   readonly name: string;
   readonly size: number;
-  /** The content: a view of the archive when it is stored, else inflated. @throws InputError when it is not `size` bytes */
+  /** The content: a view of the archive when it is stored, else inflated. @throws InputError when its size or CRC-32 is another */
   read(): Uint8Array;
 }
 
@@ -37,6 +37,7 @@ interface Entry {
   readonly method: number;
   readonly packed: number;
   readonly size: number;
+  readonly crc: number;
   readonly local: number;
 }
 
@@ -73,7 +74,7 @@ export function readZip(bytes: Uint8Array, source: string): Map<string, ZipFile>
     if (method === 0 && packed !== size) {
       throw fail(`${JSON.stringify(name)} in the archive is stored in ${packed} bytes but said to have ${size}`);
     }
-    entries.push({ name, method, packed, size, local });
+    entries.push({ name, method, packed, size, crc: data.getUint32(at + 16, true), local });
     at = next;
   }
   checkSizes(entries, bytes.length, fail);
@@ -156,7 +157,7 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
   const data = view(bytes);
   const files = new Map<string, ZipFile>();
   const spans: { name: string; begin: number; end: number }[] = [];
-  for (const { name, method, packed, size, local } of entries) {
+  for (const { name, method, packed, size, crc, local } of entries) {
     if (files.has(name)) throw fail(`the archive has ${JSON.stringify(name)} twice`);
     if (local + LOCAL_BYTES > directory || data.getUint32(local, true) !== LOCAL) {
       throw fail(`${JSON.stringify(name)} is said to begin at byte ${local} of the archive, where no file begins`);
@@ -169,8 +170,16 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
       );
     }
     spans.push({ name, begin: local, end });
-    const content = bytes.subarray(begin, end);
-    files.set(name, { name, size, read: () => (method === 0 ? content : inflated(content, size, name, fail)) });
+    const read = (): Uint8Array => {
+      const packedContent = bytes.subarray(begin, end);
+      const content = method === 0 ? packedContent : inflated(packedContent, size, name, fail);
+      // PyTorch writes 0 where it is told not to compute one.
+      if (crc !== 0 && crc32(content) !== crc) {
+        throw fail(`${JSON.stringify(name)} in the archive is damaged: its CRC-32 is not ${crc.toString(16)}`);
+      }
+      return content;
+    };
+    files.set(name, { name, size, read });
   }
   spans.sort((a, b) => a.begin - b.begin);
   for (let i = 1; i < spans.length; i++) {
@@ -206,6 +215,19 @@ function inflated(content: Uint8Array, size: number, name: string, fail: Fail): 
     );
   }
   return out;
+}
+
+/** Remainders of all bytes by the reflected polynomial 0xedb88320. */
+const REMAINDERS = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let remainder = byte;
+  for (let bit = 0; bit < 8; bit++) remainder = remainder & 1 ? 0xedb88320 ^ (remainder >>> 1) : remainder >>> 1;
+  return remainder;
+});
+
+function crc32(bytes: Uint8Array): number {
+  let remainder = 0xffffffff;
+  for (let i = 0; i < bytes.length; i++) remainder = REMAINDERS[(remainder ^ bytes[i]) & 0xff] ^ (remainder >>> 8);
+  return ~remainder >>> 0;
 }
 
 function view(bytes: Uint8Array): DataView {
