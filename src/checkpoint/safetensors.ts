@@ -4,6 +4,7 @@
 // strings), then the data of all tensors back to back, little-endian, row-major, without holes.
 import { InputError } from "../errors.ts";
 import type { Tensor, TensorDtype } from "../model/tensor.ts";
+import { showText } from "../show.ts";
 import { decodeFloats, dtypeBytes } from "./floats.ts";
 import { isRecord } from "./record.ts";
 
@@ -94,7 +95,7 @@ export function readSafetensors(
   bytes: Uint8Array,
   source: string,
 ): { readonly entries: readonly SafetensorsEntry[]; readonly metadata: Readonly<Record<string, string>> } {
-  const fail = (what: string): InputError => new InputError(`${source}: ${what}`, { file: source });
+  const fail = (what: string): InputError => new InputError(`${source}: ${showText(what, 600)}`, { file: source });
   if (bytes.length < 8) {
     throw fail(
       `${bytes.length} bytes are too few for a safetensors file, which begins with the 8-byte length of its header`,

@@ -4,10 +4,10 @@
 import type { Preprocessing, TrainedModel } from "../checkpoint/checkpoint.ts";
 import { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "../data/normalization.ts";
 import { type NetworkSpec, usualInput } from "../networks/registry.ts";
-import { showSome } from "../show.ts";
+import { showSome, showText } from "../show.ts";
 import { imagenetLabels } from "./imagenetLabels.ts";
 import { type ImportedWeights, importWeights } from "./importWeights.ts";
-import { shownKey, type WeightFile } from "./weightFile.ts";
+import type { WeightFile } from "./weightFile.ts";
 
 export interface OpenedWeights {
   readonly trained: TrainedModel;
@@ -103,7 +103,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
     ...(file.classes === undefined && given !== undefined ? [`labels ${given.slice(0, 2).join(", ")} …`] : []),
   ];
   const notes = [
-    `${file.format}${file.origin === undefined ? "" : ` of ${shownKey(file.origin)}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${showSome(unexpected.map(shownKey))})`}`,
+    `${file.format}${file.origin === undefined ? "" : ` of ${showText(file.origin)}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${showSome(unexpected.map(showText))})`}`,
     ...file.notes,
     ...changes,
     ...(hasHead ? [] : ["no classifier in it: a new one is needed"]),

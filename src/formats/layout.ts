@@ -8,7 +8,7 @@ import { InputError, UsageError } from "../errors.ts";
 import { defineDenseNet } from "../networks/densenet/define.ts";
 import type { DenseNetSpec } from "../networks/densenet/spec.ts";
 import { commonCompression } from "../networks/densenet/stateDict.ts";
-import { showSome } from "../show.ts";
+import { showSome, showText } from "../show.ts";
 import {
   type BatchNorm,
   type Convolution,
@@ -18,7 +18,7 @@ import {
   modulesOf,
   nearestKey,
 } from "./modules.ts";
-import { shownKey, type WeightFile } from "./weightFile.ts";
+import type { WeightFile } from "./weightFile.ts";
 
 /** BN → ReLU → convolution. */
 export interface CompositePair {
@@ -91,7 +91,7 @@ export function layoutOf(file: WeightFile, source: string): Layout {
     for (const pairs of denseLayers) {
       const { path } = pairs[0].convolution;
       if (inputsOf(pairs)[0] !== maps)
-        throw fail(`${shownKey(path)} reads ${inputsOf(pairs)[0]} maps where ${maps} come in`);
+        throw fail(`${showText(path)} reads ${inputsOf(pairs)[0]} maps where ${maps} come in`);
       if (outputs(pairs) !== growthRate || (pairs.length === 2) !== bottleneck) {
         throw fail(
           `${path} belongs to a layer of ${pairs.length} convolutions that adds ${outputs(pairs)} maps, the first one has ${blocks[0].layers[0].length} and adds ${growthRate}`,
@@ -101,7 +101,7 @@ export function layoutOf(file: WeightFile, source: string): Layout {
     }
     if (transition === undefined) break;
     const [out, into] = transition.convolution.weight.shape;
-    if (into !== maps) throw fail(`${shownKey(transition.convolution.path)} reads ${into} maps where ${maps} come in`);
+    if (into !== maps) throw fail(`${showText(transition.convolution.path)} reads ${into} maps where ${maps} come in`);
     compressions.push([maps, out]);
     maps = out;
   }
@@ -196,7 +196,7 @@ function unfinishedLayer(layers: readonly Group[], others: readonly Module[]): s
   if (odd === undefined) return undefined;
   const parent = parentOf(odd);
   const siblings = others.filter((module) => parentOf(module) === parent);
-  return `${shownKey(parent)} has ${showSome(siblings.map(shown))}, expected as many batch norms as 1×1 and 3×3 convolutions, each as wide as what it feeds`;
+  return `${showText(parent)} has ${showSome(siblings.map(shown))}, expected as many batch norms as 1×1 and 3×3 convolutions, each as wide as what it feeds`;
 }
 
 /** The composite functions of a group of siblings, or undefined when they are none. Files need not keep an order, so shapes decide. */
@@ -237,17 +237,17 @@ function blocksOf(layers: readonly Group[], transitions: readonly Group[], fail:
   for (const [i, [name]] of ordered.entries()) {
     if (i > 0 && place(ordered[i - 1][0]).number === place(name).number) {
       throw fail(
-        `${shownKey(ordered[i - 1][0])}* and ${shownKey(name)}* are both block ${place(name).number}: expected the weights of one network`,
+        `${showText(ordered[i - 1][0])}* and ${showText(name)}* are both block ${place(name).number}: expected the weights of one network`,
       );
     }
     const numbers = blocks[i].map(({ path }) => place(path).number);
     const gap = numbers.findIndex((number, at) => number !== numbers[0] + at);
     if (gap > 0)
-      throw fail(`${shownKey(name)}* goes from layer ${numbers[gap - 1]} to ${numbers[gap]}: one is missing`);
+      throw fail(`${showText(name)}* goes from layer ${numbers[gap - 1]} to ${numbers[gap]}: one is missing`);
   }
   if (transitions.length !== blocks.length - 1) {
     throw fail(
-      `${blocks.length} dense blocks have ${transitions.length} transitions between them (${showSome(transitions.map(({ path }) => shownKey(path))) || "none"}), expected ${blocks.length - 1}`,
+      `${blocks.length} dense blocks have ${transitions.length} transitions between them (${showSome(transitions.map(({ path }) => showText(path))) || "none"}), expected ${blocks.length - 1}`,
     );
   }
   const between = [...transitions].sort((a, b) => place(a.path).number - place(b.path).number);
@@ -307,7 +307,7 @@ function naturally(a: string, b: string): number {
 
 function shown(module: Module): string {
   const shape = module.kind === "batchNorm" ? module.mean.shape : module.weight.shape;
-  return `${module.path === "" ? "the root" : shownKey(module.path)} [${shape.join(", ")}]`;
+  return `${module.path === "" ? "the root" : showText(module.path)} [${shape.join(", ")}]`;
 }
 
 function notADenseNet(
@@ -317,10 +317,10 @@ function notADenseNet(
   what: string,
 ): InputError {
   const shownFirst = [...tensors].filter(([key]) => !isCounter(key)).slice(0, 3);
-  const keys = shownFirst.map(([key, { shape }]) => `${shownKey(key)} [${shape.join(", ")}]`);
+  const keys = shownFirst.map(([key, { shape }]) => `${showText(key)} [${shape.join(", ")}]`);
   const notUnderstood = odd.slice(0, 3).map((key) => {
     const nearest = nearestKey(key);
-    return nearest === undefined ? shownKey(key) : `${shownKey(key)} (${shownKey(nearest)}?)`;
+    return nearest === undefined ? showText(key) : `${showText(key)} (${showText(nearest)}?)`;
   });
   return new InputError(
     `${source}: ${format} whose ${tensors.size} tensors are no DenseNet: ${what}${keys.length === 0 ? "" : `; the first are ${keys.join(", ")}`}${odd.length === 0 ? "" : `; not understood: ${showSome([...notUnderstood, ...odd.slice(3)])}`}`,

@@ -4,6 +4,7 @@
 // instances of unknown classes become records of their state, and what would call a function is refused by name. Room is bounded by counts,
 // because one byte of a pickle can ask for an object of hundreds.
 import { InputError } from "../errors.ts";
+import { showText } from "../show.ts";
 
 /** A class or function by name, never looked up. */
 export class PickleGlobal {
@@ -45,7 +46,7 @@ export interface PickleOptions {
 export class PickleProblem extends Error {}
 
 /** Opcodes and copied entries: DenseNet-264 with its optimizer's state takes about 60,000. */
-const MAX_OPERATIONS = 1_000_000;
+const MAX_OPERATIONS = 500_000;
 /** Lists, tuples, dicts, sets and records. */
 const MAX_CONTAINERS = 100_000;
 /** Bytes of an integer: what is longer than 64 bits is no size and no counter. */
@@ -63,7 +64,7 @@ export function readPickle(
     return { value: machine.run(), end: machine.at };
   } catch (error) {
     if (!(error instanceof PickleProblem)) throw error;
-    throw new InputError(`${source}: byte ${machine.opcodeAt} of the pickle: ${error.message}`, {
+    throw new InputError(`${source}: byte ${machine.opcodeAt} of the pickle: ${showText(error.message, 600)}`, {
       file: source,
       at: machine.opcodeAt,
     });
@@ -429,6 +430,7 @@ class Machine {
   }
 
   #global(module: string, name: string): PickleGlobal {
+    if (!NAME.test(module) || !NAME.test(name)) throw new PickleProblem("a class whose name is none of Python's");
     const global = new PickleGlobal(module, name);
     const root = module.split(".")[0];
     if (REFUSED_MODULES.has(root) && !HARMLESS.has(global.path)) throw refusal(global);
@@ -472,6 +474,9 @@ class Machine {
     return this.#container(this.#options.persistent(id));
   }
 }
+
+/** Dotted identifiers, as far as they must be told from damage; `<locals>` stands in names of classes inside functions. */
+const NAME = /^[\p{L}\p{N}_.<>]{1,200}$/u;
 
 function refusal(global: PickleGlobal): PickleProblem {
   return new PickleProblem(

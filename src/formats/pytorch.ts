@@ -5,9 +5,9 @@
 // (torch/serialization.py, torch/_utils.py). The root may be a state dict, a dict around one, or a whole module.
 import { decodeFloats, dtypeBytes } from "../checkpoint/floats.ts";
 import { InputError } from "../errors.ts";
-import { showSome } from "../show.ts";
+import { showSome, showText } from "../show.ts";
 import { PickleGlobal, PickleProblem, PickleRecord, readPickle } from "./pickle.ts";
-import { elementCount, type FileTensor, shownKey, type WeightFile } from "./weightFile.ts";
+import { elementCount, type FileTensor, type WeightFile } from "./weightFile.ts";
 import { readZip, type ZipFile } from "./zip.ts";
 
 /** The first pickle of the older container: the integer 0x1950a86a20f9469cfc6c. */
@@ -23,7 +23,7 @@ export function readTorchZip(bytes: Uint8Array, source: string): WeightFile {
   const files = readZip(bytes, source);
   const pickles = [...files.keys()].filter((name) => /(^|\/)data\.pkl$/.test(name));
   if (pickles.length !== 1) {
-    const some = [...files.keys()].slice(0, 3).map((name) => JSON.stringify(name));
+    const some = [...files.keys()].slice(0, 3).map((name) => `"${showText(name)}"`);
     throw new InputError(
       `${source}: a zip archive with ${pickles.length} files named data.pkl, expected the one of a PyTorch file; it holds ${some.join(", ") || "nothing"}`,
       { file: source },
@@ -42,7 +42,7 @@ export function readTorchZip(bytes: Uint8Array, source: string): WeightFile {
     const known = storages.get(key);
     if (known !== undefined) return known;
     const file = files.get(`${folder}data/${key}`);
-    if (file === undefined) throw new PickleProblem(`storage ${JSON.stringify(key)} is not in the archive`);
+    if (file === undefined) throw new PickleProblem(`storage "${showText(key)}" is not in the archive`);
     const storage = storageOf(key, dtype, count, file);
     storages.set(key, storage);
     return storage;
@@ -89,7 +89,7 @@ export function readTorchLegacy(bytes: Uint8Array, source: string): WeightFile {
     const end = at + 8 + count * (dtypeBytes[storage?.dtype ?? ""] ?? 0);
     if (storage === undefined || count !== storage.count || end > bytes.length) {
       throw new InputError(
-        `${source}: byte ${at}: storage ${JSON.stringify(String(key).slice(0, 40))} ${storage === undefined ? "is used by no tensor" : count < 0 || end > bytes.length ? "ends behind the file: it was cut short" : `has ${count} elements, its tensors expect ${storage.count}`}`,
+        `${source}: byte ${at}: storage "${showText(String(key))}" ${storage === undefined ? "is used by no tensor" : count < 0 || end > bytes.length ? "ends behind the file: it was cut short" : `has ${count} elements, its tensors expect ${storage.count}`}`,
         { file: source, at },
       );
     }
@@ -98,7 +98,7 @@ export function readTorchLegacy(bytes: Uint8Array, source: string): WeightFile {
   }
   for (const { key, bytes: content } of storages.values()) {
     if (content === undefined) {
-      throw new InputError(`${source}: storage ${JSON.stringify(key)} is not in the file`, { file: source });
+      throw new InputError(`${source}: storage "${showText(key)}" is not in the file`, { file: source });
     }
   }
   return weightFile(root.value, "a PyTorch file of before 1.6", bytes.length, source);
@@ -159,7 +159,7 @@ function storageOf(key: string, dtype: string, count: number, file: ZipFile): St
   const expected = count * dtypeBytes[dtype];
   if (file.size !== expected) {
     throw new PickleProblem(
-      `storage ${JSON.stringify(key)} is said to hold ${count} elements of ${dtype}, ${expected} bytes; it has ${file.size}`,
+      `storage "${showText(key)}" is said to hold ${count} elements of ${dtype}, ${expected} bytes; it has ${file.size}`,
     );
   }
   let content: Uint8Array | undefined;
@@ -317,22 +317,22 @@ function weightFile(root: unknown, format: string, bytes: number, source: string
     if (found === undefined) {
       const keys = [...(root instanceof Map ? root : root.state).keys()]
         .slice(0, 6)
-        .map((key) => shownKey(typeof key === "string" ? key : String(typeof key)));
+        .map((key) => showText(typeof key === "string" ? key : String(typeof key)));
       throw new InputError(
         `${source}: is ${format} without weights; ${root instanceof PickleRecord ? `its object is a ${root.type.slice(0, 100)}, whose attributes` : "its entries"} are ${keys.join(", ") || "none"}; expected a state dict, a dict with one under state_dict, or a whole module`,
         { file: source },
       );
     }
     holder = found.holder;
-    if (found.under !== "") notes.push(`weights under ${shownKey(found.under)}`);
-    if (found.others.length > 0) notes.push(`left aside: ${showSome(found.others.map(shownKey))}`);
+    if (found.under !== "") notes.push(`weights under ${showText(found.under)}`);
+    if (found.others.length > 0) notes.push(`left aside: ${showSome(found.others.map(showText))}`);
   }
   const tensors = new Map<string, FileTensor>();
   if (holder instanceof Map) {
     for (const [key, value] of holder) if (value instanceof TorchTensor) tensors.set(String(key), value);
   } else if (holder instanceof PickleRecord) {
     collectModule(holder, tensors);
-    notes.push(`a whole module of class ${shownKey(holder.type)}`);
+    notes.push(`a whole module of class ${showText(holder.type)}`);
   }
   if (tensors.size === 0) {
     throw new InputError(`${source}: is ${format} that holds ${kindOf(root)}, expected named weights`, {
@@ -354,7 +354,7 @@ function kindOf(root: unknown): string {
   if (root instanceof TorchTensor) return `one tensor of shape [${root.shape.join(", ")}]`;
   if (Array.isArray(root)) return `a list of ${root.length}`;
   if (root === null) return "None";
-  return root instanceof PickleRecord ? `an object of ${shownKey(root.type)}` : `a ${typeof root}`;
+  return root instanceof PickleRecord ? `an object of ${showText(root.type)}` : `a ${typeof root}`;
 }
 
 /** Under these names weights are saved; earlier ones are preferred, so that averages of weights come last. */

@@ -32,12 +32,3 @@ export interface WeightFile {
 export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
-
-/** A key as it may stand in a message: short, and without characters that a terminal obeys. */
-export function shownKey(key: string): string {
-  const short = key.length > 80 ? `${key.slice(0, 80)}…` : key;
-  return short.replace(
-    /[\p{Cc}\p{Cf}]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}

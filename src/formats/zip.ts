@@ -4,6 +4,7 @@
 // overlap, more bytes than a file of its size can honestly hold.
 import { Inflate } from "fflate";
 import { InputError } from "../errors.ts";
+import { showText } from "../show.ts";
 
 export interface ZipFile {
   readonly name: string;
@@ -44,7 +45,7 @@ interface Entry {
 /** Files by name, in the archive's order. @throws InputError naming `source`, the place and what is wrong there */
 export function readZip(bytes: Uint8Array, source: string): Map<string, ZipFile> {
   const data = view(bytes);
-  const fail = (what: string): InputError => new InputError(`${source}: ${what}`, { file: source });
+  const fail = (what: string): InputError => new InputError(`${source}: ${showText(what, 600)}`, { file: source });
   const { at: start, count, end } = findDirectory(bytes, data, fail);
   if (count > MAX_FILES) throw fail(`the zip archive lists ${count} files, expected at most ${MAX_FILES}`);
   const entries: Entry[] = [];
@@ -58,7 +59,7 @@ export function readZip(bytes: Uint8Array, source: string): Map<string, ZipFile>
     if (next > end) throw fail(`byte ${at}: an entry of the zip archive's directory ends behind the directory`);
     const name = new TextDecoder().decode(bytes.subarray(at + ENTRY_BYTES, at + ENTRY_BYTES + nameBytes));
     checkName(name, at, fail);
-    if (data.getUint16(at + 8, true) & 1) throw fail(`byte ${at}: ${JSON.stringify(name)} in the archive is encrypted`);
+    if (data.getUint16(at + 8, true) & 1) throw fail(`byte ${at}: ${shown(name)} in the archive is encrypted`);
     const extra = { begin: at + ENTRY_BYTES + nameBytes, end: at + ENTRY_BYTES + nameBytes + extraBytes };
     const [size, packed, local] = wideFields(
       data,
@@ -67,12 +68,10 @@ export function readZip(bytes: Uint8Array, source: string): Map<string, ZipFile>
     );
     const method = data.getUint16(at + 10, true);
     if (method !== 0 && method !== 8) {
-      throw fail(
-        `${JSON.stringify(name)} in the archive is packed by method ${method}, expected 0 (stored) or 8 (deflate)`,
-      );
+      throw fail(`${shown(name)} in the archive is packed by method ${method}, expected 0 (stored) or 8 (deflate)`);
     }
     if (method === 0 && packed !== size) {
-      throw fail(`${JSON.stringify(name)} in the archive is stored in ${packed} bytes but said to have ${size}`);
+      throw fail(`${shown(name)} in the archive is stored in ${packed} bytes but said to have ${size}`);
     }
     entries.push({ name, method, packed, size, crc: data.getUint32(at + 16, true), local });
     at = next;
@@ -136,9 +135,7 @@ function wideFields(data: DataView, extra: { begin: number; end: number }, narro
 function checkName(name: string, at: number, fail: Fail): void {
   const leaves = /^[\\/]|^[a-z]:|\\|\0/i.test(name) || name.split("/").includes("..");
   if (name === "" || leaves) {
-    throw fail(
-      `byte ${at}: the archive has a file named ${JSON.stringify(name)}, expected a path that stays in its folder`,
-    );
+    throw fail(`byte ${at}: the archive has a file named ${shown(name)}, expected a path that stays in its folder`);
   }
 }
 
@@ -158,15 +155,15 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
   const files = new Map<string, ZipFile>();
   const spans: { name: string; begin: number; end: number }[] = [];
   for (const { name, method, packed, size, crc, local } of entries) {
-    if (files.has(name)) throw fail(`the archive has ${JSON.stringify(name)} twice`);
+    if (files.has(name)) throw fail(`the archive has ${shown(name)} twice`);
     if (local + LOCAL_BYTES > directory || data.getUint32(local, true) !== LOCAL) {
-      throw fail(`${JSON.stringify(name)} is said to begin at byte ${local} of the archive, where no file begins`);
+      throw fail(`${shown(name)} is said to begin at byte ${local} of the archive, where no file begins`);
     }
     const begin = local + LOCAL_BYTES + data.getUint16(local + 26, true) + data.getUint16(local + 28, true);
     const end = begin + packed;
     if (end > directory) {
       throw fail(
-        `${JSON.stringify(name)} is said to be bytes ${begin} to ${end} of the archive, whose directory begins at ${directory}`,
+        `${shown(name)} is said to be bytes ${begin} to ${end} of the archive, whose directory begins at ${directory}`,
       );
     }
     spans.push({ name, begin: local, end });
@@ -175,7 +172,7 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
       const content = method === 0 ? packedContent : inflated(packedContent, size, name, fail);
       // PyTorch writes 0 where it is told not to compute one.
       if (crc !== 0 && crc32(content) !== crc) {
-        throw fail(`${JSON.stringify(name)} in the archive is damaged: its CRC-32 is not ${crc.toString(16)}`);
+        throw fail(`${shown(name)} in the archive is damaged: its CRC-32 is not ${crc.toString(16)}`);
       }
       return content;
     };
@@ -184,7 +181,7 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
   spans.sort((a, b) => a.begin - b.begin);
   for (let i = 1; i < spans.length; i++) {
     if (spans[i].begin < spans[i - 1].end) {
-      throw fail(`${JSON.stringify(spans[i - 1].name)} and ${JSON.stringify(spans[i].name)} overlap in the archive`);
+      throw fail(`${shown(spans[i - 1].name)} and ${shown(spans[i].name)} overlap in the archive`);
     }
   }
   return files;
@@ -207,11 +204,11 @@ function inflated(content: Uint8Array, size: number, name: string, fail: Fail): 
       inflate.push(content.subarray(at, at + PIECE), at + PIECE >= content.length);
     }
   } catch {
-    throw fail(`${JSON.stringify(name)} in the archive is no deflate stream after ${filled} of its ${size} bytes`);
+    throw fail(`${shown(name)} in the archive is no deflate stream after ${filled} of its ${size} bytes`);
   }
   if (filled !== size) {
     throw fail(
-      `${JSON.stringify(name)} in the archive inflates to ${tooLong ? "more" : "less"} than the ${size} bytes it is said to have`,
+      `${shown(name)} in the archive inflates to ${tooLong ? "more" : "less"} than the ${size} bytes it is said to have`,
     );
   }
   return out;
@@ -228,6 +225,10 @@ function crc32(bytes: Uint8Array): number {
   let remainder = 0xffffffff;
   for (let i = 0; i < bytes.length; i++) remainder = REMAINDERS[(remainder ^ bytes[i]) & 0xff] ^ (remainder >>> 8);
   return ~remainder >>> 0;
+}
+
+function shown(name: string): string {
+  return `"${showText(name)}"`;
 }
 
 function view(bytes: Uint8Array): DataView {
