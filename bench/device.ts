@@ -15,15 +15,15 @@ export type TimedBackend = WasmBackend | WebgpuBackend;
 
 export interface DeviceChoice {
   readonly device: Device;
-  readonly storage: ActivationDtype;
+  readonly activationDtype: ActivationDtype;
   readonly threads: number;
   readonly variant: Variant;
 }
 
-export function openDevice({ device, storage, threads, variant }: DeviceChoice): Promise<TimedBackend> {
+export function openDevice({ device, activationDtype, threads, variant }: DeviceChoice): Promise<TimedBackend> {
   return device === "cpu"
     ? createWasmBackend({ threads, ...variantOptions[variant] })
-    : createWebgpuBackend({ storage });
+    : createWebgpuBackend({ activationDtype });
 }
 
 export function measureLimits(backend: TimedBackend): Promise<MachineLimits> {

@@ -6,8 +6,17 @@
 import type { Backend } from "../src/backends/backend.ts";
 import { createReferenceBackend } from "../src/backends/reference/backend.ts";
 import { VerificationError } from "../src/errors.ts";
+import { sizeOf } from "../src/ops/op.ts";
 import { aligned } from "../src/plan/arena.ts";
-import type { BufferName, Composite, KernelCall, Plan, PlanBuffer, View } from "../src/plan/plan.ts";
+import {
+  type BufferName,
+  type Composite,
+  dtypeBytes,
+  type KernelCall,
+  type Plan,
+  type PlanBuffer,
+  type View,
+} from "../src/plan/plan.ts";
 
 /** Consecutive calls of a plan that a backend takes together, most often one alone. Those with a composite have the same one. */
 export type CallGroup = readonly KernelCall[];
@@ -77,28 +86,37 @@ function named(plan: Plan, value: unknown, found = new Set<BufferName>()): Set<B
   return found;
 }
 
-/** A plan of these calls alone, all their buffers filled before and read after. Calls over whole roles keep the parameters' layout. */
-function alone(plan: Plan, group: CallGroup): Plan {
+/**
+ * A plan of these calls alone, all their buffers filled before and read after. Calls over whole roles keep the parameters' layout. `widened`: with
+ * feature maps in f32 whatever the plan has, for the reference.
+ */
+function alone(plan: Plan, group: CallGroup, widened = false): Plan {
   const wholeRoles = group.some(({ kernel }) => kernel === "sgd" || kernel === "accumulateGradients");
   const args = group.map((call) => call.args);
   const touched = wholeRoles
     ? [...plan.buffers.values()].filter(({ role }) => role !== "arena" && role !== "state")
     : [...named(plan, args)].flatMap((name) => plan.buffers.get(name) ?? []);
-  let arenaBytes = 0;
+  const tops = { f32: 0, f16: 0 };
   const buffers = new Map<BufferName, PlanBuffer>();
   for (const buffer of touched) {
     if (wholeRoles) buffers.set(buffer.name, buffer);
     else {
-      buffers.set(buffer.name, { ...buffer, role: "arena", offset: arenaBytes, birth: -1, death: group.length });
-      arenaBytes += aligned(buffer.bytes);
+      const dtype = widened && buffer.dtype === "f16" ? "f32" : buffer.dtype;
+      const bytes = sizeOf(buffer.shape) * dtypeBytes[dtype];
+      const arena = dtype === "f16" ? "f16" : "f32";
+      const placed = { dtype, bytes, role: "arena", offset: tops[arena], birth: -1, death: group.length } as const;
+      buffers.set(buffer.name, { ...buffer, ...placed });
+      tops[arena] += aligned(bytes);
     }
   }
   const persistentBytes = wholeRoles ? plan.persistentBytes : 0;
+  const arenaBytes = tops.f32 + tops.f16;
   return {
     buffers,
     calls: group,
     addressed: [],
     arenaBytes,
+    f16ArenaBytes: tops.f16,
     persistentBytes,
     peakBytes: arenaBytes + persistentBytes,
   };
@@ -201,13 +219,14 @@ export async function requireConformance(
   if (open.length === 0) return { distinct, checked: chosen.size };
   const plans = Object.fromEntries(open.map(([, group], index) => [`group ${index}`, alone(plan, group)]));
   const tested = await backend.compile(plans);
-  const { f16Storage = false, subgroupMatrices = false } = backend.info.features;
+  const { subgroupMatrices = false } = backend.info.features;
   try {
     for (const [index, [kind, group]] of open.entries()) {
       const planName = `group ${index}`;
       const small = plans[planName];
       const contents = drawContents(small, index);
-      const reference = await createReferenceBackend({ precision: "f64" }).compile({ [planName]: small });
+      const meant = { [planName]: alone(plan, group, true) };
+      const reference = await createReferenceBackend({ precision: "f64" }).compile(meant);
       for (const executable of [tested, reference]) {
         for (const [name, data] of contents) await executable.write(name, data, planName);
         await executable.run(planName, scalars);
@@ -218,7 +237,7 @@ export async function requireConformance(
       for (const name of contents.keys()) {
         const [[actual], [expected]] = [await tested.read([name], planName), await reference.read([name], planName)];
         // A store in f16 takes either neighbour, and so does what later calls of a group make of it. What was drawn f16 holds exactly.
-        const halved = f16Storage && (group.length > 1 || small.buffers.get(name)?.featureMaps === true);
+        const halved = small.f16ArenaBytes > 0 && (group.length > 1 || small.buffers.get(name)?.dtype === "f16");
         const difference = findDifference(name, actual, expected, relative + (halved ? 2 ** -10 : 0));
         if (difference === undefined) continue;
         const kernel = kernelsOf(group);

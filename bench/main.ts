@@ -129,8 +129,8 @@ async function main(args: readonly string[]): Promise<void> {
       await writeResult(`bench-${options.device}`, date, ".md", `${[...facts, ...tables].join("\n\n")}\n`);
     }
     if (options.json) {
-      const { device, storage, variant } = options;
-      const where = { node, v8, platform, cpu, cores, device, storage, threads, variant, features, notes };
+      const { device, activationDtype, variant } = options;
+      const where = { node, v8, platform, cpu, cores, device, activationDtype, threads, variant, features, notes };
       printJson({ date, ...where, limits, results });
       return;
     }

@@ -13,7 +13,7 @@ import { differentiate } from "../src/graph/differentiate.ts";
 import type { Graph } from "../src/graph/graph.ts";
 import { initializeParameters } from "../src/model/initialize.ts";
 import { buildGraph, namedSpec } from "../src/networks/registry.ts";
-import type { Plan } from "../src/plan/plan.ts";
+import type { ActivationDtype, Plan } from "../src/plan/plan.ts";
 import { planInference, planTraining } from "../src/plan/planners.ts";
 import type { RecomputePolicy } from "../src/plan/recompute.ts";
 import { type TimedBackend, type WayOfGroup, waysOf } from "./device.ts";
@@ -62,17 +62,26 @@ interface Prepared {
   readonly plan: Plan;
 }
 
-function prepare({ net, mode, size, changes }: Job, batch: number, recompute: RecomputePolicy): Prepared {
+function prepare(
+  { net, mode, size, changes }: Job,
+  batch: number,
+  recompute: RecomputePolicy,
+  activationDtype: ActivationDtype,
+): Prepared {
   const spec = namedSpec(net, changes);
   const sizes = { batch, height: size, width: size };
   if (mode === "infer") {
     const graph = buildGraph(spec, { ...sizes, mode: "inference" });
-    return { graph, plan: planInference(graph) };
+    return { graph, plan: planInference(graph, { activationDtype }) };
   }
   const graph = differentiate(buildGraph(spec, { ...sizes, mode: "training" }));
   return {
     graph,
-    plan: planTraining(graph, { recompute, optimizer: { momentum: 0.9, nesterov: true, weightDecay: 1e-4 } }),
+    plan: planTraining(graph, {
+      recompute,
+      optimizer: { momentum: 0.9, nesterov: true, weightDecay: 1e-4 },
+      activationDtype,
+    }),
   };
 }
 
@@ -173,8 +182,9 @@ export interface MeasureOptions {
  */
 export async function measure(backend: TimedBackend, job: Job, options: MeasureOptions): Promise<JobResult> {
   const { recompute, steps, limits, proven } = options;
-  const gate = await prove(backend, job.batch, (batch) => prepare(job, batch, recompute).plan, proven);
-  const prepared = prepare(job, job.batch, recompute);
+  const prepareBatch = (batch: number) => prepare(job, batch, recompute, backend.info.activationDtype);
+  const gate = await prove(backend, job.batch, (batch) => prepareBatch(batch).plan, proven);
+  const prepared = prepareBatch(job.batch);
   const { plan } = prepared;
   resetPeakRss();
   const began = performance.now();
@@ -195,9 +205,7 @@ export async function measure(backend: TimedBackend, job: Job, options: MeasureO
     const { least, most, seconds } = defaultSteps;
     const wanted = steps ?? Math.min(most, Math.max(least, Math.floor((seconds * 1000) / Math.min(...warmupMs))));
     while (stepMs.length < wanted) stepMs.push(await timeStep());
-    // Feature maps as large as this backend stores them.
-    const saved = backend.info.features.f16Storage ? 0.5 : 0;
-    const calls = plan.calls.map((call) => ({ ...call, trafficBytes: call.trafficBytes - saved * call.mapBytes }));
+    const { calls } = plan;
     const macs = calls.reduce((sum, call) => sum + call.macs, 0);
     const result: JobResult = {
       ...job,

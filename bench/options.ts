@@ -39,7 +39,7 @@ export interface BenchOptions {
   readonly jobs: readonly Job[];
   readonly device: Device;
   /** Of feature maps on a GPU. */
-  readonly storage: ActivationDtype;
+  readonly activationDtype: ActivationDtype;
   /** Of the CPU. */
   readonly threads: number;
   /** Timed steps; default: as many as fit a few seconds, see defaultSteps. */
@@ -56,11 +56,11 @@ export const mainUsage = `Times a training step and inference of named nets, aft
 
 Usage: npm run bench -- [nets…] [--device ${devices.join("|")}] [--mode train|infer|both] [--batch N] [--size S] [--steps N]
          [--recompute ${recomputePolicies.join("|")}] [--roofline] [--json] [--output]
-       on the CPU also [--threads T] [--variant ${variants.join("|")}], on a GPU [--storage ${activationDtypes.join("|")}]
+       on the CPU also [--threads T] [--variant ${variants.join("|")}], on a GPU [--activation-dtype ${activationDtypes.join("|")}]
 
 Without nets: BC-40-12 and BC-100-12 in both modes, 121 inference. CIFAR nets: batch 64 of 32×32.
 ImageNet nets: 224×224, batch 8 for training, 1 and 8 for inference.
---storage f16: feature maps in half the memory. --roofline: which kernels take the time, and what holds them back.
+--activation-dtype f16: feature maps in half the memory. --roofline: which kernels take the time, and what holds them back.
 --output: the tables as Markdown in bench/results too.
 
 Examples:
@@ -104,15 +104,15 @@ export function choice<const C extends string>(flag: string, text: string, choic
   throw new UsageError(`${flag}: got "${text}", expected one of ${choices.join(", ")}`, { flag, value: text });
 }
 
-/** @throws UsageError where a storage is chosen for the CPU, or one that there is not */
-export function readStorage(device: Device, text: string | undefined): ActivationDtype {
+/** @throws UsageError where an activation dtype is chosen for the CPU, or one that there is not */
+export function readActivationDtype(device: Device, text: string | undefined): ActivationDtype {
   if (text !== undefined && device === "cpu") {
-    throw new UsageError(`--storage is for --device webgpu, got it with --device ${device}`, {
-      flag: "--storage",
+    throw new UsageError(`--activation-dtype is for --device webgpu, got it with --device ${device}`, {
+      flag: "--activation-dtype",
       device,
     });
   }
-  return choice("--storage", text ?? "f32", activationDtypes);
+  return choice("--activation-dtype", text ?? "f32", activationDtypes);
 }
 
 export const defaultThreads = (): number => Math.min(maxThreads, availableParallelism());
@@ -142,7 +142,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions {
     json: { type: "boolean", default: false },
     output: { type: "boolean", default: false },
     variant: { type: "string" },
-    storage: { type: "string" },
+    "activation-dtype": { type: "string" },
   });
   const device = choice("--device", values.device, devices);
   const ofCpu = (["threads", "variant"] as const).find((flag) => values[flag] !== undefined);
@@ -170,7 +170,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions {
         ? nets.flatMap((net) => jobsOf(net, both))
         : [...["BC-40-12", "BC-100-12"].flatMap((net) => jobsOf(net, both)), ...jobsOf("121", ["infer"])],
     device,
-    storage: readStorage(device, values.storage),
+    activationDtype: readActivationDtype(device, values["activation-dtype"]),
     threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, maxThreads),
     steps: values.steps === undefined ? undefined : wholeNumber("--steps", values.steps, 1, 100_000),
     recompute: choice("--recompute", values.recompute, recomputePolicies),

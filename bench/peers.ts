@@ -20,7 +20,7 @@ import {
   type Job,
   type Mode,
   parseFlags,
-  readStorage,
+  readActivationDtype,
   wholeNumber,
 } from "./options.ts";
 import { printJson, printLine, reportFailure, say } from "./output.ts";
@@ -69,13 +69,13 @@ const suites: Readonly<Record<Device, readonly (readonly [net: string, mode: Mod
 
 const usage = `Times this package and its peers side by side, interleaved, on the same cores or on the same GPU.
 
-Usage: npm run bench:peers -- [nets…] [--suite] [--device ${devices.join("|")}] [--storage ${activationDtypes.join("|")}] [--mode train|infer] [--batch N]
+Usage: npm run bench:peers -- [nets…] [--suite] [--device ${devices.join("|")}] [--activation-dtype ${activationDtypes.join("|")}] [--mode train|infer] [--batch N]
          [--threads T] [--rounds N] [--steps N] [--json] [--output]
 
 Training: PyTorch, both memory layouts. Inference: also onnxruntime-node and onnxruntime-web, which the first run installs from the npm
 registry, without install scripts, beside bench/peers.
 --device webgpu: PyTorch with CUDA in f32 (convolutions in TF32, its default), channels_last with autocast, and that compiled with CUDA graphs.
-There --storage f16 is about ours: feature maps in half the memory, as autocast has them.
+There --activation-dtype f16 is about ours: feature maps in half the memory, as autocast has them.
 Without nets: BC-40-12 and BC-100-12. Nets with peers: ${[...peerNames.keys()].join(", ")}. --suite: all of the README's table, or what of it
 has these nets, this mode and this batch. --output also writes bench/results/peers-<date>.json. A peer that is not there (PyTorch:
 apt-get install python3-torch python3-torchvision) or fails is skipped, and named.
@@ -88,7 +88,7 @@ interface PeerOptions {
   readonly jobs: readonly Job[];
   readonly device: Device;
   /** Of our feature maps on a GPU. */
-  readonly storage: ActivationDtype;
+  readonly activationDtype: ActivationDtype;
   readonly threads: number;
   readonly rounds: number;
   readonly steps: number;
@@ -131,7 +131,7 @@ export interface PeerDocument extends Environment {
   readonly date: string;
   readonly device: Device;
   /** Of our feature maps; documents from before there was a choice have none. */
-  readonly storage?: ActivationDtype;
+  readonly activationDtype?: ActivationDtype;
   readonly threads: number;
   readonly rounds: number;
   readonly steps: number;
@@ -159,7 +159,7 @@ function readOptions(args: readonly string[]): PeerOptions {
     json: { type: "boolean", default: false },
     output: { type: "boolean", default: false },
     suite: { type: "boolean", default: false },
-    storage: { type: "string" },
+    "activation-dtype": { type: "string" },
   });
   const device = choice("--device", values.device, devices);
   const mode = values.mode === undefined ? undefined : choice("--mode", values.mode, ["train", "infer"]);
@@ -188,7 +188,7 @@ function readOptions(args: readonly string[]): PeerOptions {
   return {
     jobs,
     device,
-    storage: readStorage(device, values.storage),
+    activationDtype: readActivationDtype(device, values["activation-dtype"]),
     threads: values.threads === undefined ? defaultThreads() : wholeNumber("--threads", values.threads, 1, 64),
     rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
     steps: wholeNumber("--steps", values.steps, 1, 100_000),
@@ -243,8 +243,15 @@ async function askProgram(
 }
 
 async function runOurs({ net, mode, batch, size }: Job, options: PeerOptions): Promise<OurRun> {
-  const { device, storage, threads, steps } = options;
-  const flags = { mode, batch, size, steps, device, ...(device === "cpu" ? { threads } : { storage }) };
+  const { device, activationDtype, threads, steps } = options;
+  const flags = {
+    mode,
+    batch,
+    size,
+    steps,
+    device,
+    ...(device === "cpu" ? { threads } : { "activation-dtype": activationDtype }),
+  };
   const script = join(import.meta.dirname, "main.ts");
   const found = (await askProgram(
     "densenet",
@@ -402,7 +409,7 @@ async function compare(
     spreadOf(runs.map(({ imagesPerSecond }, round) => (ours[round]?.imagesPerSecond ?? Number.NaN) / imagesPerSecond));
   const rivals = [...theirs].map(([peer, runs]) => ({ ...contestant(peer.name, runs), ratio: ratioTo(runs) }));
   const { features = {}, notes = [] } = ours[0] ?? {};
-  const us = contestant(options.storage === "f16" ? "densenet f16" : "densenet", ours);
+  const us = contestant(options.activationDtype === "f16" ? "densenet f16" : "densenet", ours);
   return { ...job, features, notes, contestants: [us, ...rivals] };
 }
 
@@ -448,12 +455,12 @@ async function main(args: readonly string[]): Promise<void> {
   for (const { peer, reason } of skipped) say(`skipped: ${peer}: ${reason}`);
   const date = new Date().toISOString();
   const comparisons: Comparison[] = [];
-  const { device, storage, threads, rounds, steps } = options;
+  const { device, activationDtype, threads, rounds, steps } = options;
   const document: PeerDocument = {
     date,
     ...readEnvironment(),
     device,
-    storage,
+    activationDtype,
     threads,
     rounds,
     steps,

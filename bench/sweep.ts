@@ -120,7 +120,7 @@ const pointSweeps = Object.keys(sweeps) as PointSweep[];
 const sweepNames = [...pointSweeps, "cold"] as const;
 
 async function measurePoint({ threads, variant, recompute, ...job }: Point): Promise<PointResult> {
-  const backend = await openDevice({ device: "cpu", storage: "f32", threads, variant });
+  const backend = await openDevice({ device: "cpu", activationDtype: "f32", threads, variant });
   try {
     const result = await measure(backend, job, { recompute, steps: undefined, limits: undefined, proven: new Set() });
     const { p50Ms, imagesPerSecond, macs, peakBytes, planBytes, peakRssBytes } = result;

@@ -1,12 +1,14 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // The whole contract between the portable part of the line and a device.
-import type { BufferName, Plan } from "../plan/plan.ts";
+import type { ActivationDtype, BufferName, Plan } from "../plan/plan.ts";
 
 export interface BackendInfo {
   readonly name: "reference" | "wasm" | "webgpu";
   readonly threads: number;
   /** What its driver calls the device; absent where it is this machine's processor. */
   readonly device?: string;
+  /** How plans for it should store feature maps: what it was opened for. f32 wherever f16 is not offered. */
+  readonly activationDtype: ActivationDtype;
   /** Largest buffer that it can allocate, in bytes; absent where memory alone decides. */
   readonly maxBufferBytes?: number;
   /** What was found and used, e.g. { relaxedSimd: true, revectorized: true, sharedMemory: true }. */

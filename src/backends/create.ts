@@ -1,28 +1,15 @@
 // backends: a backend by name.
 import { DeviceError, UsageError } from "../errors.ts";
-import type { ActivationDtype } from "../plan/plan.ts";
 import { show } from "../show.ts";
 import type { Backend, BackendInfo } from "./backend.ts";
+import { requireOfferedDtype } from "./dtype.ts";
 import { type BackendName, backendNames } from "./names.ts";
 import { createReferenceBackend } from "./reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "./wasm/wasm.ts";
 import { createWebgpuBackend, type WebgpuOptions } from "./webgpu/webgpu.ts";
 
-/** Each backend uses its own: wasm the threads and the rest of WasmOptions; webgpu, which alone has f16, the storage. */
-export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "storage">;
-
-/** @throws UsageError for feature maps in f16 on a backend that keeps them in f32 */
-export function requireStorage(name: BackendName, storage: ActivationDtype): void {
-  if (storage === "f32" || name === "webgpu" || name === "auto") return;
-  throw new UsageError(
-    `storage: f16 is for the devices webgpu and auto, got it with ${name}, which has f32 only: ask for storage f32`,
-    {
-      field: "storage",
-      value: storage,
-      device: name,
-    },
-  );
-}
+/** Each backend uses its own: wasm the threads and the rest of WasmOptions; webgpu, which alone has f16, the activation dtype. */
+export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "activationDtype">;
 
 /** The same backend, with a note on what was passed over for it. */
 function withNote(backend: Backend, note: string): Backend {
@@ -38,12 +25,12 @@ function withNote(backend: Backend, note: string): Backend {
 /**
  * `wasm`: the CPU at speed. `webgpu`: the system's GPU. `auto`: webgpu where there is a GPU (not one emulated on the CPU), else wasm;
  * `info.notes` says why. `reference`: plain loops in f32, the oracle, thousands of times slower.
- * @throws UsageError for another name, and for storage f16 with wasm or reference
- * @throws DeviceError where the backend cannot run; with `auto` also where storage f16 leaves none but webgpu
+ * @throws UsageError for another name, and for f16 with wasm or reference
+ * @throws DeviceError where the backend cannot run; with `auto` also where f16 leaves none but webgpu
  */
 export async function createBackend(name: BackendName = "wasm", options: BackendOptions = {}): Promise<Backend> {
-  const { storage = "f32" } = options;
-  requireStorage(name, storage);
+  const { activationDtype = "f32" } = options;
+  requireOfferedDtype(name, activationDtype);
   switch (name) {
     case "wasm":
       return createWasmBackend(options);
@@ -56,8 +43,8 @@ export async function createBackend(name: BackendName = "wasm", options: Backend
         return await createWebgpuBackend({ ...options, software: false });
       } catch (error) {
         if (!(error instanceof DeviceError)) throw error;
-        if (storage === "f16") {
-          const why = `storage f16 needs WebGPU, so wasm cannot take its place: ${error.message}`;
+        if (activationDtype === "f16") {
+          const why = `activationDtype f16 needs WebGPU, so wasm cannot take its place: ${error.message}`;
           throw new DeviceError(why, error.details, { cause: error });
         }
         return withNote(await createWasmBackend(options), `WebGPU was passed over: ${error.message}.`);

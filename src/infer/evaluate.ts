@@ -44,7 +44,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   }
   const { height, width, mean, std } = preprocessing;
   const graph = buildGraph(model.spec, { batch: batchSize, height, width, mode: "inference", loss: true });
-  const executable = await backend.compile({ evaluate: planInference(graph) });
+  const executable = await backend.compile({
+    evaluate: planInference(graph, { activationDtype: backend.info.activationDtype }),
+  });
   try {
     for (const [path, { data }] of model.state) await executable.write(path, data);
     const tally = new EvaluationTally(classes.length);

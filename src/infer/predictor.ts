@@ -43,7 +43,9 @@ export async function createPredictor(
   const { model, preprocessing } = trained;
   requireUsable(model);
   const { height, width } = preprocessing;
-  const plan = (batch: number) => planInference(buildGraph(model.spec, { batch, height, width, mode: "inference" }));
+  const { activationDtype } = backend.info;
+  const plan = (batch: number) =>
+    planInference(buildGraph(model.spec, { batch, height, width, mode: "inference" }), { activationDtype });
   const executable = await backend.compile({ one: plan(1), many: plan(batchSize) });
   try {
     for (const [path, { data }] of model.state) await executable.write(path, data);

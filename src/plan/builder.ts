@@ -1,17 +1,26 @@
 // plan: collects kernel calls and buffers; what a buffer's lifetime is follows from the calls that name it.
 import type { Graph } from "../graph/graph.ts";
 import { sizeOf } from "../ops/op.ts";
-import { aligned, layOut } from "./arena.ts";
+import { aligned, type Layout, type Lifetime, layOut } from "./arena.ts";
 import { gradientOf, gradientSumOf, momentumOf } from "./names.ts";
-import type { BufferName, BufferRole, KernelCall, KernelName, KernelTable, Plan, PlanBuffer } from "./plan.ts";
+import {
+  type BufferName,
+  type BufferRole,
+  type Dtype,
+  dtypeBytes,
+  type KernelCall,
+  type KernelName,
+  type KernelTable,
+  type Plan,
+  type PlanBuffer,
+} from "./plan.ts";
 import { channelsOf } from "./reading.ts";
 
 interface Declared {
   readonly name: BufferName;
   readonly shape: readonly number[];
-  readonly dtype: "f32" | "i32";
+  readonly dtype: Dtype;
   readonly role: BufferRole;
-  readonly featureMaps?: true;
   readonly written: boolean;
   readonly kept: boolean;
 }
@@ -30,20 +39,16 @@ export class PlanBuilder {
   readonly #calls: KernelCall[] = [];
   readonly addressed: number[] = [];
 
-  /**
-   * `written`: the host fills it before a run; `kept`: the host reads it after one; `forward`: it is part of the forward pass, so that four
-   * dimensions that no host writes mean feature maps. Declaring a buffer again changes nothing.
-   */
+  /** `written`: the host fills it before a run; `kept`: the host reads it after one. Declaring a buffer again changes nothing. */
   buffer(
     name: BufferName,
     shape: readonly number[],
     role: BufferRole,
-    options: { dtype?: "i32"; written?: boolean; kept?: boolean; forward?: boolean } = {},
+    options: { dtype?: Dtype; written?: boolean; kept?: boolean } = {},
   ): BufferName {
     if (!this.#buffers.has(name)) {
-      const { dtype = "f32", written = false, kept = false, forward = false } = options;
-      const featureMaps = forward && !written && shape.length === 4 ? ({ featureMaps: true } as const) : {};
-      this.#buffers.set(name, { name, shape, dtype, role, ...featureMaps, written, kept });
+      const { dtype = "f32", written = false, kept = false } = options;
+      this.#buffers.set(name, { name, shape, dtype, role, written, kept });
     }
     return name;
   }
@@ -62,22 +67,19 @@ export class PlanBuilder {
       computes,
       macs,
       recompute,
-      ...this.#traffic(args),
+      trafficBytes: this.#traffic(args),
     } as unknown as KernelCall);
   }
 
   /** Bytes of all views and buffers an argument record names, each once. */
-  #traffic(args: object): { trafficBytes: number; mapBytes: number } {
+  #traffic(args: object): number {
     let trafficBytes = 0;
-    let mapBytes = 0;
     const touch = (name: BufferName, channels?: number): void => {
       const buffer = this.#buffers.get(name);
       if (!buffer) return;
-      const { shape, featureMaps } = buffer;
+      const { shape, dtype } = buffer;
       const whole = channelsOf(buffer);
-      const bytes = (sizeOf(shape) / whole) * (channels ?? whole) * 4;
-      trafficBytes += bytes;
-      if (featureMaps) mapBytes += bytes;
+      trafficBytes += (sizeOf(shape) / whole) * (channels ?? whole) * dtypeBytes[dtype];
     };
     const visit = (value: unknown): void => {
       if (typeof value === "string") touch(value);
@@ -93,7 +95,7 @@ export class PlanBuilder {
       }
     };
     visit(args);
-    return { trafficBytes, mapBytes };
+    return trafficBytes;
   }
 
   /** Parameters and states of the graph, and what else runs parallel to the parameters. */
@@ -120,10 +122,10 @@ export class PlanBuilder {
       }
     });
     const persistentTop = new Map<BufferRole, number>();
-    const lifetimes = [];
+    const lifetimes: (Lifetime & { readonly dtype: Dtype })[] = [];
     const buffers = new Map<BufferName, PlanBuffer>();
     for (const { written, kept, ...declared } of this.#buffers.values()) {
-      const bytes = sizeOf(declared.shape) * 4;
+      const bytes = sizeOf(declared.shape) * dtypeBytes[declared.dtype];
       if (declared.role === "arena") {
         const [first, last] = [births.get(declared.name), deaths.get(declared.name)];
         if (first === undefined || last === undefined) {
@@ -131,7 +133,7 @@ export class PlanBuilder {
         }
         const birth = written ? -1 : first;
         const death = kept ? calls.length : last;
-        lifetimes.push({ name: declared.name, bytes, birth, death });
+        lifetimes.push({ name: declared.name, dtype: declared.dtype, bytes, birth, death });
         buffers.set(declared.name, { ...declared, bytes, offset: 0, birth, death });
       } else {
         const offset = persistentTop.get(declared.role) ?? 0;
@@ -139,17 +141,21 @@ export class PlanBuilder {
         buffers.set(declared.name, { ...declared, bytes, offset, birth: -1, death: calls.length });
       }
     }
-    const { offsets, bytes: arenaBytes } = layOut(lifetimes);
-    for (const [name, offset] of offsets) {
+    const [f32Arena, f16Arena] = [false, true].map((f16) =>
+      layOut(lifetimes.filter(({ dtype }) => (dtype === "f16") === f16)),
+    ) as [Layout, Layout];
+    for (const [name, offset] of [...f32Arena.offsets, ...f16Arena.offsets]) {
       const buffer = buffers.get(name);
       if (buffer) buffers.set(name, { ...buffer, offset });
     }
+    const arenaBytes = f32Arena.bytes + f16Arena.bytes;
     const persistentBytes = [...persistentTop.values()].reduce((sum, bytes) => sum + bytes, 0);
     return {
       buffers,
       calls,
       addressed: this.addressed,
       arenaBytes,
+      f16ArenaBytes: f16Arena.bytes,
       persistentBytes,
       peakBytes: arenaBytes + persistentBytes,
     };

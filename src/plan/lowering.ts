@@ -3,7 +3,7 @@ import type { Graph, GraphNode, GraphTensor, TensorId } from "../graph/graph.ts"
 import { PlanBuilder } from "./builder.ts";
 import { gradientOf, hostBuffers } from "./names.ts";
 import { type Places, placeTensors } from "./places.ts";
-import type { BufferName, KernelTable, View, Write } from "./plan.ts";
+import type { ActivationDtype, BufferName, KernelTable, View, Write } from "./plan.ts";
 import { tensorOf } from "./reading.ts";
 import type { RecomputePolicy } from "./recompute.ts";
 import type { FoundSteps } from "./steps/find.ts";
@@ -18,6 +18,7 @@ interface PendingStatistics {
 export class Lowering {
   readonly graph: Graph;
   readonly recompute: RecomputePolicy;
+  readonly activationDtype: ActivationDtype;
   readonly plan = new PlanBuilder();
   /** Forward tensors that were computed again: where the backward pass finds them. */
   readonly recomputed = new Map<TensorId, View>();
@@ -29,9 +30,14 @@ export class Lowering {
   /** Channels of a gradient buffer that hold something already: what comes next is added. */
   readonly #written = new Map<BufferName, number>();
 
-  constructor(graph: Graph, { steps, concats }: FoundSteps, recompute: RecomputePolicy) {
+  constructor(
+    graph: Graph,
+    { steps, concats }: FoundSteps,
+    how: { readonly recompute: RecomputePolicy; readonly activationDtype: ActivationDtype },
+  ) {
     this.graph = graph;
-    this.recompute = recompute;
+    this.recompute = how.recompute;
+    this.activationDtype = how.activationDtype;
     this.#places = placeTensors(graph, concats);
     for (const step of steps) {
       for (const { outputs } of step.nodes) for (const output of outputs) this.#producers.set(output, step);
@@ -83,20 +89,21 @@ export class Lowering {
     const root = this.#places.root(id);
     const { kind, shape } = this.tensor(root);
     if (kind === "parameter" || kind === "state") return view;
-    const host = this.#hostName(root);
-    const buffer = this.plan.buffer(host ?? view.buffer, shape, "arena", {
-      forward: true,
-      ...(host === hostBuffers.labels ? { dtype: "i32" } : {}),
-      written: host === hostBuffers.images || host === hostBuffers.labels,
-      kept: host === hostBuffers.logits,
-    });
-    return { ...view, buffer };
+    return { ...view, buffer: this.#hostBuffer(root) ?? this.maps(view.buffer, shape) };
   }
 
-  #hostName(id: TensorId): BufferName | undefined {
-    if (id === this.graph.images) return hostBuffers.images;
-    if (id === this.graph.labels) return hostBuffers.labels;
-    if (id === this.graph.logits) return hostBuffers.logits;
+  /** Declares what a node of the forward pass computes: [N, C, H, W] is feature maps, of the plan's activation dtype. */
+  maps(name: BufferName, shape: readonly number[]): BufferName {
+    const dtype = shape.length === 4 ? this.activationDtype : "f32";
+    return this.plan.buffer(name, shape, "arena", { dtype });
+  }
+
+  #hostBuffer(id: TensorId): BufferName | undefined {
+    const { images, labels, logits } = this.graph;
+    const { shape } = this.tensor(id);
+    if (id === images) return this.plan.buffer(hostBuffers.images, shape, "arena", { written: true });
+    if (id === labels) return this.plan.buffer(hostBuffers.labels, shape, "arena", { written: true, dtype: "i32" });
+    if (id === logits) return this.plan.buffer(hostBuffers.logits, shape, "arena", { kept: true });
     return undefined;
   }
 

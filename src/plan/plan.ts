@@ -10,18 +10,23 @@ export type BufferName = string;
 export const activationDtypes = ["f32", "f16"] as const;
 export type ActivationDtype = (typeof activationDtypes)[number];
 
+export type Dtype = ActivationDtype | "i32";
+export const dtypeBytes = { f32: 4, f16: 2, i32: 4 } as const satisfies Readonly<Record<Dtype, number>>;
+
 export type BufferRole = "parameter" | "gradient" | "gradientSum" | "momentum" | "state" | "arena";
 
 export interface PlanBuffer {
   readonly name: BufferName;
   readonly shape: readonly number[];
-  readonly dtype: "f32" | "i32";
+  /** f16: feature maps [N, C, H, W] of the forward pass in a plan for f16; gradients and images never. */
+  readonly dtype: Dtype;
   /** Every role but `arena` persists from run to run and is shared by name between plans compiled together. */
   readonly role: BufferRole;
-  /** Feature maps [N, C, H, W] of the forward pass, gradients not: what a backend may store in fewer bits. */
-  readonly featureMaps?: true;
   readonly bytes: number;
-  /** Byte offset: in the arena, or among the buffers of the same persistent role (parameters, gradients, gradientSums and momenta run parallel). */
+  /**
+   * Byte offset: in the arena, or among the buffers of the same persistent role (parameters, gradients, gradientSums and momenta run parallel).
+   * f16 buffers have an arena of their own, because a GPU sees memory as an array of one type.
+   */
   readonly offset: number;
   /** Arena only: index of the first and last call that touches it. -1: written before the run; calls.length: read after it. */
   readonly birth: number;
@@ -191,8 +196,6 @@ export type KernelCall = {
     readonly macs: number;
     /** Bytes of feature maps and weights the kernel must touch once. */
     readonly trafficBytes: number;
-    /** Of these, what a backend that stores the forward pass's feature maps in f16 halves. */
-    readonly mapBytes: number;
   };
 }[KernelName];
 
@@ -201,7 +204,10 @@ export interface Plan {
   readonly calls: readonly KernelCall[];
   /** Graph nodes that need no kernel because they are addresses: concatenation, and the slices and sums it becomes in the backward pass. */
   readonly addressed: readonly number[];
+  /** Of both arenas. */
   readonly arenaBytes: number;
+  /** Of these, the arena of the f16 buffers; 0 in a plan for f32. */
+  readonly f16ArenaBytes: number;
   readonly persistentBytes: number;
   /** arenaBytes + persistentBytes. */
   readonly peakBytes: number;

@@ -4,7 +4,7 @@
 import type { Graph } from "../graph/graph.ts";
 import { PlanBuilder } from "./builder.ts";
 import { Lowering } from "./lowering.ts";
-import type { Plan } from "./plan.ts";
+import type { ActivationDtype, Plan } from "./plan.ts";
 import type { RecomputePolicy } from "./recompute.ts";
 import { findSteps } from "./steps/find.ts";
 import { updateRunningStatistics } from "./steps/runningStatistics.ts";
@@ -21,6 +21,8 @@ export interface TrainingOptions {
   readonly recompute: RecomputePolicy;
   /** With it the plan ends with the weight update; without it gradients are left in the gradient buffers. */
   readonly optimizer?: OptimizerSettings;
+  /** How feature maps of the forward pass are stored; `BackendInfo.activationDtype` is what a backend was opened for. Default f32. */
+  readonly activationDtype?: ActivationDtype;
 }
 
 /**
@@ -29,9 +31,10 @@ export interface TrainingOptions {
  * `gradientOf` (names.ts).
  * @throws RangeError naming the node, if the plan has no kernel for it
  */
-export function planTraining(graph: Graph, { recompute, optimizer }: TrainingOptions): Plan {
+export function planTraining(graph: Graph, options: TrainingOptions): Plan {
   const found = findSteps(graph, stepKinds);
-  const lowering = new Lowering(graph, found, recompute);
+  const { recompute, optimizer, activationDtype = "f32" } = options;
+  const lowering = new Lowering(graph, found, { recompute, activationDtype });
   lowering.plan.declarePersistent(graph, optimizer ? ["gradient", "momentum"] : ["gradient"]);
   for (const step of found.steps) step.forward(lowering);
   updateRunningStatistics(lowering, found.running);
@@ -44,9 +47,10 @@ export function planTraining(graph: Graph, { recompute, optimizer }: TrainingOpt
  * Inference graph → plan. The host writes `images` (and `labels` where the graph has a loss) and reads `logits` (`sampleLoss`, `sampleRank`).
  * @throws RangeError naming the node, if the plan has no kernel for it
  */
-export function planInference(graph: Graph): Plan {
+export function planInference(graph: Graph, options: Pick<TrainingOptions, "activationDtype"> = {}): Plan {
   const found = findSteps(graph, stepKinds);
-  const lowering = new Lowering(graph, found, "none");
+  const { activationDtype = "f32" } = options;
+  const lowering = new Lowering(graph, found, { recompute: "none", activationDtype });
   lowering.plan.declarePersistent(graph, []);
   for (const step of found.steps) step.forward(lowering);
   return lowering.plan.finish();

@@ -46,9 +46,9 @@ export function printPlan(plan: Plan): string {
     const work = `${count(call.macs, "MAC")}, ${count(call.trafficBytes, "B")}`;
     return `${String(index).padStart(5)}  ${call.kernel.padEnd(24)} ${call.path}${call.recompute ? " (again)" : ""}  ${operands(plan, call)}  ${work}`;
   });
-  const buffers = [...plan.buffers.values()].map(({ name, shape, bytes, role, offset, birth, death }) => {
+  const buffers = [...plan.buffers.values()].map(({ name, shape, dtype, bytes, role, offset, birth, death }) => {
     const life = role === "arena" ? `calls ${birth}…${death}` : "persistent";
-    return `  ${role.padEnd(11)} ${name} [${shape.join("×")}] ${count(bytes, "B")} at ${offset}, ${life}`;
+    return `  ${role.padEnd(11)} ${name} [${shape.join("×")}]${dtype === "f16" ? " f16" : ""} ${count(bytes, "B")} at ${offset}, ${life}`;
   });
   const macs = plan.calls.reduce((sum, call) => sum + call.macs, 0);
   return [
@@ -56,7 +56,7 @@ export function printPlan(plan: Plan): string {
     ...calls,
     `${plan.buffers.size} buffers`,
     ...buffers,
-    `arena ${count(plan.arenaBytes, "B")} + persistent ${count(plan.persistentBytes, "B")} = peakBytes ${plan.peakBytes}`,
+    `arena ${count(plan.arenaBytes, "B")}${plan.f16ArenaBytes > 0 ? ` (f16 ${count(plan.f16ArenaBytes, "B")})` : ""} + persistent ${count(plan.persistentBytes, "B")} = peakBytes ${plan.peakBytes}`,
     "",
   ].join("\n");
 }

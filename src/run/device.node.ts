@@ -13,7 +13,7 @@ export type DeviceChoice = Pick<TrainConfig, "device" | "activationDtype" | "thr
  * @throws DeviceError where the device cannot be had
  */
 export async function createConfiguredBackend({ device, activationDtype, threads }: DeviceChoice): Promise<Backend> {
-  return createBackend(device, { storage: activationDtype, ...(threads === null ? {} : { threads }) });
+  return createBackend(device, { activationDtype, ...(threads === null ? {} : { threads }) });
 }
 
 /** What a run computes on: one backend, or one after the other. */

@@ -69,11 +69,15 @@ export async function compileTraining(
 ): Promise<TrainingPlans> {
   const { recompute, accumulationSteps, momentum, nesterov, weightDecay } = config;
   const optimizer = { momentum, nesterov, weightDecay };
+  const { activationDtype } = backend.info;
   const updatesApart = accumulationSteps > 1 || reduction !== undefined;
   const graph = (batch: number) => differentiate(buildGraph(spec, { ...size, batch, mode: "training" }));
-  const step = (batch: number) => planTraining(graph(batch), updatesApart ? { recompute } : { recompute, optimizer });
+  const step = (batch: number) =>
+    planTraining(graph(batch), { recompute, activationDtype, ...(updatesApart ? {} : { optimizer }) });
   const plans: Record<string, Plan> = {
-    evaluate: planInference(buildGraph(spec, { ...size, batch: layout.microBatch, mode: "inference", loss: true })),
+    evaluate: planInference(buildGraph(spec, { ...size, batch: layout.microBatch, mode: "inference", loss: true }), {
+      activationDtype,
+    }),
   };
   if (layout.fullSteps > 0) plans.train = step(layout.microBatch);
   if (layout.tailMicroBatch > 0) plans.trainTail = step(layout.tailMicroBatch);

@@ -47,8 +47,14 @@ const backends: readonly [name: string, missing: string | false, open: () => Pro
     dawnMissing() ?? false,
     async () => {
       const device = await nullDevice();
-      const target = { tiled: false, bindingBytes: 2 ** 27, windows: 7, storage: "f32" } as const;
-      return new WebgpuBackend(device, target, { name: "webgpu", threads: 1, features: {}, notes: [] });
+      const target = { tiled: false, bindingBytes: 2 ** 27, windows: 7 } as const;
+      return new WebgpuBackend(device, target, {
+        name: "webgpu",
+        threads: 1,
+        activationDtype: "f32",
+        features: {},
+        notes: [],
+      });
     },
   ],
   ["webgpu", typeof gpu === "string" ? gpu : false, () => createWebgpuBackend({ tiled: false })],

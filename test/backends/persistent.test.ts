@@ -45,6 +45,6 @@ for (const [name, open] of Object.entries({
 }
 
 test("webgpu · plans of two networks are not compiled together", () => {
-  const target = { tiled: false, bindingBytes: 2 ** 27, windows: 7, storage: "f32" } as const;
+  const target = { tiled: false, bindingBytes: 2 ** 27, windows: 7 } as const;
   assert.throws(() => compileProgram(two, target), twoNetworks);
 });

@@ -134,8 +134,8 @@ test("gate · what is wrong only where two calls run together is found there, an
 test("gate · webgpu's groups are all calls of a plan in order, and some are of two or three", {
   skip: dawnMissing() ?? false,
 }, async () => {
-  const target = { tiled: true, bindingBytes: 2 ** 27, windows: 7, storage: "f32" } as const;
-  const info = { name: "webgpu", threads: 1, features: {}, notes: [] } as const;
+  const target = { tiled: true, bindingBytes: 2 ** 27, windows: 7 } as const;
+  const info = { name: "webgpu", threads: 1, activationDtype: "f32", features: {}, notes: [] } as const;
   const backend = new WebgpuBackend(await nullDevice(), target, info);
   const plan = training(pictures, large);
   const groups = waysOf(backend, plan).map(({ group }) => group);

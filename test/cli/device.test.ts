@@ -65,7 +65,7 @@ for (const [name, env, says] of [
     const args = train(`f16 ${name}`, "--device", "auto", "--activation-dtype", "f16");
     const { code, stderr } = await densenet(args, { env });
     assert.equal(code, 6, stderr);
-    assert.match(stderr, /^densenet: storage f16 needs WebGPU, so wasm cannot take its place: WebGPU /m);
+    assert.match(stderr, /^densenet: activationDtype f16 needs WebGPU, so wasm cannot take its place: WebGPU /m);
   });
 }
 
@@ -132,7 +132,10 @@ describe("--activation-dtype f16", { skip: typeof gpu === "string" ? gpu : false
     const { code, stdout, stderr } = await densenet(train("f16", "--epochs", "2", ...f16));
     if (lacks !== undefined) {
       assert.equal(code, 6, stderr);
-      assert.ok(stderr.includes(`feature maps cannot be stored in f16, ask for storage "f32": ${lacks}`), stderr);
+      assert.ok(
+        stderr.includes(`feature maps cannot be stored in f16, ask for activationDtype "f32": ${lacks}`),
+        stderr,
+      );
       return;
     }
     assert.equal(code, 0, stderr);
@@ -140,7 +143,7 @@ describe("--activation-dtype f16", { skip: typeof gpu === "string" ? gpu : false
     const [start, end] = [told[0], told.at(-1)];
     assert.ok(start?.type === "start" && end?.type === "end");
     assert.equal(start.config.activationDtype, "f16");
-    assert.equal(start.backend.features.f16Storage, true);
+    assert.equal(start.backend.activationDtype, "f16");
     const whole = events((await densenet(train("f32", "--epochs", "2", "--device", "webgpu"))).stdout)[0] as unknown;
     const { memory, peakBytes } = whole as StartEvent;
     // In a net this small, gradients, which stay f32, take most of it.
@@ -168,7 +171,7 @@ describe("--activation-dtype f16", { skip: typeof gpu === "string" ? gpu : false
     ]) {
       const refused = await densenet(onCpu);
       assert.equal(refused.code, 2);
-      assert.match(refused.stderr, /storage: f16 is for the devices webgpu and auto, got it with wasm/);
+      assert.match(refused.stderr, /activationDtype: f16 is for the devices webgpu and auto, got it with wasm/);
     }
   });
 
@@ -247,7 +250,7 @@ GPU.prototype.requestAdapter = async function (how) {
     request.mock.mockImplementation(async () => null);
     await assert.rejects(
       device.reopen(3),
-      (error) => error instanceof DeviceError && /^storage f16 needs WebGPU/.test(error.message),
+      (error) => error instanceof DeviceError && /^activationDtype f16 needs WebGPU/.test(error.message),
     );
   });
 

@@ -2,17 +2,19 @@
 //
 // Everything that no input fills is a sentinel: channels beside a view, guards between buffers, and outputs that are overwritten. A sentinel is
 // a NaN whose payload is its position, so reading one spoils the result and writing one, even moving one, changes bits.
-
 import type { RunScalars } from "../../src/backends/backend.ts";
 import { sizeOf } from "../../src/ops/op.ts";
-import type {
-  BufferName,
-  BufferRole,
-  KernelCall,
-  KernelName,
-  KernelTable,
-  Plan,
-  PlanBuffer,
+import { aligned } from "../../src/plan/arena.ts";
+import {
+  type ActivationDtype,
+  type BufferName,
+  type BufferRole,
+  dtypeBytes,
+  type KernelCall,
+  type KernelName,
+  type KernelTable,
+  type Plan,
+  type PlanBuffer,
 } from "../../src/plan/plan.ts";
 import { formula } from "../golden/formula.ts";
 
@@ -69,7 +71,7 @@ const guardFloats = 67;
 const isGuard = (name: BufferName): boolean => name.startsWith("guard ");
 
 /** As in plans: the forward pass's maps are feature maps, and cases call no others x or y. */
-const isFeatureMaps = (name: BufferName, shape: readonly number[]): boolean =>
+export const isFeatureMaps = ({ name, shape }: Pick<PlanBuffer, "name" | "shape">): boolean =>
   shape.length === 4 && (name === "x" || name === "y");
 
 /** A kernel call of no plan: what it counts and computes is of no interest. */
@@ -83,35 +85,52 @@ export function callOf<K extends KernelName>(kernel: K, args: Readonly<KernelTab
     recompute: false,
     macs: 0,
     trafficBytes: 0,
-    mapBytes: 0,
   } as unknown as KernelCall;
 }
 
 /** One call over its buffers: the arena's lie one after another with a guard before, between and behind them. */
-export function planOf({ kernel, args, buffers }: AnyCase): Plan {
-  const tops = new Map<BufferRole, number>();
-  const placed = new Map<BufferName, PlanBuffer>();
-  const place = (name: BufferName, { shape, role = "arena", dtype }: CaseBuffer): void => {
-    const offset = tops.get(role) ?? 0;
-    const bytes = sizeOf(shape) * 4;
-    const maps = isFeatureMaps(name, shape) ? ({ featureMaps: true } as const) : {};
-    placed.set(name, { name, shape, role, dtype: dtype ?? "f32", ...maps, bytes, offset, birth: -1, death: 1 });
-    tops.set(role, offset + bytes);
-  };
-  place("guard 0", { shape: [guardFloats] });
-  Object.entries(buffers).forEach(([name, buffer], i) => {
-    place(name, buffer);
-    if ((buffer.role ?? "arena") === "arena") place(`guard ${i + 1}`, { shape: [guardFloats] });
+export function planOf({ kernel, args, buffers }: AnyCase, activationDtype: ActivationDtype = "f32"): Plan {
+  const guard = (index: number): LaidOut => ({
+    name: `guard ${index}`,
+    shape: [guardFloats],
+    role: "arena",
+    dtype: "f32",
   });
-  const arenaBytes = tops.get("arena") ?? 0;
-  const persistentBytes = [...tops].reduce((sum, [role, top]) => (role === "arena" ? sum : sum + top), 0);
+  const guarded = Object.entries(buffers).flatMap(([name, { shape, role = "arena", dtype }], i) => {
+    const buffer: LaidOut = { name, shape, role, dtype: dtype ?? "f32" };
+    return role === "arena" ? [buffer, guard(i + 1)] : [buffer];
+  });
+  return laidOut([guard(0), ...guarded], [callOf(kernel, args)], activationDtype);
+}
+
+/** The same calls over the same buffers, with feature maps of this type. */
+export const withActivations = ({ buffers, calls }: Plan, activationDtype: ActivationDtype): Plan =>
+  laidOut([...buffers.values()], calls, activationDtype);
+
+type LaidOut = Pick<PlanBuffer, "name" | "shape" | "role" | "dtype">;
+
+/** Buffers one after another in their role. Feature maps in f16 have an arena of their own, without guards, where the next begins at a full word. */
+function laidOut(buffers: readonly LaidOut[], calls: Plan["calls"], activationDtype: ActivationDtype): Plan {
+  const tops = new Map<BufferRole | "f16", number>();
+  const placed = buffers.map(({ name, shape, role, dtype: declared }): PlanBuffer => {
+    const dtype = isFeatureMaps({ name, shape }) ? activationDtype : declared;
+    const arena = dtype === "f16" ? "f16" : role;
+    const offset = tops.get(arena) ?? 0;
+    const bytes = sizeOf(shape) * dtypeBytes[dtype];
+    tops.set(arena, dtype === "f16" ? aligned(offset + bytes) : offset + bytes);
+    return { name, shape, role, dtype, bytes, offset, birth: -1, death: calls.length };
+  });
+  const f16ArenaBytes = tops.get("f16") ?? 0;
+  const peakBytes = [...tops.values()].reduce((sum, top) => sum + top, 0);
+  const arenaBytes = (tops.get("arena") ?? 0) + f16ArenaBytes;
   return {
-    buffers: placed,
-    calls: [callOf(kernel, args)],
+    buffers: new Map(placed.map((buffer) => [buffer.name, buffer])),
+    calls,
     addressed: [],
     arenaBytes,
-    persistentBytes,
-    peakBytes: arenaBytes + persistentBytes,
+    f16ArenaBytes,
+    persistentBytes: peakBytes - arenaBytes,
+    peakBytes,
   };
 }
 
@@ -130,14 +149,14 @@ export function contentsOf(given: AnyCase, plan: Plan, spoiled = false): Content
   const contents = new Map<BufferName, Float32Array | Int32Array>();
   for (const { name, shape, dtype } of plan.buffers.values()) {
     const bits = new Uint32Array(sizeOf(shape)).map((_, i) => sentinelBits(i + 1));
-    contents.set(name, dtype === "f32" ? new Float32Array(bits.buffer) : new Int32Array(bits.buffer));
+    contents.set(name, dtype === "i32" ? new Int32Array(bits.buffer) : new Float32Array(bits.buffer));
   }
   for (const { at, fill } of given.inputs) {
     const data = contents.get(at.buffer);
     const buffer = plan.buffers.get(at.buffer);
     if (!data || !buffer || isGuard(at.buffer))
       throw new RangeError(`${titleOf(given)}: an input names ${at.buffer}, which is none of its buffers`);
-    if (spoiled && buffer.dtype === "f32") continue;
+    if (spoiled && buffer.dtype !== "i32") continue;
     const indices = indicesOf(at, buffer.shape);
     const values = valuesOf(`${titleOf(given)} ${at.buffer}`, indices.length, fill);
     indices.forEach((index, i) => {

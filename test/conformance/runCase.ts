@@ -5,7 +5,7 @@ import { createReferenceBackend, type ReferenceExecutable } from "../../src/back
 import type { ReferenceMemory } from "../../src/backends/reference/memory.ts";
 import type { BufferName, Plan } from "../../src/plan/plan.ts";
 import { type Bound, type ConvolutionSums, kernelBounds } from "./bounds.ts";
-import { type AnyCase, type Contents, contentsOf, indicesOf, planOf, titleOf } from "./case.ts";
+import { type AnyCase, type Contents, contentsOf, indicesOf, isFeatureMaps, planOf, titleOf } from "./case.ts";
 
 /** What a case's buffers must hold afterwards. */
 export interface Expectation {
@@ -81,7 +81,8 @@ export async function expectationAfter(
 export const halved = (plan: Plan, contents: Contents): Contents =>
   new Map(
     [...contents].map(([name, data]) => {
-      const maps = plan.buffers.get(name)?.featureMaps === true && data instanceof Float32Array;
+      const buffer = plan.buffers.get(name);
+      const maps = buffer && isFeatureMaps(buffer) && data instanceof Float32Array;
       return [name, maps ? Float32Array.from(Float16Array.from(data)) : data];
     }),
   );
@@ -92,7 +93,8 @@ export const halved = (plan: Plan, contents: Contents): Contents =>
  */
 export function storedInHalves(expectation: Expectation): Expectation {
   const outputs = [...expectation.outputs].map(([name, output]) => {
-    if (!expectation.plan.buffers.get(name)?.featureMaps) return [name, output] as const;
+    const buffer = expectation.plan.buffers.get(name);
+    if (!buffer || !isFeatureMaps(buffer)) return [name, output] as const;
     const errors = output.errors.map((error, i) => error + 2 ** -10 * (Math.abs(output.values[i]) + error) + 2 ** -24);
     return [name, { ...output, errors }] as const;
   });
@@ -160,12 +162,14 @@ export interface CaseProgram {
 }
 
 export async function compileCases(backend: Backend, cases: readonly AnyCase[]): Promise<CaseProgram> {
-  const executable = await backend.compile(Object.fromEntries(cases.map((given) => [titleOf(given), planOf(given)])));
+  const { activationDtype } = backend.info;
+  const plans = cases.map((given) => [titleOf(given), planOf(given, activationDtype)] as const);
+  const executable = await backend.compile(Object.fromEntries(plans));
   // The reference gives its memory itself, so that no NaN loses its payload on the way.
   const { memory } = executable as Partial<ReferenceExecutable>;
   return {
     async run(given, before) {
-      const plan = planOf(given);
+      const plan = planOf(given, activationDtype);
       const name = titleOf(given);
       const write = async (contents: Contents): Promise<void> => {
         for (const [buffer, data] of contents) await executable.write(buffer, data, name);

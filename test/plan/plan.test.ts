@@ -5,7 +5,8 @@ import { differentiate } from "../../src/graph/differentiate.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { buildGraph, macs, type NetworkSpec, namedSpec } from "../../src/networks/registry.ts";
 import { layOut } from "../../src/plan/arena.ts";
-import type { Plan } from "../../src/plan/plan.ts";
+import { hostBuffers } from "../../src/plan/names.ts";
+import { activationDtypes, type Plan, type PlanBuffer } from "../../src/plan/plan.ts";
 import { planInference, planTraining } from "../../src/plan/planners.ts";
 import { printPlan } from "../../src/plan/print.ts";
 import { type RecomputePolicy, recomputePolicies } from "../../src/plan/recompute.ts";
@@ -26,9 +27,11 @@ const networks = [
 
 function requireDisjoint(plan: Plan): void {
   const arena = [...plan.buffers.values()].filter(({ role }) => role === "arena");
+  const isF16 = ({ dtype }: PlanBuffer): boolean => dtype === "f16";
   for (const [i, a] of arena.entries()) {
-    assert.ok(a.offset + a.bytes <= plan.arenaBytes, `${a.name} ends within the arena`);
-    for (const b of arena.slice(i + 1)) {
+    const end = isF16(a) ? plan.f16ArenaBytes : plan.arenaBytes - plan.f16ArenaBytes;
+    assert.ok(a.offset + a.bytes <= end, `${a.name} ends within its arena`);
+    for (const b of arena.slice(i + 1).filter((other) => isF16(other) === isF16(a))) {
       const liveTogether = a.birth <= b.death && b.birth <= a.death;
       const overlap = a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
       assert.ok(
@@ -101,17 +104,53 @@ describe("plan", () => {
     assert.ok(bytes[3].again < 0.5 * bytes[3].kept);
   });
 
-  test("of what a call touches, features of the forward pass are counted apart: not weights, nor gradients, nor images", () => {
-    const { calls } = trainingPlan(namedSpec("BC-40-12"), 4, 32, "none");
-    const bytes = (path: string, kernel: string) => {
-      const call = calls.find((one) => one.path.startsWith(path) && one.kernel === kernel);
-      return [call?.mapBytes, call?.trafficBytes];
-    };
-    const plane = 4 * 4 * 32 ** 2; // bytes of a channel of 4 images
+  test("a call's traffic counts features of the forward pass in the plan's dtype; weights, gradients and images in f32", () => {
+    const plane = 4 * 4 * 32 ** 2; // bytes of a channel of 4 images in f32
     const weights = 4 * 24 * 3 * 3 * 3;
-    assert.deepEqual(bytes("features.conv0", "conv"), [24 * plane, 27 * plane + weights]);
-    assert.deepEqual(bytes("features.conv0", "convGradWeight"), [0, 27 * plane + weights]);
-    assert.deepEqual(calls.find(({ kernel }) => kernel === "sgd")?.mapBytes, 0);
+    const graph = trainingGraph(namedSpec("BC-40-12"), 4, 32);
+    for (const [activationDtype, maps] of [
+      ["f32", 24 * plane],
+      ["f16", 12 * plane],
+    ] as const) {
+      const { calls } = planTraining(graph, { recompute: "none", optimizer, activationDtype });
+      const bytes = (path: string, kernel: string) =>
+        calls.find((call) => call.path.startsWith(path) && call.kernel === kernel)?.trafficBytes;
+      assert.equal(bytes("features.conv0", "conv"), 3 * plane + maps + weights, activationDtype);
+      assert.equal(bytes("features.conv0", "convGradWeight"), 27 * plane + weights, activationDtype);
+    }
+  });
+
+  for (const recompute of recomputePolicies) {
+    test(`f16 halves the bytes of feature maps and of nothing else · recompute ${recompute}`, () => {
+      const graph = trainingGraph(namedSpec("BC-100-12"), 8, 32);
+      const [whole, half] = activationDtypes.map((activationDtype) =>
+        planTraining(graph, { recompute, optimizer, activationDtype }),
+      ) as [Plan, Plan];
+      const isMaps = ({ name, role, shape }: PlanBuffer) =>
+        role === "arena" && shape.length === 4 && name !== hostBuffers.images && !name.startsWith("d(");
+      for (const buffer of whole.buffers.values()) {
+        const stored = half.buffers.get(buffer.name);
+        assert.deepEqual(stored?.dtype, isMaps(buffer) ? "f16" : buffer.dtype, buffer.name);
+        assert.equal(stored?.bytes, isMaps(buffer) ? buffer.bytes / 2 : buffer.bytes, buffer.name);
+      }
+      assert.equal(whole.f16ArenaBytes, 0);
+      assert.equal(half.persistentBytes, whole.persistentBytes);
+      requireDisjoint(half);
+      // What only feature maps took is halved as a whole: the same buffers, laid out in the same order.
+      const maps = [...whole.buffers.values()].filter(isMaps);
+      assert.equal(half.f16ArenaBytes, layOut(maps.map((buffer) => ({ ...buffer, bytes: buffer.bytes / 2 }))).bytes);
+      assert.equal(2 * half.f16ArenaBytes, layOut(maps).bytes);
+      assert.ok(half.peakBytes < whole.peakBytes, `${half.peakBytes} < ${whole.peakBytes}`);
+    });
+  }
+
+  test("f16 in print: every buffer's own bytes, and how much of the arena is f16", () => {
+    const graph = buildGraph(namedSpec("BC-40-12"), { batch: 4, height: 32, width: 32, mode: "inference" });
+    const plan = planInference(graph, { activationDtype: "f16" });
+    const text = printPlan(plan);
+    assert.match(text, / features\.denseblock1:features6 \[4×96×32×32\] f16 786\.43 kB at /);
+    assert.match(text, / images \[4×3×32×32\] 49\.15 kB at /);
+    assert.match(text, new RegExp(`arena \\S+ MB \\(f16 \\S+ MB\\) \\+ persistent .* = peakBytes ${plan.peakBytes}`));
   });
 
   test("prints every call with its shapes and every buffer with its lifetime", () => {

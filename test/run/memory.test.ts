@@ -6,7 +6,14 @@ import type { StartEvent } from "../../src/train/events.ts";
 
 const MIB = 2 ** 20;
 const memory = { weights: 3 * MIB, features: 380 * MIB, working: 29 * MIB };
-const wasm = { name: "wasm", threads: 2, maxBufferBytes: 4096 * MIB, features: {}, notes: [] } as const;
+const wasm = {
+  name: "wasm",
+  threads: 2,
+  activationDtype: "f32",
+  maxBufferBytes: 4096 * MIB,
+  features: {},
+  notes: [],
+} as const;
 const gpu = { ...wasm, name: "webgpu", device: "NVIDIA H100", features: { software: false } } as const;
 const needs = (backend: StartEvent["backend"]) => ({ peakBytes: 412 * MIB, memory, backend });
 const parts = "memory: 412 MiB (weights, gradients and momenta 3.00 MiB, features 380 MiB, working memory 29.0 MiB)";

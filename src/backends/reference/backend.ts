@@ -2,7 +2,8 @@
 // of two fast answers is right.
 import type { Precision } from "../../ops/op.ts";
 import type { BufferName, KernelCall, Plan, PlanBuffer } from "../../plan/plan.ts";
-import type { Backend, Executable, RunScalars } from "../backend.ts";
+import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { requireStorable } from "../dtype.ts";
 import { Lifetime } from "../lifetime.ts";
 import { persistentOf } from "../persistent.ts";
 import { referenceKernels } from "./kernels.ts";
@@ -32,15 +33,18 @@ export function createReferenceBackend({ precision }: { readonly precision: Prec
     life.end(async () => {
       await Promise.all([...executables].map((executable) => executable.dispose()));
     });
+  const info: BackendInfo = {
+    name: "reference",
+    threads: 1,
+    activationDtype: "f32",
+    features: { f64: precision === "f64" },
+    notes: ["The reference backend is made to be right, not fast."],
+  };
   return {
-    info: {
-      name: "reference",
-      threads: 1,
-      features: { f64: precision === "f64" },
-      notes: ["The reference backend is made to be right, not fast."],
-    },
+    info,
     async compile(plans) {
       life.requireAlive();
+      requireStorable(info, plans);
       const executable = compileReference(plans, precision, () => executables.delete(executable));
       executables.add(executable);
       return executable;

@@ -5,6 +5,7 @@
 import { DeviceError, ResourceError, UsageError } from "../../errors.ts";
 import type { BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { requireStorable } from "../dtype.ts";
 import { Lifetime } from "../lifetime.ts";
 import { maxThreads } from "../names.ts";
 import { findBuffer } from "../persistent.ts";
@@ -73,6 +74,7 @@ export class WasmBackend implements Backend {
     this.info = {
       name: "wasm",
       threads,
+      activationDtype: "f32",
       maxBufferBytes: 2 ** 32,
       features: { relaxedSimd: target.relaxedSimd, revectorized: target.revectorized, sharedMemory: shared },
       notes,
@@ -81,6 +83,7 @@ export class WasmBackend implements Backend {
 
   async compile(plans: Readonly<Record<string, Plan>>): Promise<WasmExecutable> {
     return this.#life.during(async () => {
+      requireStorable(this.info, plans);
       const program = compileProgram(plans, this.target, this.info.threads, this.#shared, this.#keepsWeights);
       const module = await WebAssembly.compile(program.bytes);
       this.#life.requireAlive();

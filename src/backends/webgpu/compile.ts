@@ -1,11 +1,10 @@
 // backends/webgpu: plans → shaders, a memory map, and for each plan its dispatches in order. Pure: no device is needed.
 //
-// Persistent buffers of all roles lie in one space, the arena (the largest of the plans') in a second, working memory in a third. With f16 storage
-// feature maps leave the arena for a space of their own. A space that one binding can show whole is seen whole; a larger one through windows
+// Persistent buffers of all roles lie in one space, the arena (the largest of the plans') in a second, working memory in a third. The
+// plan's f16 buffers lie in a space of their own. A space that one binding can show whole is seen whole; a larger one through windows
 // around what each dispatch touches.
 import { ResourceError } from "../../errors.ts";
-import { layOut } from "../../plan/arena.ts";
-import type { ActivationDtype, BufferName, BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
+import { type BufferName, type BufferRole, dtypeBytes, type Plan, type PlanBuffer } from "../../plan/plan.ts";
 import { type Persistent, persistentOf, persistentRoles } from "../persistent.ts";
 import {
   callBytes,
@@ -82,28 +81,21 @@ interface Arena {
   readonly words: Readonly<Record<"arena" | "maps", number>>;
 }
 
-/** As the plan says; in f16, feature maps in memory of their own and the rest closer together. */
-function layOutArena({ buffers, arenaBytes }: Plan, storage: ActivationDtype): Arena {
+/** As the plan says. */
+function layOutArena({ buffers, arenaBytes, f16ArenaBytes }: Plan): Arena {
   const own = [...buffers.values()].filter(({ role }) => role === "arena");
-  if (storage === "f32") {
-    const starts = own.map(({ name, offset }) => [name, { space: "arena", start: offset / 4 }] as const);
-    return { starts: new Map(starts), words: { arena: arenaBytes / 4, maps: 0 } };
-  }
-  const starts = new Map<BufferName, Pick<Address, "space" | "start">>();
-  const pack = (space: "arena" | "maps"): number => {
-    const size = wordBytes(space);
-    const packed = layOut(
-      own
-        .filter(({ featureMaps = false }) => featureMaps === (space === "maps"))
-        .map(({ name, bytes, birth, death }) => ({ name, bytes: (bytes / 4) * size, birth, death })),
-    );
-    for (const [name, offset] of packed.offsets) starts.set(name, { space, start: offset / size });
-    return packed.bytes / size;
+  const starts = own.map(({ name, offset, dtype }) => {
+    const space = dtype === "f16" ? "maps" : "arena";
+    return [name, { space, start: offset / wordBytes(space) }] as const;
+  });
+  const words = {
+    arena: (arenaBytes - f16ArenaBytes) / wordBytes("arena"),
+    maps: f16ArenaBytes / wordBytes("maps"),
   };
-  return { starts, words: { arena: pack("arena"), maps: pack("maps") } };
+  return { starts: new Map(starts), words };
 }
 
-function layOutSpaces(plans: Readonly<Record<string, Plan>>, storage: ActivationDtype): Layout {
+function layOutSpaces(plans: Readonly<Record<string, Plan>>): Layout {
   const { roleBytes } = persistentOf(plans);
   const base = new Map<BufferRole, number>();
   let persistent = 0;
@@ -111,7 +103,7 @@ function layOutSpaces(plans: Readonly<Record<string, Plan>>, storage: Activation
     base.set(role, persistent);
     persistent += align(roleBytes[role] / 4);
   }
-  const arenas = new Map(Object.entries(plans).map(([name, plan]) => [name, layOutArena(plan, storage)]));
+  const arenas = new Map(Object.entries(plans).map(([name, plan]) => [name, layOutArena(plan)]));
   const largest = (space: "arena" | "maps"): number =>
     align(Math.max(0, ...[...arenas.values()].map(({ words }) => words[space])));
   return { base, roleBytes, arenas, words: { persistent, arena: largest("arena"), maps: largest("maps") } };
@@ -196,10 +188,10 @@ function windowsOf(
 }
 
 export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Target): Program {
-  const { base, roleBytes, arenas, words: fixed } = layOutSpaces(plans, target.storage);
-  const address: Program["address"] = ({ name, role, offset, bytes }, plan) => ({
+  const { base, roleBytes, arenas, words: fixed } = layOutSpaces(plans);
+  const address: Program["address"] = ({ name, role, offset, bytes, dtype }, plan) => ({
     ...(arenas.get(plan ?? "")?.starts.get(name) ?? { space: "persistent", start: (base.get(role) ?? 0) + offset / 4 }),
-    words: bytes / 4,
+    words: bytes / dtypeBytes[dtype],
   });
   const tables: number[] = [0];
   let scratchWords = 0;

@@ -82,7 +82,7 @@ export function emitConvWith(
       },
       ...(moments ? { rowEnds: { to: moments, kind: "moments" } } : {}),
       contiguous: "column",
-      halves: true,
+      halves: at.view(y).space === "maps",
       code: `${sample(size, composite)}
 struct Depth { k: u32, plane: u32, y: i32, x: i32, channel: Channel }
 fn depth_at(k: u32) -> Depth {

@@ -1,5 +1,5 @@
 // backends/webgpu: what an emitter is given and what it returns.
-import type { ActivationDtype, BufferName, KernelName, KernelTable, View } from "../../plan/plan.ts";
+import type { BufferName, KernelName, KernelTable, View } from "../../plan/plan.ts";
 import type { PersistentRole } from "../persistent.ts";
 import type { Dispatch, Operand } from "./dispatch.ts";
 
@@ -14,9 +14,7 @@ export interface Target {
   readonly bindingBytes: number;
   /** Windows that a shader may bind. */
   readonly windows: number;
-  /** How feature maps of the forward pass lie in memory; everything else is f32, and so is all arithmetic. */
-  readonly storage: ActivationDtype;
-  /** Products whose operands may be rounded to f16 are multiplied by these. */
+  /** In a plan that stores feature maps in f16, products whose operands may be rounded to f16 are multiplied by these. */
   readonly matrices?: Matrices;
 }
 

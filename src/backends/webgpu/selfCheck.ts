@@ -1,22 +1,27 @@
 // backends/webgpu: proof at start-up that products mean on this device what they should.
 import { conv2d } from "../../ops/conv2d.ts";
-import { applyOp, magnitude } from "../../ops/op.ts";
-import type { Plan, PlanBuffer } from "../../plan/plan.ts";
+import { applyOp, magnitude, sizeOf } from "../../ops/op.ts";
+import { type ActivationDtype, dtypeBytes, type Plan, type PlanBuffer } from "../../plan/plan.ts";
 import type { WebgpuBackend } from "./webgpu.ts";
 
 const [batch, side, inputs, outputs, kernel] = [2, 7, 5, 9, 3];
 
-function buffer(name: string, shape: readonly number[], offset: number, featureMaps: boolean): PlanBuffer {
-  const bytes = shape.reduce((product, extent) => product * extent, 4);
-  const maps = featureMaps ? ({ featureMaps } as const) : {};
-  return { name, shape, dtype: "f32", role: "arena", ...maps, bytes, offset, birth: -1, death: 1 };
+/** A buffer behind those that lie in its arena already. */
+function place(
+  name: string,
+  shape: readonly number[],
+  dtype: ActivationDtype,
+  before: readonly PlanBuffer[],
+): PlanBuffer {
+  const offset = before.filter((other) => other.dtype === dtype).reduce((sum, { bytes }) => sum + bytes, 0);
+  return { name, shape, dtype, role: "arena", bytes: sizeOf(shape) * dtypeBytes[dtype], offset, birth: -1, death: 1 };
 }
 
 /** One 3×3 convolution that fills no tile. */
-function probe(): Plan {
-  const x = buffer("x", [batch, inputs, side, side], 0, true);
-  const weight = buffer("weight", [outputs, inputs, kernel, kernel], x.bytes, false);
-  const y = buffer("y", [batch, outputs, side, side], x.bytes + weight.bytes, true);
+function probe(activationDtype: ActivationDtype): Plan {
+  const x = place("x", [batch, inputs, side, side], activationDtype, []);
+  const weight = place("weight", [outputs, inputs, kernel, kernel], "f32", [x]);
+  const y = place("y", [batch, outputs, side, side], activationDtype, [x, weight]);
   const size = { batch, height: side, width: side, outHeight: side, outWidth: side, kernel, stride: 1, padding: 1 };
   const view = (name: string, channels: number) => ({ buffer: name, offset: 0, channels });
   const arenaBytes = x.bytes + weight.bytes + y.bytes;
@@ -31,11 +36,11 @@ function probe(): Plan {
         recompute: false,
         macs: 0,
         trafficBytes: 0,
-        mapBytes: 0,
       },
     ],
     addressed: [],
     arenaBytes,
+    f16ArenaBytes: activationDtype === "f16" ? x.bytes + y.bytes : 0,
     persistentBytes: 0,
     peakBytes: arenaBytes,
   };
@@ -47,10 +52,11 @@ function probe(): Plan {
  * and before the last bit: they get eight times as much, still a hundredth of what sums in f16 would need.
  */
 export async function findWrongProduct(backend: WebgpuBackend): Promise<string | undefined> {
-  const { storage, matrices } = backend.target;
-  const storeError = storage === "f16" ? 2 ** -10 : 0;
+  const { matrices } = backend.target;
+  const { activationDtype } = backend.info;
+  const storeError = activationDtype === "f16" ? 2 ** -10 : 0;
   const sumError = (matrices ? 64 : 8) * 2 ** -24;
-  const plan = probe();
+  const plan = probe(activationDtype);
   const executable = await backend.compile({ probe: plan });
   let state = 1;
   const draw = (count: number): Float32Array =>
@@ -59,8 +65,8 @@ export async function findWrongProduct(backend: WebgpuBackend): Promise<string |
       return (state >>> 21) / 2 ** 10 - 1;
     });
   const operands = ["x", "weight"].map((name) => {
-    const { shape = [], bytes = 0 } = plan.buffers.get(name) ?? {};
-    return { name, shape, data: draw(bytes / 4) };
+    const { shape = [] } = plan.buffers.get(name) ?? {};
+    return { name, shape, data: draw(sizeOf(shape)) };
   });
   try {
     for (const { name, data } of operands) await executable.write(name, data, "probe");

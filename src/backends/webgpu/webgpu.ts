@@ -3,8 +3,10 @@
 // A run is one command buffer with one compute pass, or a few where it moves very much, submitted without waiting: dispatches of a pass run in order, so do submissions and the
 // queue's writes. `read` waits for its own results, `run` for the oldest of more than `queueDepth` runs.
 import { DeviceError, ResourceError } from "../../errors.ts";
+import { sizeOf } from "../../ops/op.ts";
 import type { ActivationDtype, BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
+import { requireStorable } from "../dtype.ts";
 import { Lifetime } from "../lifetime.ts";
 import { findBuffer } from "../persistent.ts";
 import { compileProgram, type MemorySpace, memorySpaces, type Program, type Window } from "./compile.ts";
@@ -19,11 +21,11 @@ export interface WebgpuOptions {
   /** Default: navigator.gpu, or in Node the package `webgpu`. */
   readonly gpu?: GPU;
   /**
-   * How feature maps lie in memory. f16 halves the memory and the traffic that grow with the batch and rounds each feature once, by at most 2⁻¹⁰ of itself;
+   * How plans for it may store feature maps. f16 halves the memory and the traffic that grow with the batch and rounds each feature once, by at most 2⁻¹⁰ of itself;
    * parameters, statistics, gradients and all sums stay f32. Where the device offers subgroup matrices (tensor cores) and multiplies right with them,
    * convolutions of the forward pass round their operands to f16 as well. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
    */
-  readonly storage?: ActivationDtype;
+  readonly activationDtype?: ActivationDtype;
   /** false: subgroup matrices are not used, also where they are offered. */
   readonly matrices?: boolean;
   /** Stage products in workgroup memory. Default: on a GPU, not on an adapter that computes on the CPU. */
@@ -45,23 +47,24 @@ const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorag
  * @throws DeviceError where there is no WebGPU, no adapter, one that lacks what is asked for, or one whose answers are wrong
  */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
-  const { storage = "f32" } = options;
+  const { activationDtype = "f32" } = options;
   const gpu = options.gpu ?? (await openGpu());
   const found = await findAdapter(gpu);
   const { name, software } = found;
   if (software && options.software === false) {
     throw new DeviceError(`the only WebGPU adapter is ${name}, which computes on the CPU, slower than wasm`, { name });
   }
-  const lacks = storage === "f16" ? lacksHalves(found) : undefined;
+  const lacks = activationDtype === "f16" ? lacksHalves(found) : undefined;
   if (lacks !== undefined) {
-    throw new DeviceError(`feature maps cannot be stored in f16, ask for storage "f32": ${lacks}`, { name });
+    throw new DeviceError(`feature maps cannot be stored in f16, ask for activationDtype "f32": ${lacks}`, { name });
   }
   const notes = [
     `The GPU is ${name}.`,
     ...(software ? ["This adapter computes on the CPU: right, but slower than wasm."] : []),
   ];
   const tiled = options.tiled ?? !software;
-  const matrices = storage === "f16" && tiled && options.matrices !== false ? findMatrices(found.adapter) : undefined;
+  const matrices =
+    activationDtype === "f16" && tiled && options.matrices !== false ? findMatrices(found.adapter) : undefined;
   if (matrices) {
     const proved = await openProved(found, options, notes, matrices);
     if (typeof proved !== "string") return proved;
@@ -76,7 +79,7 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
 /** A backend on a device of the adapter's, or why its answers are wrong; that device is then given back. */
 async function openProved(
   { adapter, name, software }: FoundGpu,
-  { storage = "f32", tiled = !software, bindingBytes = Number.POSITIVE_INFINITY }: WebgpuOptions,
+  { activationDtype = "f32", tiled = !software, bindingBytes = Number.POSITIVE_INFINITY }: WebgpuOptions,
   notes: readonly string[],
   matrices?: Matrices,
 ): Promise<WebgpuBackend | string> {
@@ -87,7 +90,7 @@ async function openProved(
       requiredLimits: Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]])),
       requiredFeatures: [
         ...(timestamps ? ["timestamp-query"] : []),
-        ...(storage === "f16" ? ["shader-f16"] : []),
+        ...(activationDtype === "f16" ? ["shader-f16"] : []),
         ...(matrices ? matrixFeatures : []),
       ] as GPUFeatureName[],
     });
@@ -100,15 +103,15 @@ async function openProved(
     bindingBytes: Math.min(bindingBytes, limits.maxStorageBufferBindingSize),
     // The tables take one.
     windows: limits.maxStorageBuffersPerShaderStage - 1,
-    storage,
     ...(matrices ? { matrices } : {}),
   };
   const backend = new WebgpuBackend(device, target, {
     name: "webgpu",
     threads: 1,
     device: name,
+    activationDtype,
     maxBufferBytes: limits.maxBufferSize,
-    features: { tiled, software, timestamps, f16Storage: storage === "f16", subgroupMatrices: matrices !== undefined },
+    features: { tiled, software, timestamps, subgroupMatrices: matrices !== undefined },
     notes,
   });
   const wrong = await findWrongProduct(backend).catch(({ message }: Error) => message);
@@ -150,6 +153,7 @@ export class WebgpuBackend implements Backend {
   async compile(plans: Readonly<Record<string, Plan>>): Promise<WebgpuExecutable> {
     this.requireAlive();
     return this.#life.during(async () => {
+      requireStorable(this.info, plans);
       const program = compileProgram(plans, this.target);
       const executable = await WebgpuExecutable.create(this, program, plans, (ended) =>
         this.#executables.delete(ended),
@@ -394,9 +398,8 @@ export class WebgpuExecutable implements Executable {
   async write(name: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void> {
     this.#requireAlive();
     const buffer = findBuffer(this.#plans, name, plan);
-    if (data.byteLength !== buffer.bytes) {
-      throw new RangeError(`${name} holds ${buffer.bytes / 4} numbers, got ${data.length}`);
-    }
+    const held = sizeOf(buffer.shape);
+    if (data.length !== held) throw new RangeError(`${name} holds ${held} numbers, got ${data.length}`);
     const { space, start } = this.#program.address(buffer, plan);
     const bytes =
       space === "maps" && data instanceof Float32Array

@@ -77,7 +77,7 @@ function callConv(lowering: Lowering, { conv, composite, dropout }: ConvNodes, y
 function recompute(lowering: Lowering, nodes: ConvNodes): void {
   const id = outputTensor(nodes);
   const tensor = lowering.tensor(id);
-  const buffer = lowering.plan.buffer(recomputedOf(tensor.name), tensor.shape, "arena", { forward: true });
+  const buffer = lowering.maps(recomputedOf(tensor.name), tensor.shape);
   const view = { buffer, offset: 0, channels: channelsOf(tensor) };
   callConv(lowering, nodes, view, true);
   lowering.recomputed.set(id, view);

@@ -57,9 +57,7 @@ function pooledView(lowering: Lowering, nodes: PooledConvNodes, which: "forward"
   const name = pooledAt(nodes.pool.path);
   const shape = [size.batch, channels, size.height, size.width];
   const buffer =
-    which === "forward"
-      ? lowering.plan.buffer(name, shape, "arena", { forward: true })
-      : lowering.plan.buffer(gradientOf(name), shape, "arena");
+    which === "forward" ? lowering.maps(name, shape) : lowering.plan.buffer(gradientOf(name), shape, "arena");
   return { buffer, offset: 0, channels };
 }
 

@@ -6,12 +6,13 @@ import type { KernelCall, Plan, PlanBuffer } from "../../../src/plan/plan.ts";
 import { layOut, view } from "./buffers.ts";
 
 function planOf(buffers: Map<string, PlanBuffer>, calls: readonly Pick<KernelCall, "kernel" | "args">[]): Plan {
-  const rest = { path: "test", computes: [], recompute: false, macs: 0, trafficBytes: 0, mapBytes: 0 };
+  const rest = { path: "test", computes: [], recompute: false, macs: 0, trafficBytes: 0 };
   return {
     buffers,
     calls: calls.map((call) => ({ ...call, ...rest }) as KernelCall),
     addressed: [],
     arenaBytes: 0,
+    f16ArenaBytes: 0,
     persistentBytes: 0,
     peakBytes: 0,
   };

@@ -11,6 +11,7 @@ import type { Checkpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { makeBatches } from "../../../src/data/epoch.ts";
 import { DeviceError } from "../../../src/errors.ts";
 import { evaluate } from "../../../src/infer/evaluate.ts";
+import { activationDtypes } from "../../../src/plan/plan.ts";
 import { planInference, planTraining } from "../../../src/plan/planners.ts";
 import type { RecomputePolicy } from "../../../src/plan/recompute.ts";
 import { createTrainer } from "../../../src/train/createTrainer.ts";
@@ -43,9 +44,7 @@ const open = async (options: WebgpuOptions = {}): Promise<WebgpuBackend> => {
 /** An adapter that the CPU emulates takes seconds to compile one of these shaders, so there nothing is run twice. */
 const emulated = typeof gpu === "string" || (await findAdapter(gpu)).software;
 const shadersOf = (given: AnyCase, tiled: boolean): string =>
-  JSON.stringify(
-    compileProgram({ plan: planOf(given) }, { tiled, bindingBytes: 2 ** 30, windows: 7, storage: "f32" }).shaders,
-  );
+  JSON.stringify(compileProgram({ plan: planOf(given) }, { tiled, bindingBytes: 2 ** 30, windows: 7 }).shaders);
 /** Every case that tiling changes anything in; the shaders of the others are those of the direct way. */
 const tiledCases = emulated ? allCases.filter((given) => shadersOf(given, true) !== shadersOf(given, false)) : allCases;
 const some = emulated ? allCases.filter((_, index) => index % 7 === 0) : allCases;
@@ -90,7 +89,7 @@ describe("webgpu with feature maps in f16", { skip: skip || (!adapterHasHalves &
     let backend: WebgpuBackend;
     let program: CaseProgram;
     before(async () => {
-      backend = await open({ tiled, storage: "f16", matrices: false });
+      backend = await open({ tiled, activationDtype: "f16", matrices: false });
       program = await compileCases(backend, cases);
     });
     after(async () => {
@@ -112,7 +111,7 @@ test("f16 that an adapter lacks is refused with a sentence", {
   skip: skip || (adapterHasHalves && "this one has it"),
 }, async () => {
   await assert.rejects(
-    open({ storage: "f16" }),
+    open({ activationDtype: "f16" }),
     (error) => error instanceof DeviceError && /shader-f16/.test(error.message),
   );
 });
@@ -197,8 +196,8 @@ describe("webgpu trains", { skip }, () => {
       model: { variant: "BC-40-12", blockConfig: [1, 1], growthRate: 8 },
       data: { dir: "tiny", augment: "none" },
     });
-    const trained = async (storage: "f32" | "f16") => {
-      const backend = await open({ storage });
+    const trained = async (activationDtype: "f32" | "f16") => {
+      const backend = await open({ activationDtype });
       const events = await collect(trainer(backend, { config: longer, model: tinyModel(longer) }).run());
       await backend.dispose();
       return { error: lastError(events), losses: losses(events) };
@@ -244,16 +243,16 @@ describe("webgpu trains", { skip }, () => {
     await backend.dispose();
   });
 
-  for (const storage of ["f32", "f16"] as const) {
-    test(`buffers read together are the bits of those read alone · ${storage}`, {
-      skip: storage === "f16" && !adapterHasHalves && "the adapter has no f16",
+  for (const activationDtype of activationDtypes) {
+    test(`buffers read together are the bits of those read alone · ${activationDtype}`, {
+      skip: activationDtype === "f16" && !adapterHasHalves && "the adapter has no f16",
     }, async () => {
-      const backend = await open({ storage });
+      const backend = await open({ activationDtype });
       // Features of odd sizes, and labels.
       for (const kernel of ["conv", "softmaxCrossEntropy"]) {
         const given = allCases.find((one) => one.kernel === kernel);
         assert.ok(given);
-        const plan = planOf(given);
+        const plan = planOf(given, activationDtype);
         const executable = await backend.compile({ plan });
         for (const [name, data] of contentsOf(given, plan)) await executable.write(name, data, "plan");
         await executable.run("plan", given.scalars);

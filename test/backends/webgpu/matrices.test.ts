@@ -68,7 +68,7 @@ for (const [way, { gpu, skip, most }] of Object.entries(ways)) {
     let backend: WebgpuBackend;
     let program: CaseProgram;
     before(async () => {
-      backend = await createWebgpuBackend({ gpu, storage: "f16", tiled: true });
+      backend = await createWebgpuBackend({ gpu, activationDtype: "f16", tiled: true });
       program = await compileCases(backend, cases);
     });
     after(async () => {
@@ -147,14 +147,14 @@ for (const [what, configs, sizes, chosen] of [
 
 test("subgroup matrices that are not wanted are not used", { skip }, async () => {
   const offering = withEmulatedMatrices(gpu, { M: 16, N: 16, K: 16 });
-  const backend = await createWebgpuBackend({ gpu: offering, storage: "f16", tiled: true, matrices: false });
+  const backend = await createWebgpuBackend({ gpu: offering, activationDtype: "f16", tiled: true, matrices: false });
   assert.equal(backend.target.matrices, undefined);
   await backend.dispose();
 });
 
 test("subgroup matrices that multiply wrongly are passed over, with a sentence", { skip }, async () => {
   const broken = withEmulatedMatrices(gpu, { M: 16, N: 16, K: 16 }, "turned");
-  const backend = await createWebgpuBackend({ gpu: broken, storage: "f16", tiled: true });
+  const backend = await createWebgpuBackend({ gpu: broken, activationDtype: "f16", tiled: true });
   assert.equal(backend.target.matrices, undefined);
   assert.equal(backend.info.features.subgroupMatrices, false);
   assert.match(

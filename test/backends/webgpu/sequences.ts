@@ -1,7 +1,7 @@
 // Test support: plans of several calls for a GPU, run there, and each call judged by what those before it have left.
 import type { WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
 import type { KernelCall, Plan } from "../../../src/plan/plan.ts";
-import { type AnyCase, type Case, type Contents, callOf, planOf } from "../../conformance/case.ts";
+import { type AnyCase, type Case, type Contents, callOf, planOf, withActivations } from "../../conformance/case.ts";
 import { type Expectation, expectationAfter, faultsIn } from "../../conformance/runCase.ts";
 
 /** A case whose call is followed by others. */
@@ -31,7 +31,7 @@ export function withStatistics(given: Case<"conv">, rate: number): Sequence {
 }
 
 export async function runPlan(backend: WebgpuBackend, plan: Plan, contents: Contents): Promise<Contents> {
-  const executable = await backend.compile({ plan });
+  const executable = await backend.compile({ plan: withActivations(plan, backend.info.activationDtype) });
   for (const [name, data] of contents) await executable.write(name, data, "plan");
   await executable.run("plan", scalars);
   const names = [...contents.keys()];

@@ -5,42 +5,50 @@ import { after, before, describe, test } from "node:test";
 import { compileProgram } from "../../../src/backends/webgpu/compile.ts";
 import type { Target } from "../../../src/backends/webgpu/kernel.ts";
 import { submissions, WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
-import { DeviceError, ResourceError } from "../../../src/errors.ts";
+import { DisposedError, ResourceError } from "../../../src/errors.ts";
 import { differentiate } from "../../../src/graph/differentiate.ts";
 import { buildGraph, namedSpec } from "../../../src/networks/registry.ts";
-import type { Plan, PlanBuffer } from "../../../src/plan/plan.ts";
+import type { ActivationDtype, Plan, PlanBuffer } from "../../../src/plan/plan.ts";
 import { planInference, planTraining } from "../../../src/plan/planners.ts";
 import { planOf, titleOf } from "../../conformance/case.ts";
 import { allCases } from "../../conformance/cases.ts";
 import { dawnMissing, nullDevice } from "./gpu.ts";
 
 const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
-const training = (net: string, batch: number, side: number, dropRate = 0): Plan =>
+const training = (net: string, batch: number, side: number, activationDtype: ActivationDtype, dropRate = 0): Plan =>
   planTraining(
     differentiate(buildGraph(namedSpec(net, { dropRate }), { batch, height: side, width: side, mode: "training" })),
     {
       recompute: "none",
       optimizer,
+      activationDtype,
     },
   );
-const plans: Readonly<Record<string, Plan>> = {
-  "BC-100-12, training, batch 64": training("BC-100-12", 64, 32),
-  "BC-100-12 with dropout, training, batch 64": training("BC-100-12", 64, 32, 0.2),
-  "121, training, batch 2": training("121", 2, 224),
+const plansIn = (activationDtype: ActivationDtype): Readonly<Record<string, Plan>> => ({
+  "BC-100-12, training, batch 64": training("BC-100-12", 64, 32, activationDtype),
+  "BC-100-12 with dropout, training, batch 64": training("BC-100-12", 64, 32, activationDtype, 0.2),
+  "121, training, batch 2": training("121", 2, 224, activationDtype),
   "121, inference, batch 8": planInference(
     buildGraph(namedSpec("121"), { batch: 8, height: 224, width: 224, mode: "inference" }),
+    { activationDtype },
   ),
-};
-const cases = Object.fromEntries(allCases.map((given) => [titleOf(given), planOf(given)]));
-const target: Target = { tiled: true, bindingBytes: 2 ** 30, windows: 7, storage: "f32" };
+});
+const plansOf = { f32: plansIn("f32"), f16: plansIn("f16") };
+const plans = plansOf.f32;
+const casesIn = (activationDtype: ActivationDtype): Readonly<Record<string, Plan>> =>
+  Object.fromEntries(allCases.map((given) => [titleOf(given), planOf(given, activationDtype)]));
+const target: Target = { tiled: true, bindingBytes: 2 ** 30, windows: 7 };
 const ways = {
-  direct: { ...target, tiled: false },
-  tiled: target,
-  "tiled, f16 storage": { ...target, storage: "f16" },
-  "matrices of 16×16×16": { ...target, storage: "f16", matrices: { m: 16, n: 16, k: 16, lanes: 32 } },
-  "matrices of 8×8×8": { ...target, storage: "f16", matrices: { m: 8, n: 8, k: 8, lanes: 32 } },
-  "matrices of 8×16×16 in subgroups of 16": { ...target, storage: "f16", matrices: { m: 8, n: 16, k: 16, lanes: 16 } },
-} as const satisfies Readonly<Record<string, Target>>;
+  direct: { dtype: "f32", target: { ...target, tiled: false } },
+  tiled: { dtype: "f32", target },
+  "tiled, f16 maps": { dtype: "f16", target },
+  "matrices of 16×16×16": { dtype: "f16", target: { ...target, matrices: { m: 16, n: 16, k: 16, lanes: 32 } } },
+  "matrices of 8×8×8": { dtype: "f16", target: { ...target, matrices: { m: 8, n: 8, k: 8, lanes: 32 } } },
+  "matrices of 8×16×16 in subgroups of 16": {
+    dtype: "f16",
+    target: { ...target, matrices: { m: 8, n: 16, k: 16, lanes: 16 } },
+  },
+} as const satisfies Readonly<Record<string, { readonly dtype: ActivationDtype; readonly target: Target }>>;
 const skip = dawnMissing() ?? false;
 
 /** Workgroup memory that a shader declares. */
@@ -66,10 +74,10 @@ describe("shaders", { skip }, () => {
     return (await device.popErrorScope())?.message;
   }
 
-  for (const [way, allowed] of Object.entries(ways)) {
+  for (const [way, { dtype, target: allowed }] of Object.entries(ways)) {
     for (const [name, set] of Object.entries({
-      "conformance cases": cases,
-      ...Object.fromEntries(Object.entries(plans).map(([net, plan]) => [net, { plan }])),
+      "conformance cases": casesIn(dtype),
+      ...Object.fromEntries(Object.entries(plansOf[dtype]).map(([net, plan]) => [net, { plan }])),
     })) {
       test(`${way} · ${name} · every shader is valid`, async () => {
         const { shaders } = compileProgram(set, allowed);
@@ -80,7 +88,7 @@ describe("shaders", { skip }, () => {
   }
 
   test("a broken shader is reported", async () => {
-    const { shaders } = compileProgram(cases, target);
+    const { shaders } = compileProgram(casesIn("f32"), target);
     const text = shaders[0]?.text ?? "";
     assert.match(
       (await complaints(text.replace("var<storage, read_write>", "var<storage, read>"))) ?? "",
@@ -99,16 +107,17 @@ describe("shaders", { skip }, () => {
       {
         name: "webgpu",
         threads: 1,
+        activationDtype: "f32",
         features: {},
         notes: [],
       },
     );
-    const executable = await backend.compile({ step: training("BC-40-12", 8, 32) });
+    const executable = await backend.compile({ step: training("BC-40-12", 8, 32, "f32") });
     await executable.run("step", { learningRate: 0.1, seed: 1, step: 0 });
     await backend.device.queue.onSubmittedWorkDone();
     backend.requireAlive();
     await backend.dispose();
-    await assert.rejects(async () => executable.run("step"), DeviceError);
+    await assert.rejects(async () => executable.run("step"), DisposedError);
   });
 
   test("an arena that no binding can show is seen through windows, what none or too few can is refused with a sentence", async () => {
@@ -172,8 +181,8 @@ describe("shaders", { skip }, () => {
     "BC-100-12 with dropout, training, batch 64": { dispatches: 611, mebibytes: 8223, halvedMebibytes: 6289 },
   })) {
     test(`${net} · at most ${most.dispatches} dispatches, ${most.mebibytes} MiB moved, of few shaders`, (t) => {
-      const count = (storage: Target["storage"]) => {
-        const { shaders, steps } = compileProgram({ plan: plans[net] as Plan }, { ...target, storage });
+      const count = (dtype: ActivationDtype) => {
+        const { shaders, steps } = compileProgram({ plan: plansOf[dtype][net] as Plan }, target);
         const own = steps.get("plan") ?? [];
         const mebibytes = own.reduce((sum, step) => sum + step.movedBytes, 0) / 2 ** 20;
         return { shaders: shaders.length, dispatches: own.length, mebibytes: Math.ceil(mebibytes) };
@@ -196,7 +205,7 @@ test("a run's dispatches are submitted in order, cut where a submission has move
     ).map((part) => part.map(({ movedBytes }) => movedBytes));
   assert.deepEqual(moved(10, [4, 5, 6, 1, 20, 3, 10, 10]), [[4, 5, 6], [1, 20], [3, 10], [10]]);
   assert.deepEqual(moved(10, []), [[]]);
-  const steps = (net: string) => compileProgram({ plan: plans[net] as Plan }, ways.tiled).steps.get("plan") ?? [];
+  const steps = (net: string) => compileProgram({ plan: plans[net] as Plan }, target).steps.get("plan") ?? [];
   assert.equal(submissions(steps("BC-100-12, training, batch 64"), 16 * 2 ** 30).length, 1);
 });
 
@@ -212,8 +221,9 @@ const readable: Readonly<Record<string, { readonly label: string; readonly way: 
 
 for (const [file, { label, way }] of Object.entries(readable)) {
   test(`shaders/${file}.wgsl is what BC-100-12 emits for ${label}`, () => {
-    const plan = plans["BC-100-12, training, batch 64"] as Plan;
-    const text = compileProgram({ plan }, ways[way]).shaders.find((shader) => shader.label === label)?.text;
+    const { dtype, target: allowed } = ways[way];
+    const plan = plansOf[dtype]["BC-100-12, training, batch 64"] as Plan;
+    const text = compileProgram({ plan }, allowed).shaders.find((shader) => shader.label === label)?.text;
     assert.ok(text !== undefined);
     const path = new URL(`shaders/${file}.wgsl`, import.meta.url);
     if (process.env.DENSENET_UPDATE_SHADERS) writeFileSync(path, text);

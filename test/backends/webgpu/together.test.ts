@@ -8,7 +8,7 @@ import { lacksHalves } from "../../../src/backends/webgpu/halves.ts";
 import type { Target } from "../../../src/backends/webgpu/kernel.ts";
 import { createWebgpuBackend, WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";
 import type { Plan, PlanBuffer } from "../../../src/plan/plan.ts";
-import { type Case, callOf, contentsOf, planOf } from "../../conformance/case.ts";
+import { type Case, callOf, contentsOf, planOf, withActivations } from "../../conformance/case.ts";
 import { allCases } from "../../conformance/cases.ts";
 import { type Expectation, halved, storedInHalves } from "../../conformance/runCase.ts";
 import { gpuOrReason } from "./gpu.ts";
@@ -77,19 +77,19 @@ const gpu = await gpuOrReason();
 const lacks = typeof gpu === "string" ? undefined : lacksHalves(await findAdapter(gpu));
 const exact = (expectation: Expectation): Expectation => expectation;
 
-for (const [way, { tiled, storage, some }] of Object.entries({
-  direct: { tiled: false, storage: "f32", some: sequences },
-  tiled: { tiled: true, storage: "f32", some: sequences.filter(every(3, 0)) },
-  "tiled, feature maps in f16": { tiled: true, storage: "f16", some: sequences.filter(every(4, 1)) },
+for (const [way, { tiled, activationDtype, some }] of Object.entries({
+  direct: { tiled: false, activationDtype: "f32", some: sequences },
+  tiled: { tiled: true, activationDtype: "f32", some: sequences.filter(every(3, 0)) },
+  "tiled, feature maps in f16": { tiled: true, activationDtype: "f16", some: sequences.filter(every(4, 1)) },
 } as const)) {
-  const target: Target = { tiled, bindingBytes: 2 ** 30, windows: 7, storage };
-  const skip = typeof gpu === "string" ? gpu : ((storage === "f16" && lacks) ?? false);
+  const target: Target = { tiled, bindingBytes: 2 ** 30, windows: 7 };
+  const skip = typeof gpu === "string" ? gpu : ((activationDtype === "f16" && lacks) ?? false);
   describe(`webgpu, calls together, ${way}`, { skip }, () => {
     let backend: WebgpuBackend;
     before(async () => {
       backend = await createWebgpuBackend({
         tiled,
-        storage,
+        activationDtype,
         matrices: false,
         ...(typeof gpu === "string" ? {} : { gpu }),
       });
@@ -97,11 +97,12 @@ for (const [way, { tiled, storage, some }] of Object.entries({
     after(() => backend.dispose());
     for (const { given, plan } of some) {
       test(`${plan.calls.map(({ kernel }) => kernel).join(", ")} · ${given.name}`, async () => {
-        const alone = plan.calls.flatMap((call) => stepsOf({ ...plan, calls: [call] }, target));
+        const stored = withActivations(plan, activationDtype);
+        const alone = plan.calls.flatMap((call) => stepsOf({ ...stored, calls: [call] }, target));
         const fewer = tiled || given.kernel === "conv" ? plan.calls.length - 1 : 0;
-        assert.ok(stepsOf(plan, target).length <= alone.length - fewer);
+        assert.ok(stepsOf(stored, target).length <= alone.length - fewer);
         const drawn = contentsOf(given, plan);
-        const [contents, allowing] = storage === "f16" ? [halved(plan, drawn), storedInHalves] : [drawn, exact];
+        const [contents, allowing] = activationDtype === "f16" ? [halved(plan, drawn), storedInHalves] : [drawn, exact];
         assert.deepEqual(await wrongIn(plan, contents, await runPlan(backend, plan, contents), allowing), []);
       });
     }
