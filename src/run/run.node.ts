@@ -28,7 +28,7 @@ export interface RunOptions {
   readonly folder?: string | undefined;
   /** The folder of a run, or of one of its checkpoints, to go on with: on the same device with as many threads bit for bit as if it had not stopped. */
   readonly resume?: string | undefined;
-  /** A run's folder, a checkpoint's or a .safetensors file whose weights a new run starts from. Not together with `resume`. */
+  /** A run's folder, a checkpoint's, or weights of another tool (.safetensors, .pth, a timm folder) that a new run starts from. Not with `resume`. */
   readonly initFrom?: string | undefined;
   /** Aborted: the run finishes its step, saves and ends with `interrupted`. Before its first event it rejects with the signal's reason instead. */
   readonly signal?: AbortSignal | undefined;
@@ -101,7 +101,7 @@ export async function* runTraining(options: RunOptions): AsyncGenerator<RunEvent
     const common = { config, dataset, backend, reopen, loadBatches, save };
     const trainer =
       point?.saved === undefined
-        ? createTrainer({ ...common, model: await firstModel(config, dataset, options.initFrom) })
+        ? createTrainer({ ...common, model: await firstModel(config, dataset, options.initFrom, report) })
         : createTrainer({ ...common, model: point.saved.trained.model, resume: point.saved.training });
     training = trainer.run(signal);
     const { value: start } = await training.next();

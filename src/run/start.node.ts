@@ -5,6 +5,8 @@ import type { TrainedModel, TrainingState } from "../checkpoint/checkpoint.ts";
 import { type DamagedCheckpoint, loadCheckpoint, loadNewestWhole } from "../checkpoint/store.node.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { InputError, UsageError } from "../errors.ts";
+import { adaptModel } from "../formats/adapt.ts";
+import { loadNetwork } from "../formats/network.node.ts";
 import { createNetwork } from "../model/create.ts";
 import type { Model } from "../model/model.ts";
 import {
@@ -84,7 +86,7 @@ export async function savedConfig(path: string): Promise<TrainConfig> {
  * @throws InputError when there is no model at `path`
  */
 export async function settingsFrom(path: string): Promise<PartialTrainConfig> {
-  const { trained, training } = await loadCheckpoint(path);
+  const { trained, training } = await loadNetwork(path);
   if (training !== undefined) return parseRunState(training.run, path).config;
   return { model: modelSettings(trained.model.spec) };
 }
@@ -99,29 +101,40 @@ function modelSettings(spec: NetworkSpec): TrainConfig["model"] {
 }
 
 /**
- * The network of `config` for `dataset`, with first values, or with those of the model at `initFrom`.
+ * The network of `config` for `dataset`, with first values, or with those of the model at `initFrom`: a run of ours or weights of another tool, whose
+ * classifier is made anew where the classes are others. `report` receives what was matched, assumed and made anew.
  * @throws UsageError when that model is another network than `config` asks for
- * @throws InputError when it has other classes
+ * @throws InputError when a run's model has as many classes in another order or by other names
  */
-export async function firstModel(config: TrainConfig, dataset: Dataset, initFrom: string | undefined): Promise<Model> {
+export async function firstModel(
+  config: TrainConfig,
+  dataset: Dataset,
+  initFrom: string | undefined,
+  report: (line: string) => void,
+): Promise<Model> {
   const { classes, channels, name } = dataset;
   const spec = configuredSpec(config, { classes: classes.length, channels });
   if (initFrom === undefined) return createNetwork(spec, { seed: config.seed, fan: config.initFan });
-  const { trained } = await loadCheckpoint(initFrom);
+  const { trained, notes, hasHead, namesClasses } = await loadNetwork(initFrom);
+  for (const line of notes) report(line);
   const different = trained.classes.findIndex((label, index) => label !== classes[index]);
-  if (different >= 0 || trained.classes.length !== classes.length) {
-    const ours = classes[Math.max(different, 0)];
+  const own = notes.length === 0;
+  if (own && different >= 0 && trained.classes.length === classes.length) {
     throw new InputError(
-      `${initFrom}: was trained to tell ${trained.classes.length} classes and ${name} has ${classes.length}${different >= 0 ? `; class ${different} is "${trained.classes[different]}" there and ${ours === undefined ? "missing" : `"${ours}"`} here` : ""}; expected the same classes`,
+      `${initFrom}: class ${different} is "${trained.classes[different]}" there and "${classes[different]}" in ${name}; expected the same classes, or another number of them, which gets a new classifier`,
       { path: initFrom },
     );
   }
-  const shapeOf = (of: NetworkSpec): string => JSON.stringify({ ...of, dropRate: 0 });
+  const shapeOf = (of: NetworkSpec): string =>
+    JSON.stringify({ ...of, dropRate: 0, numClasses: classes.length, inChannels: channels });
   if (shapeOf(trained.model.spec) !== shapeOf(spec)) {
     throw new UsageError(
       `${initFrom}: is ${networkTitle(trained.model.spec)} and the settings ask for ${networkTitle(spec, config.model.variant)}; expected the same network, so leave out --model and its settings`,
       { path: initFrom },
     );
   }
-  return { ...trained.model, spec };
+  const keepHead = hasHead && !(namesClasses && different >= 0);
+  const { model, changes } = adaptModel(trained.model, spec, { keepHead, seed: config.seed, source: initFrom });
+  for (const line of changes) report(line);
+  return model;
 }
