@@ -9,7 +9,6 @@ import {
   type Setting,
   type SettingFlag,
   type SettingGroup,
-  settingGroups,
   settings,
   textValue,
 } from "../train/settings.ts";
@@ -46,23 +45,15 @@ export function settingOption(path: string, otherwise?: string): Option {
   return optionOf(path, setting, setting.flag, description(setting, otherwise));
 }
 
-/** The flags of all settings of a training run, under the heading of their group. Other names of a flag are not in the help. */
-export function settingOptions(): readonly Option[] {
-  return settingGroups.flatMap((group) =>
-    [...settings].flatMap(([path, setting]) => {
-      const { flag } = setting;
-      if (flag === undefined || setting.group !== group) return [];
-      const { short: _, aliases = [], ...shape } = flag;
-      return [
-        settingOption(path).helpGroup(heading(group)),
-        ...aliases.map((name) => optionOf(path, setting, { ...shape, name }, "").hideHelp()),
-      ];
-    }),
-  );
+/** The flags of the settings of a group. Other names of a flag are not in the help. */
+export function settingOptions(group: SettingGroup): readonly Option[] {
+  return [...settings].flatMap(([path, setting]) => {
+    const { flag } = setting;
+    if (flag === undefined || setting.group !== group) return [];
+    const { short: _, aliases = [], ...shape } = flag;
+    return [settingOption(path), ...aliases.map((name) => optionOf(path, setting, { ...shape, name }, "").hideHelp())];
+  });
 }
-
-/** Of a group in the help. */
-export const heading = (group: SettingGroup): string => `${group}:`;
 
 function optionOf(path: string, { schema }: Setting, { name, short, value }: SettingFlag, description: string): Option {
   const flags = `${short === undefined ? "" : `${short}, `}${name}${value === undefined ? "" : ` <${value}>`}`;

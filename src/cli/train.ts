@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { table } from "../analyze/format.ts";
 import { UsageError } from "../errors.ts";
 import { settingRows } from "../run/report.node.ts";
-import type { ResolvedConfig } from "../train/resolveConfig.ts";
+import { inTypedWords, type ResolvedConfig, requireNetwork } from "../train/resolveConfig.ts";
 import { examples, jsonOption } from "./flags.ts";
 import { closingLines, followRun } from "./follow.ts";
 import { printJson, printLine } from "./output.ts";
@@ -33,16 +33,16 @@ export function addTrain(program: Command): void {
   addTrainFlags(program.command("train"))
     .summary("train a network")
     .description(
-      "Trains a network on a folder of pictures, CIFAR-10 or CIFAR-100, or the pictures that come with the package. A flag weighs more than the config file, the file more than the preset, the preset more than the default.",
+      "Trains a network on a folder of images, on CIFAR-10 or CIFAR-100, or on the images that come with the package. A flag outweighs the config file, the file the preset, the preset the default.",
     )
-    .option("-o, --output <dir>", "run folder (default: runs/<model>-<time>)")
-    .option("--print-config", "print every setting and where it comes from, and end")
+    .option("-o, --output <dir>", "where to put the run, a new folder (default: runs/<model>-<time>)")
+    .option("--print-config", "print every setting and where it comes from, and stop")
     .addOption(jsonOption("one JSON event a line on stdout, errors too"))
     .addHelpText(
       "after",
       `
 The run folder gets config.json, environment.json, metrics.csv, metrics.jsonl, report.html and checkpoints.
-SIGINT and SIGTERM finish the step, save and end; --resume goes on from there.
+Ctrl-C (SIGINT) and SIGTERM finish the step, save and end; --resume continues from there.
 ${examples(
   "densenet train --preset quick",
   "densenet train --preset paper-cifar10-plus --data-dir cifar-10-binary.tar.gz",
@@ -65,7 +65,12 @@ async function train(options: TrainOptions): Promise<void> {
     return;
   }
   const { json } = options;
-  const { code, finished } = await followRun(runOptions(resolved, options), json ? printJson : undefined);
-  if (finished !== undefined && !json) for (const line of closingLines(finished)) printLine(line);
-  process.exitCode = code;
+  try {
+    requireNetwork(resolved.config, resolved.config.device);
+    const { code, finished } = await followRun(runOptions(resolved, options), json ? printJson : undefined);
+    if (finished !== undefined && !json) for (const line of closingLines(finished)) printLine(line);
+    process.exitCode = code;
+  } catch (error) {
+    throw inTypedWords(error, resolved.names);
+  }
 }

@@ -3,10 +3,12 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import { UsageError } from "../errors.ts";
 import { savedConfig } from "../run/start.node.ts";
+import { settingSchemas } from "../train/config.ts";
 import { presetNames } from "../train/presets.ts";
 import { type ResolvedConfig, resolveConfig } from "../train/resolveConfig.ts";
+import { settingGroups, settings } from "../train/settings.ts";
 import { readConfigFile } from "./configFile.ts";
-import { flagValues, heading, settingOptions } from "./flags.ts";
+import { flagValues, settingOptions } from "./flags.ts";
 
 /** As commander names them: those of the settings, and what the settings start from. */
 export interface TrainFlags {
@@ -16,17 +18,32 @@ export interface TrainFlags {
   readonly [setting: string]: unknown;
 }
 
+/** Options that are added to the command later stand under the last heading, Run. */
 export function addTrainFlags(command: Command): Command {
-  for (const option of settingOptions()) command.addOption(option);
+  for (const group of settingGroups) {
+    command.optionsGroup(`${group}:`);
+    if (group === "Run") addStartingPoints(command);
+    for (const option of settingOptions(group)) command.addOption(option);
+  }
   return command
-    .optionsGroup(heading("Run"))
+    .addHelpOption(command.createOption("-h, --help", "show this help"))
+    .addHelpText("after", `\n${wrapped(WITHOUT_FLAG)}`);
+}
+
+function addStartingPoints(command: Command): void {
+  command
     .option("--preset <name>", `settings to start from: ${presetNames.join(", ")}`)
-    .option("--config <file>", "JSON file of settings, such as a run's config.json")
+    .option("--config <file>", "settings from a JSON file, such as the config.json of a run")
     .option(
       "--resume <run>",
-      "go on with the run in this folder, on the same device and threads bit for bit as if it had not stopped",
+      "continue the run in this folder; on the same device and threads bit for bit as if it had not stopped",
     );
 }
+
+const WITHOUT_FLAG = `Settings without a flag, for a config file: ${[...settingSchemas.keys()].filter((path) => settings.get(path)?.flag === undefined).join(", ")}.`;
+
+/** In lines of at most 80 characters. */
+const wrapped = (text: string): string => text.replace(/(.{1,80})(?: |$)/g, "$1\n").trimEnd();
 
 /** Settings from the flags, the config file (or the run to resume), the preset and the defaults. Data is the embedded set where none is named. */
 export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedConfig> {

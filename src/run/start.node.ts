@@ -18,6 +18,7 @@ import {
   variantNames,
 } from "../networks/registry.ts";
 import type { TrainConfig } from "../train/config.ts";
+import { requireFit } from "../train/footprint.ts";
 import { configuredSpec, type PartialTrainConfig, resolveConfig } from "../train/resolveConfig.ts";
 import { parseRunState } from "../train/runState.ts";
 import { CONFIG } from "./folder.node.ts";
@@ -105,6 +106,7 @@ function modelSettings(spec: NetworkSpec): TrainConfig["model"] {
  * classifier is made anew where the classes are others. `report` receives what was matched, assumed and made anew.
  * @throws UsageError when that model is another network than `config` asks for
  * @throws InputError when a run's model has as many classes in another order or by other names
+ * @throws ResourceError when it cannot fit, as requireFit
  */
 export async function firstModel(
   config: TrainConfig,
@@ -114,6 +116,7 @@ export async function firstModel(
 ): Promise<Model> {
   const { classes, channels, name } = dataset;
   const spec = configuredSpec(config, { classes: classes.length, channels });
+  requireFit(config, spec, dataset, config.device);
   if (initFrom === undefined) return createNetwork(spec, { seed: config.seed, fan: config.initFan });
   const { trained, notes, hasHead, namesClasses } = await loadNetwork(initFrom);
   for (const line of notes) report(line);

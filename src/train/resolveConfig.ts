@@ -1,10 +1,11 @@
 // train: one complete TrainConfig out of flags or the caller's settings, a file, a preset and the defaults, in this order of precedence, and who said what.
 import { isRecord } from "../checkpoint/record.ts";
-import { UsageError } from "../errors.ts";
+import { DenseNetError, UsageError } from "../errors.ts";
 import { nearestName } from "../nearestName.ts";
-import { canonicalName, type NetworkSpec, namedSpec } from "../networks/registry.ts";
+import { canonicalName, type NetworkSpec, namedSpec, smallestInput } from "../networks/registry.ts";
 import { show } from "../show.ts";
 import { settingSchemas, type TrainConfig, trainConfigSchema } from "./config.ts";
+import { requireFit } from "./footprint.ts";
 import { isPresetName, presetConfig, presetNames } from "./presets.ts";
 import { choices, expectation, settings } from "./settings.ts";
 
@@ -40,12 +41,14 @@ export interface ResolvedConfig {
   readonly config: TrainConfig;
   /** By dotted path, e.g. `data.augment`. */
   readonly sources: Readonly<Record<string, ConfigSource>>;
+  /** What the person typed to give a setting, by dotted path: `--sched`, `schedule in conf.json`, from the library `schedule`. */
+  readonly names: Readonly<Record<string, string>>;
 }
 
 interface Given {
   readonly value: unknown;
   readonly source: ConfigSource;
-  /** What the person typed: `--sched`, `schedule in conf.json`, from the library `schedule`. */
+  /** What the person typed. */
   readonly name: string;
 }
 
@@ -78,6 +81,7 @@ export function resolveConfig(input: ConfigInput): ResolvedConfig {
   return {
     config: checkedConfig(given),
     sources: Object.fromEntries([...given].map(([path, { source }]) => [path, source])),
+    names: namesOf(given),
   };
 }
 
@@ -102,9 +106,14 @@ function checkedConfig(given: GivenSettings): TrainConfig {
     settingValue(path, value, name),
   ]);
   const checked = trainConfigSchema.parse(nest(values));
-  const config = { ...checked, model: { ...checked.model, variant: knownVariant(checked.model, given) } };
-  requireConsistent(config, given);
-  return config;
+  requireConsistent(checked, given);
+  try {
+    const config = { ...checked, model: { ...checked.model, variant: knownVariant(checked.model.variant) } };
+    requireNetwork(config);
+    return config;
+  } catch (error) {
+    throw inTypedWords(error, namesOf(given));
+  }
 }
 
 /** The network a configuration means for data with these classes and channels. */
@@ -127,18 +136,28 @@ function presetNamed(name: string): PartialTrainConfig {
   );
 }
 
-/** The canonical name of the network. Its fields may be fine alone and not together, or not be those of its family. */
-function knownVariant({ variant, ...fields }: TrainConfig["model"], given: GivenSettings): string {
+function knownVariant(variant: string): string {
   try {
-    namedSpec(variant, fields);
     return canonicalName(variant);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    const { field: inner = "variant" } = error.details;
-    const field = `model.${String(inner)}`;
-    const message = `${nameOf(field, given)}: ${error.message.replace(`${String(inner)}: `, "")}`;
-    throw new UsageError(message, { ...error.details, field }, { cause: error });
+    const details = { ...error.details, field: "model.variant", value: variant };
+    throw new UsageError(`model.variant: ${error.message}`, details, { cause: error });
   }
+}
+
+/**
+ * Refuses a network that no machine can train, or that `device` cannot, before the data is opened. A recipe may be for another machine than this
+ * one, so resolveConfig names no device.
+ * @throws UsageError where the fields of the network do not go together or are not its family's
+ * @throws UsageError, ResourceError as requireFit does, for the smallest images that they can be
+ */
+export function requireNetwork(config: TrainConfig, device?: string): void {
+  const { variant, ...fields } = config.model;
+  const spec = namedSpec(variant, fields);
+  const side = config.data.imageSize ?? smallestInput(spec);
+  // A size that is too small is refused with the images in view.
+  if (side >= smallestInput(spec)) requireFit(config, spec, { height: side, width: side }, device);
 }
 
 /** Settings that are fine alone and not together. */
@@ -180,6 +199,23 @@ function nameOf(path: string, given: GivenSettings): string {
   return given.get(path)?.name ?? path;
 }
 
+function namesOf(given: GivenSettings): ResolvedConfig["names"] {
+  return Object.fromEntries([...given].map(([path, { name }]) => [path, name]));
+}
+
+/** An error about a setting, by the library's name for it, made one about what the person typed. Others stay as they are. */
+export function inTypedWords(error: unknown, names: ResolvedConfig["names"]): unknown {
+  if (!(error instanceof DenseNetError)) return error;
+  const field = String(error.details.field);
+  const path = [field, `data.${field}`, `model.${field}`, `${field}.variant`].find(
+    (known) => names[known] !== undefined,
+  );
+  if (path !== undefined && error.message.startsWith(`${field}:`)) {
+    error.message = `${names[path]}${error.message.slice(field.length)}`;
+  }
+  return error;
+}
+
 /**
  * The settings of a layer by dotted path; those given as undefined count as not given.
  * @throws UsageError for a key that names no setting, or names one a second time
@@ -196,7 +232,7 @@ function flatten(
   const found = new Map<string, Given>();
   const take = (key: string, value: unknown): void => {
     const path = pathOf(key);
-    if (path === undefined) throw unknownSetting(key, name(key));
+    if (path === undefined) throw unknownSetting(key, name(/^[\w.-]{1,60}$/.test(key) ? key : show(key)));
     const other = found.get(path);
     if (other !== undefined) {
       throw new UsageError(`${name(key)}: is the same setting as ${other.name}, expected one of them`, { field: path });

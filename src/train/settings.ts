@@ -52,7 +52,7 @@ export const variantSetting = setting({
   default: "BC-40-12",
   flag: { name: "--model", value: "name" },
   group: "Network",
-  help: "the network by name, such as BC-40-12, BC-100-12 or 121; densenet inspect NAME shows one",
+  help: "the network, such as BC-40-12, BC-100-12 or 121; 'densenet inspect NAME' describes one",
 });
 
 export const dataSettings = {
@@ -62,7 +62,7 @@ export const dataSettings = {
     defaultMeans: "the CIFAR-10 subset that comes with the package",
     flag: { name: "--data-dir", value: "dir" },
     group: "Data",
-    help: "CIFAR-10/100 binary folder or .tar.gz, or a folder with a folder of images for each class",
+    help: "the images: CIFAR-10 or CIFAR-100 in the binary version, as folder or .tar.gz, or a folder with one folder of images per class",
   }),
   valSplit: setting({
     schema: z
@@ -71,25 +71,25 @@ export const dataSettings = {
       .refine((value) => value < 1 || Number.isInteger(value))
       .describe("a fraction of at least 0 and below 1, or a whole number of images"),
     default: 0,
-    defaultMeans: "0: none where the data has a val or test split, 0.1 of a folder without one",
+    defaultMeans: "0, which takes none where the data has a val or test split, and 0.1 of a folder without one",
     flag: { name: "--val-split", value: "n" },
     group: "Data",
-    help: "training images held out for validation",
+    help: "how many training images to hold out for validation",
   }),
   augment: setting({
     schema: z.enum(["none", "standard", "imagenet"]),
     default: "none",
     flag: { name: "--augment", value: "how" },
     group: "Data",
-    help: "random changes to training images; standard: shifts and mirrors (the paper's +), imagenet: crops of random size and mirrors",
+    help: "random changes to training images. standard: shifts and mirrors (the paper's '+'); imagenet: crops of random size and mirrors",
   }),
   imageSize: setting({
     schema: z.int().gte(1).lte(16_384).nullable(),
     default: null,
-    defaultMeans: "what the data set has: 32 for CIFAR",
+    defaultMeans: "the data set's own, 32 for CIFAR",
     flag: { name: "--input-size", value: "pixels" },
     group: "Data",
-    help: "side of the square that images of a folder are cropped to",
+    help: "side of the square to which images of a folder are scaled and cropped",
   }),
   maxPixels: setting({
     schema: z.int().gte(1).lte(0x7fffffff),
@@ -131,7 +131,7 @@ export const runSettings = {
     default: 1,
     flag: { name: "--grad-accum-steps", value: "n" },
     group: "Optimisation",
-    help: "equal micro-batches that a batch is split into to save memory; batch norm sees each alone",
+    help: "micro-batches into which each batch is split to save memory; batch norm sees one at a time",
   }),
   lr: setting({
     schema: z.number().gt(0),
@@ -145,7 +145,7 @@ export const runSettings = {
     default: "multistep",
     flag: { name: "--sched", value: "name" },
     group: "Optimisation",
-    help: "how the learning rate falls",
+    help: "how the learning rate falls over the run",
   }),
   milestones: setting({
     schema: z
@@ -156,7 +156,7 @@ export const runSettings = {
     default: [0.5, 0.75],
     flag: { name: "--milestones", value: "list" },
     group: "Optimisation",
-    help: "multistep: after which fractions of the epochs the rate is multiplied by gamma, separated by commas",
+    help: "for multistep: fractions of the run after which the rate is divided by 10 (multiplied by gamma), with commas between",
   }),
   gamma: setting({
     schema: z.number().gt(0).lte(1),
@@ -169,7 +169,7 @@ export const runSettings = {
     default: 0,
     flag: { name: "--warmup-epochs", value: "n" },
     group: "Optimisation",
-    help: "epochs over which the rate first rises linearly; fractions allowed",
+    help: "epochs over which the rate first rises to --lr, such as 0.5",
   }),
   momentum: setting({
     schema: z.number().gte(0).lt(1),
@@ -189,7 +189,7 @@ export const runSettings = {
     default: 1e-4,
     flag: { name: "--weight-decay", value: "w" },
     group: "Optimisation",
-    help: "L2 penalty on every parameter, batch norm's and biases included",
+    help: "L2 penalty on all parameters, those of batch norm and biases included",
   }),
   initFan: setting({
     schema: z.enum(["out", "in"]),
@@ -202,21 +202,21 @@ export const runSettings = {
     default: 0,
     flag: { name: "--drop", value: "p" },
     group: "Network",
-    help: "dropout after each convolution but the first",
+    help: "dropout probability after each convolution but the first",
   }),
   seed: setting({
     schema: z.int().gte(0).lte(0xffffffff),
     default: 0,
     flag: { name: "--seed", value: "n" },
     group: "Optimisation",
-    help: "decides initial weights, the order and augmentation of images, dropout and the held-out split",
+    help: "decides initial weights, the order and augmentation of images, dropout and what is held out",
   }),
   recompute: setting({
     schema: z.enum(recomputePolicies),
     default: "none",
     flag: { name: "--recompute", value: "policy" },
     group: "Device",
-    help: "bottleneck: recompute the 1×1 convolutions in the backward pass; less memory, more time, same results",
+    help: "bottleneck: compute the 1×1 convolutions again in the backward pass; less memory, more time, the same results",
     mayChange: true,
   }),
   device: setting({
@@ -225,7 +225,7 @@ export const runSettings = {
     flag: { name: "--device", value: "name" },
     spellings: { cpu: "wasm" },
     group: "Device",
-    help: "wasm or cpu: the processor, webgpu: the GPU, auto: the GPU if there is one, reference: plain loops, slow",
+    help: "what to compute on. wasm (or cpu): the processor; webgpu: the GPU; auto: the GPU if there is one; reference: plain loops, very slow",
     mayChange: true,
   }),
   activationDtype: setting({
@@ -233,7 +233,7 @@ export const runSettings = {
     default: "f32",
     flag: { name: "--activation-dtype", value: "type" },
     group: "Device",
-    help: "how a GPU keeps feature maps; f16: in half the memory, rounded to 11 bits, with --device webgpu or auto",
+    help: "how the GPU keeps feature maps. f16: in half the memory, rounded to 11 bits; needs --device webgpu or auto",
     mayChange: true,
     addedLater: true,
     formerly: "storage",
@@ -244,16 +244,16 @@ export const runSettings = {
     defaultMeans: "one per processor",
     flag: { name: "--threads", value: "n", short: "-j", aliases: ["--workers"] },
     group: "Device",
-    help: "compute threads on the processor",
+    help: "threads to compute with on the processor",
     mayChange: true,
   }),
   checkpointEverySteps: setting({
     schema: z.int().gte(0).lte(1_000_000_000),
     default: 0,
-    defaultMeans: "0: not by updates",
+    defaultMeans: "0, not by updates",
     flag: { name: "--checkpoint-every", value: "steps" },
     group: "Run",
-    help: "save within epochs too, every so many weight updates",
+    help: "save within epochs too, after so many weight updates",
     mayChange: true,
   }),
   checkpointMinutes: setting({
@@ -261,7 +261,7 @@ export const runSettings = {
     default: 10,
     flag: { name: "--checkpoint-minutes", value: "n" },
     group: "Run",
-    help: "save within epochs too, when the last save is so many minutes old; 0: not by time",
+    help: "save within epochs too, after so many minutes; 0: not by time",
     mayChange: true,
     addedLater: true,
   }),

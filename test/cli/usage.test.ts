@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import * as z from "zod";
+import { settingGroups, settings } from "../../src/train/settings.ts";
 import { densenet } from "./command.ts";
 
 const VERBS = ["train", "eval", "predict", "inspect", "doctor", "demo"];
@@ -27,8 +29,47 @@ test("densenet train --help says what is held out of a folder without a val part
   const { stdout } = await densenet(["train", "--help"]);
   assert.match(
     stdout.replace(/\s+/g, " "),
-    /--val-split <n> .*default: 0: none where .* 0\.1 of a folder without one\)/,
+    /--val-split <n> .*default: 0, which takes none where .* 0\.1 of a folder without one\)/,
   );
+});
+
+test("densenet train --help · every setting's flag has its range and default, as the schema has them", async () => {
+  const { stdout } = await densenet(["train", "--help"]);
+  const help = stdout.replace(/\s+/g, " ");
+  for (const [path, { flag, default: otherwise, defaultMeans, schema }] of settings) {
+    if (flag === undefined) continue;
+    const { name, value } = flag;
+    const [, entry = ""] =
+      new RegExp(`${name}${value === undefined ? "" : ` <${value}>`} (.*?\\)) (?:-|[A-Z]\\w+: )`).exec(help) ?? [];
+    assert.ok(entry.includes(`default: ${defaultMeans ?? otherwise}`), `${path}: ${entry}`);
+    // The bounds, asked of the validator rather than of what wrote the help.
+    const numbers = (entry.match(/\((?:list of|whole|number|fraction).*/)?.[0].match(/\d+(?:\.\d+)?/g) ?? []).map(
+      Number,
+    );
+    const json = z.toJSONSchema(schema);
+    const [chosen = json] = (json.anyOf ?? [json]).filter(({ type }) => type !== "null");
+    const { minimum, exclusiveMinimum, maximum, exclusiveMaximum } = chosen;
+    for (const bound of [minimum, exclusiveMinimum, maximum, exclusiveMaximum]) {
+      if (typeof bound === "number") assert.ok(numbers.includes(bound), `${path}: ${bound} is not in ${entry}`);
+    }
+    for (const choice of chosen.enum ?? [])
+      assert.ok(entry.includes(String(choice)), `${path}: no ${choice} in ${entry}`);
+    if (path !== "data.valSplit" && path !== "data.dir") {
+      const inside = [minimum, maximum].filter((bound) => bound !== undefined);
+      for (const bound of inside) assert.ok(schema.safeParse(bound).success, `${path}: ${bound} is in range`);
+      if (maximum !== undefined) assert.ok(!schema.safeParse(Number(maximum) + 1).success, `${path}: above ${maximum}`);
+      if (minimum !== undefined) assert.ok(!schema.safeParse(Number(minimum) - 1).success, `${path}: below ${minimum}`);
+    }
+  }
+});
+
+test("densenet train --help · groups in order, hidden names hidden", async () => {
+  const { stdout } = await densenet(["train", "--help"]);
+  const headings = [...stdout.matchAll(/^([A-Z]\w+):$/gm)].map(([, heading]) => heading);
+  assert.deepEqual(headings.slice(0, settingGroups.length), settingGroups);
+  assert.ok(!stdout.includes("Options:"), "nothing is outside a group");
+  assert.ok(!stdout.includes("--workers"));
+  assert.doesNotMatch(stdout, /picture|storage/i);
 });
 
 test("densenet eval --help says whose pictures are measured where none are named", async () => {
@@ -106,6 +147,40 @@ for (const { args, says } of MISTAKES) {
     assert.equal(stdout, "");
     assert.match(stderr, says);
     assert.match(stderr, /^densenet: [^\n]+\n$/, "one line and nothing else");
+  });
+}
+
+/** Refused before anything is built: in less than a second more than starting the command takes. */
+const ABSURD: readonly { args: readonly string[]; code: number; says: RegExp }[] = [
+  {
+    args: ["--batch-size", "1000000000"],
+    code: 2,
+    says: /^densenet: --batch-size: got 1000000000, expected a whole number/,
+  },
+  { args: ["--input-size", "100000"], code: 2, says: /^densenet: --input-size: got 100000, expected a whole number/ },
+  {
+    args: ["--batch-size", "1000000"],
+    code: 5,
+    says: /^densenet: --batch-size: BC-40-12 on 1000000 images of 4×4 at once needs at least \d+\.\d GiB of memory, expected at most 4\.0 GiB/,
+  },
+  {
+    args: ["--batch-size", "1048576", "--input-size", "16384"],
+    code: 5,
+    says: /^densenet: --batch-size: BC-40-12 on 1048576 images of 16384×16384 at once needs at least/,
+  },
+];
+for (const { args, code, says } of ABSURD) {
+  test(`densenet train ${args.join(" ")} · exit ${code} at once`, async () => {
+    const timed = async (command: readonly string[]) => {
+      const began = performance.now();
+      const outcome = await densenet(command);
+      return { ...outcome, ms: performance.now() - began };
+    };
+    const start = await timed(["doctor", "--help"]);
+    const refused = await timed(["train", "--output", "/nowhere/at/all", ...args]);
+    assert.equal(refused.code, code, refused.stderr);
+    assert.match(refused.stderr, says);
+    assert.ok(refused.ms < start.ms + 1000, `took ${refused.ms} ms, --help took ${start.ms} ms`);
   });
 }
 
