@@ -1,6 +1,6 @@
 // plan: reading a graph. A tensor, an attribute or a dimension that is missing is an error that says where, never a default.
 import type { Graph, GraphNode, GraphTensor, TensorId } from "../graph/graph.ts";
-import { showShape } from "../ops/op.ts";
+import { showShape, sizeOf } from "../ops/op.ts";
 
 interface Shaped {
   readonly name: string;
@@ -17,12 +17,24 @@ export function sidesOf<Side extends string>({ name, shape }: Shaped, sides: rea
   return Object.fromEntries(sides.map((side, i) => [side, shape[i]])) as Record<Side, number>;
 }
 
-/** Channels of [N, C, …] or of a vector [C]. @throws RangeError for a scalar */
-export function channelsOf({ name, shape }: Shaped): number {
-  const channels = shape.length === 1 ? shape[0] : shape[1];
-  if (channels === undefined) throw new RangeError(`${name} has shape ${showShape(shape)}, which has no channels`);
-  return channels;
+/** Memory as views see it: images of channels of planes. A vector [C] is one image whose planes are single values. */
+export interface ChannelLayout {
+  readonly images: number;
+  readonly channels: number;
+  /** Elements of a channel of an image. */
+  readonly plane: number;
 }
+
+/** Of [N, C, …] or of a vector [C]. @throws RangeError for a scalar */
+export function channelLayout({ name, shape }: Shaped): ChannelLayout {
+  const [images, channels, ...sides] = shape.length === 1 ? [1, ...shape] : shape;
+  if (images === undefined || channels === undefined) {
+    throw new RangeError(`${name} has shape ${showShape(shape)}, which has no channels`);
+  }
+  return { images, channels, plane: sizeOf(sides) };
+}
+
+export const channelsOf = (tensor: Shaped): number => channelLayout(tensor).channels;
 
 export function tensorOf(graph: Graph, id: TensorId): GraphTensor {
   const tensor = graph.tensors[id];

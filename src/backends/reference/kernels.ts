@@ -77,9 +77,8 @@ function withStatistics(
   dy: Dense,
   { y, mean, dMean, dVariance }: NonNullable<KernelTable["convGrad"]["dyStatistics"]>,
 ): Dense {
-  const [batch = 0, , height = 0, width = 0] = dy.shape;
   const vectors = [mean, dMean, dVariance].map((view) => channelsAt(memory, view));
-  const operands = [mapsAt(memory, y, batch, height, width), ...vectors];
+  const operands = [gather(memory, y, dy.shape), ...vectors];
   const [through] = apply(memory, channelStatisticsGrad, operands, {});
   return { shape: dy.shape, data: dy.data.map((value, i) => value + through.data[i]) };
 }

@@ -3,7 +3,8 @@
 // Memory: scalars | parameters | gradients | gradient sums | momenta | states | arena (the largest of the plans') | kept (weights as
 // the kernels of inference want them) | shared working memory | one scratch for each thread. Addresses are 32-bit, so a program ends at 4 GiB.
 import { ResourceError } from "../../errors.ts";
-import type { BufferRole, Plan, PlanBuffer } from "../../plan/plan.ts";
+import type { Plan, PlanBuffer } from "../../plan/plan.ts";
+import { channelLayout } from "../../plan/reading.ts";
 import { persistentOf, persistentRoles } from "../persistent.ts";
 import { ModuleBuilder } from "./assembler.ts";
 import { scalarOffsets } from "./elementwise.ts";
@@ -53,15 +54,15 @@ export function compileProgram(
   const { roleBytes } = persistentOf(plans);
   let top = align(1024 + scalarOffsets.bytes);
   const scalars = 1024;
-  const bases = new Map<BufferRole, number>();
+  const bases = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, state: 0, arena: 0 };
   for (const role of persistentRoles) {
-    bases.set(role, top);
+    bases[role] = top;
     top += align(roleBytes[role] + readSlack);
   }
-  bases.set("arena", top);
+  bases.arena = top;
   top += align(Math.max(0, ...Object.values(plans).map((plan) => plan.arenaBytes)) + readSlack);
 
-  const address = (buffer: PlanBuffer): number => (bases.get(buffer.role) ?? 0) + buffer.offset;
+  const address = (buffer: PlanBuffer): number => bases[buffer.role] + buffer.offset;
   const module = new ModuleBuilder();
   const code = new Map<string, Int32Array>();
   const preparation = new Map<string, Int32Array>();
@@ -77,8 +78,6 @@ export function compileProgram(
         throw new RangeError(`a kernel call of plan ${name} names buffer ${bufferName}, which the plan does not have`);
       return buffer;
     };
-    const planeFloats = (buffer: PlanBuffer): number =>
-      buffer.shape.slice(2).reduce((product, side) => product * side, 1);
     const changes = plan.calls.some(({ kernel }) => kernel === "sgd");
     if (changes) changesParameters.add(name);
     const keep = (bytes: number, source: string): number => {
@@ -94,13 +93,13 @@ export function compileProgram(
       buffer: (bufferName) => address(find(bufferName)),
       view: ({ buffer, offset }) => {
         const found = find(buffer);
-        return address(found) + offset * (found.shape.length === 1 ? 1 : planeFloats(found)) * 4;
+        return address(found) + offset * channelLayout(found).plane * 4;
       },
       batchStride: ({ buffer }) => {
-        const found = find(buffer);
-        return (found.shape[1] ?? 1) * planeFloats(found) * 4;
+        const { channels, plane } = channelLayout(find(buffer));
+        return channels * plane * 4;
       },
-      role: (role) => ({ address: bases.get(role) ?? 0, bytes: roleBytes[role] }),
+      role: (role) => ({ address: bases[role], bytes: roleBytes[role] }),
     };
     const phases: number[][] = [];
     const prepare: number[][] = [];

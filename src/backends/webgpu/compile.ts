@@ -4,8 +4,9 @@
 // plan's f16 buffers lie in a space of their own. A space that one binding can show whole is seen whole; a larger one through windows
 // around what each dispatch touches.
 import { ResourceError } from "../../errors.ts";
-import { type BufferName, type BufferRole, dtypeBytes, type Plan, type PlanBuffer } from "../../plan/plan.ts";
-import { type Persistent, persistentOf, persistentRoles } from "../persistent.ts";
+import { type BufferName, dtypeBytes, type Plan, type PlanBuffer } from "../../plan/plan.ts";
+import { channelLayout } from "../../plan/reading.ts";
+import { type Persistent, type PersistentRole, persistentOf, persistentRoles } from "../persistent.ts";
 import {
   callBytes,
   callWords,
@@ -69,7 +70,7 @@ const grain = 128;
 const align = (words: number): number => Math.ceil(words / grain) * grain;
 
 interface Layout {
-  readonly base: ReadonlyMap<BufferRole, number>;
+  readonly base: Readonly<Record<PersistentRole, number>>;
   readonly roleBytes: Persistent["roleBytes"];
   /** By plan: where its arena buffers lie. */
   readonly arenas: ReadonlyMap<string, Arena>;
@@ -97,10 +98,10 @@ function layOutArena({ buffers, arenaBytes, f16ArenaBytes }: Plan): Arena {
 
 function layOutSpaces(plans: Readonly<Record<string, Plan>>): Layout {
   const { roleBytes } = persistentOf(plans);
-  const base = new Map<BufferRole, number>();
+  const base = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, state: 0 };
   let persistent = 0;
   for (const role of persistentRoles) {
-    base.set(role, persistent);
+    base[role] = persistent;
     persistent += align(roleBytes[role] / 4);
   }
   const arenas = new Map(Object.entries(plans).map(([name, plan]) => [name, layOutArena(plan)]));
@@ -189,10 +190,13 @@ function windowsOf(
 
 export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Target): Program {
   const { base, roleBytes, arenas, words: fixed } = layOutSpaces(plans);
-  const address: Program["address"] = ({ name, role, offset, bytes, dtype }, plan) => ({
-    ...(arenas.get(plan ?? "")?.starts.get(name) ?? { space: "persistent", start: (base.get(role) ?? 0) + offset / 4 }),
-    words: bytes / dtypeBytes[dtype],
-  });
+  const address: Program["address"] = ({ name, role, offset, bytes, dtype }, plan) => {
+    const words = bytes / dtypeBytes[dtype];
+    if (role !== "arena") return { space: "persistent", start: base[role] + offset / 4, words };
+    const place = plan === undefined ? undefined : arenas.get(plan)?.starts.get(name);
+    if (!place) throw new RangeError(`${name} lies in no arena of plan ${plan}`);
+    return { ...place, words };
+  };
   const tables: number[] = [0];
   let scratchWords = 0;
   const emitted: { readonly plan: string; readonly call: number; readonly dispatch: Dispatch }[] = [];
@@ -207,19 +211,18 @@ export function compileProgram(plans: Readonly<Record<string, Plan>>, target: Ta
       let scratch = 0;
       const at: Addresses = {
         buffer: (name) => address(find(name), plan),
-        role: (role) => ({ space: "persistent", start: base.get(role) ?? 0, words: roleBytes[role] / 4 }),
-        batchStride: ({ buffer }) =>
-          find(buffer)
-            .shape.slice(1)
-            .reduce((product, side) => product * side, 1),
+        role: (role) => ({ space: "persistent", start: base[role], words: roleBytes[role] / 4 }),
+        batchStride({ buffer }) {
+          const { channels, plane } = channelLayout(find(buffer));
+          return channels * plane;
+        },
         view({ buffer, offset, channels }) {
-          const { shape } = find(buffer);
-          const { space, start } = address(find(buffer), plan);
-          const [images, all, ...sides] = shape.length === 1 ? [1, ...shape] : shape;
-          const plane = sides.reduce((product, side) => product * side, 1);
-          const others = ((images ?? 1) - 1) * plane;
-          const words = others * (all ?? 1) + channels * plane;
-          return { space, start: start + offset * plane, words, skipped: others * ((all ?? 1) - channels) };
+          const found = find(buffer);
+          const { space, start } = address(found, plan);
+          const { images, channels: all, plane } = channelLayout(found);
+          const others = (images - 1) * plane;
+          const words = others * all + channels * plane;
+          return { space, start: start + offset * plane, words, skipped: others * (all - channels) };
         },
         scratch(words) {
           const start = scratch;

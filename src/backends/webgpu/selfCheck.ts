@@ -2,6 +2,7 @@
 import { conv2d } from "../../ops/conv2d.ts";
 import { applyOp, magnitude, sizeOf } from "../../ops/op.ts";
 import { type ActivationDtype, dtypeBytes, type Plan, type PlanBuffer } from "../../plan/plan.ts";
+import { findBuffer } from "../persistent.ts";
 import type { WebgpuBackend } from "./webgpu.ts";
 
 const [batch, side, inputs, outputs, kernel] = [2, 7, 5, 9, 3];
@@ -65,7 +66,7 @@ export async function findWrongProduct(backend: WebgpuBackend): Promise<string |
       return (state >>> 21) / 2 ** 10 - 1;
     });
   const operands = ["x", "weight"].map((name) => {
-    const { shape = [] } = plan.buffers.get(name) ?? {};
+    const { shape } = findBuffer({ plan }, name, "plan");
     return { name, shape, data: draw(sizeOf(shape)) };
   });
   try {
