@@ -1,6 +1,7 @@
 // Errors of the whole package: one class per kind.
 // A message is one sentence for the person who can fix it: what was given, what was expected, where.
 
+/** Facts of an error by name, such as `field`, `value`, `path`, `bytes`. */
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
 /** Base of every error that this package throws on purpose. `details` holds the same facts as the sentence, for programs. */

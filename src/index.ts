@@ -1,27 +1,53 @@
 // densenet: everything portable, in Node and in browsers. `densenet/node` adds files, image decoders and folders; the other subpaths are parts of
 // this one for pages that load no more than they use.
-export { summarize } from "./analyze/summary.ts";
+export { type Summary, type SummaryLayer, summarize } from "./analyze/summary.ts";
 export { type BackendOptions, createBackend } from "./backends/create.ts";
-export { type BackendName, backendNames } from "./backends/names.ts";
-export { createReferenceBackend } from "./backends/reference/backend.ts";
+export {
+  createReferenceBackend,
+  type ReferenceBackend,
+  type ReferenceExecutable,
+} from "./backends/reference/backend.ts";
+export type { ReferenceMemory } from "./backends/reference/memory.ts";
 export { differentiate } from "./graph/differentiate.ts";
-export type { Graph } from "./graph/graph.ts";
+export type { Graph, GraphNode, GraphTensor, NodeId, PersistentTensor, TensorId } from "./graph/graph.ts";
 export * from "./infer.ts";
 export { requireUsable } from "./model/check.ts";
 export { exportStateDict, type ImportedModel, type ImportOptions, importStateDict } from "./model/stateDict.ts";
+export type { Tensor } from "./model/tensor.ts";
+export type { LayerKind } from "./networks/architecture.ts";
 export {
+  type Architecture,
   architecture,
+  type Block,
   type BuildOptions,
   buildGraph,
   defineSpec,
+  type ImageSize,
+  type Layer,
   macs,
   parameterCount,
-  type SpecFields,
 } from "./networks/registry.ts";
-export type { Plan } from "./plan/plan.ts";
-export { planInference, planTraining, type TrainingOptions } from "./plan/planners.ts";
+export type { Precision, Real, Shape, Tensor as OpTensor } from "./ops/op.ts";
+export type {
+  BufferName,
+  BufferRole,
+  Composite,
+  CompositeBackward,
+  CompositeGrad,
+  Dtype,
+  KernelCall,
+  KernelName,
+  KernelTable,
+  Plan,
+  PlanBuffer,
+  PoolSize,
+  RunningEntry,
+  View,
+  WindowSize,
+  Write,
+} from "./plan/plan.ts";
+export { type OptimizerSettings, planInference, planTraining, type TrainingOptions } from "./plan/planners.ts";
 export { printPlan } from "./plan/print.ts";
-export type { RecomputePolicy } from "./plan/recompute.ts";
 export * from "./train.ts";
 export * from "./wasm.ts";
 export * from "./webgpu.ts";

@@ -1,9 +1,10 @@
 // The library's Node part: data sets, picture files, run folders. Includes everything portable.
-export { loadCheckpoint, saveCheckpoint } from "./checkpoint/store.node.ts";
-export { decodeImage } from "./data/image.node.ts";
+export { loadCheckpoint, type Pointer, type SaveOptions, saveCheckpoint } from "./checkpoint/store.node.ts";
+export { type DecodeOptions, decodeImage, type ImageFormat } from "./data/image.node.ts";
 export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
-export { type OpenOptions, openDataset } from "./data/open.node.ts";
+export { type DatasetKind, type OpenOptions, openDataset } from "./data/open.node.ts";
 export * from "./index.ts";
 export { loadPredictor, predictFiles } from "./infer/files.node.ts";
+export type { ConstantGuess } from "./run/data.node.ts";
 export { type FinishedEvent, type OpenedEvent, type RunEvent, type RunOptions, runTraining } from "./run/run.node.ts";
 export { savedConfig } from "./run/start.node.ts";

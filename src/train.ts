@@ -6,18 +6,47 @@ export {
   decodeTraining,
   encodeModel,
   encodeTraining,
+  type Preprocessing,
   type TrainedModel,
   type TrainingState,
 } from "./checkpoint/checkpoint.ts";
-export { type Batch, bytesSplit, type Dataset, type Split } from "./data/dataset.ts";
+export type { Box } from "./data/augment.ts";
+export type { Augment } from "./data/batch.ts";
+export {
+  type Batch,
+  type BytesDescription,
+  bytesSplit,
+  type Dataset,
+  type FilesDescription,
+  type Split,
+  type SplitDescription,
+} from "./data/dataset.ts";
 export { type EpochOptions, makeBatches } from "./data/epoch.ts";
-export { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "./data/normalization.ts";
+export {
+  cifar10Normalization,
+  cifar100Normalization,
+  imagenetNormalization,
+  type Normalization,
+} from "./data/normalization.ts";
+export type { ParameterRole, StatisticRole, TensorRole } from "./graph/graph.ts";
 export { type EvaluateOptions, evaluate } from "./infer/evaluate.ts";
 export { createNetwork } from "./model/create.ts";
+export type { InitializeOptions } from "./model/initialize.ts";
 export type { Model, ModelTensor, StateDict, StateTensor } from "./model/model.ts";
 export * from "./settings.ts";
 export { createTrainer } from "./train/createTrainer.ts";
 export type { Evaluation, Guess } from "./train/evaluation.ts";
-export type { TrainEvent } from "./train/events.ts";
+export type {
+  CheckpointEvent,
+  EndEvent,
+  EpochEvent,
+  EpochMetrics,
+  InterruptedEvent,
+  MemoryUse,
+  RecoveredEvent,
+  StartEvent,
+  StepEvent,
+  TrainEvent,
+} from "./train/events.ts";
 export type { GradientReduction } from "./train/reduction.ts";
 export type { BatchLoader, CheckpointSink, Trainer, TrainerOptions } from "./train/trainer.ts";

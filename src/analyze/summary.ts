@@ -15,6 +15,7 @@ import {
 
 const FLOAT_BYTES = 4;
 
+/** One module of the network, as tables show it. Sizes are those of its output, in pixels. */
 export interface SummaryLayer {
   readonly path: string;
   readonly kind: string;
@@ -28,6 +29,7 @@ export interface SummaryLayer {
   readonly macs: number;
 }
 
+/** What `summarize` finds of a network: sizes, parameters, multiply-adds and memory. */
 export interface Summary {
   /** Set when the spec is one of the named variants. */
   readonly name?: string;

@@ -2,6 +2,7 @@
 // The whole contract between the portable part of the line and a device.
 import type { ActivationDtype, BufferName, Plan } from "../plan/plan.ts";
 
+/** What a backend runs on and which of the device's features it found and uses. */
 export interface BackendInfo {
   readonly name: "reference" | "wasm" | "webgpu";
   readonly threads: number;

@@ -54,6 +54,7 @@ export interface TrainingState {
   readonly run: unknown;
 }
 
+/** A trained network and, if the run can go on from here, its training state. */
 export interface Checkpoint {
   readonly trained: TrainedModel;
   readonly training?: TrainingState;

@@ -27,8 +27,10 @@ export const MANIFEST = "manifest.json";
 const TEMPORARY = ".tmp-";
 const CHECKPOINT_NAME = /^step-(\d+)(?:-(\d+))?$/;
 
+/** Which checkpoint of a run: the newest, or the one with the lowest validation error. */
 export type Pointer = "last" | "best";
 
+/** Which checkpoint this is of its run, and how many are kept. */
 export interface SaveOptions {
   /** Updates done; names the folder. */
   readonly step: number;

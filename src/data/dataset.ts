@@ -8,6 +8,7 @@ import type { Box } from "./augment.ts";
  */
 export type SplitDescription = BytesDescription | FilesDescription;
 
+/** Images in memory. */
 export interface BytesDescription {
   readonly kind: "bytes";
   readonly pixels: Uint8Array; // [rows, C, H, W], channels in the order R, G, B
@@ -19,6 +20,7 @@ export interface BytesDescription {
   readonly width: number;
 }
 
+/** Image files, decoded when a batch needs them. */
 export interface FilesDescription {
   readonly kind: "files";
   readonly files: readonly string[]; // [length]
@@ -46,9 +48,11 @@ export interface Split {
   pixels(index: number, out: Uint8Array): Promise<void> | void;
   /** Splits of files only: scales the part that `box` names of the full image to [C, H, W]. */
   crop?(index: number, box: (width: number, height: number) => Box, out: Uint8Array): Promise<void>;
+  /** The split as plain data, from which a loader's thread makes its own. */
   describe(): SplitDescription;
 }
 
+/** Labelled images of one size in a training and a validation split, with the statistics that normalise them. */
 export interface Dataset {
   readonly name: string;
   readonly classes: readonly string[];
@@ -64,6 +68,7 @@ export interface Dataset {
   readonly citation?: string;
 }
 
+/** Images as the network takes them, with their labels. */
 export interface Batch {
   readonly images: Float32Array; // [N, C, H, W], normalised; zero beyond `count` images
   readonly labels: Int32Array; // [N]; zero beyond `count`

@@ -6,6 +6,7 @@ import type { Batch, Dataset } from "./dataset.ts";
 import { normalizationTable } from "./normalization.ts";
 import { permutation } from "./shuffle.ts";
 
+/** Which batches an epoch has and how their images are augmented. */
 export interface EpochOptions {
   readonly batchSize: number;
   /** Decides order and augmentation together with `epoch`. Unsigned 32 bit. */

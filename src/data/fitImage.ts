@@ -13,6 +13,7 @@ export interface Image {
   readonly data: Uint8Array | Uint8ClampedArray; // [height, width, 3 or 4]
 }
 
+/** What images are fitted to: channels and pixels. */
 export interface InputSize {
   readonly channels: number;
   readonly height: number;

@@ -9,6 +9,7 @@ import { withoutTexts } from "./pngChunks.ts";
 import { readRegularFile } from "./readFile.node.ts";
 import type { Framing, Interpolation } from "./resample.ts";
 
+/** What an image file is decoded to: channels and pixels. */
 export interface ImageFormat {
   readonly channels: 1 | 3;
   readonly height: number;
@@ -80,6 +81,7 @@ export async function readFileHeader(file: string, maxPixels: number): Promise<I
   }
 }
 
+/** How an image file is decoded. */
 export interface DecodeOptions {
   /** What error messages call the image; default the path, or "image". */
   readonly name?: string;

@@ -4,6 +4,7 @@ import type { Batch, Dataset } from "./dataset.ts";
 import { batchIndices, type EpochOptions, recipeOf, requireWhole } from "./epoch.ts";
 import { type BatchReply, type BatchRequest, type LoaderTask, receiveError } from "./loaderMessages.ts";
 
+/** As EpochOptions, for batches that are made ahead. */
 export interface LoadOptions extends EpochOptions {
   /** Batches made ahead; default 3. */
   readonly prefetch?: number;

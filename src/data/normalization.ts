@@ -2,6 +2,7 @@
 import { InputError } from "../errors.ts";
 import type { Split } from "./dataset.ts";
 
+/** Mean and standard deviation of each channel [C], in units of pixels in 0…1. */
 export interface Normalization {
   readonly mean: readonly number[];
   readonly std: readonly number[];
@@ -14,6 +15,7 @@ export const cifar10Normalization: Normalization = {
   mean: of255([125.3, 123.0, 113.9]),
   std: of255([63.0, 62.1, 66.7]),
 };
+/** As cifar10Normalization, for CIFAR-100. */
 export const cifar100Normalization: Normalization = {
   mean: of255([129.3, 124.1, 112.4]),
   std: of255([68.2, 65.4, 70.4]),

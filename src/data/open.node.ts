@@ -7,8 +7,10 @@ import { readEmbedded } from "./embedded.node.ts";
 import { holdOut } from "./holdOut.ts";
 import { type ImageFolderOptions, looksLikeImageFolder, openImageFolder } from "./imageFolder.node.ts";
 
+/** A kind of data set that `openDataset` recognises by its files. */
 export type DatasetKind = "cifar10" | "cifar100" | "folder" | "embedded";
 
+/** Where a data set is and how it is split. */
 export interface OpenOptions extends ImageFolderOptions {
   /** A folder or a .tar.gz. Absent or "embedded": the images that come with the package. */
   readonly dir?: string | undefined;

@@ -1,7 +1,9 @@
 // graph: a network as ops on tensors, plain data. Forward graphs come from `buildGraph`, training graphs from `differentiate`.
 import type { OpName } from "../ops/table.ts";
 
+/** Position in `Graph.tensors`. */
 export type TensorId = number;
+/** Position in `Graph.nodes`. */
 export type NodeId = number;
 
 /** What a parameter is. `scale`: γ of a batch norm. `shift`: its β, and the bias of a linear layer. */
@@ -28,6 +30,7 @@ export type PersistentTensor = TensorBase &
 /** `input`: images, labels · `value`: what a node computes. */
 export type GraphTensor = PersistentTensor | (TensorBase & { readonly kind: "input" | "value" });
 
+/** One op of a graph. */
 export interface GraphNode {
   readonly id: NodeId;
   readonly op: OpName;

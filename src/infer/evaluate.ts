@@ -10,6 +10,7 @@ import { planInference } from "../plan/planners.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "../train/evaluation.ts";
 import type { BatchLoader } from "../train/trainer.ts";
 
+/** A trained network, the images to measure it on, and the device that runs it. */
 export interface EvaluateOptions {
   readonly trained: TrainedModel;
   readonly dataset: Dataset;

@@ -12,11 +12,13 @@ import { buildGraph } from "../networks/registry.ts";
 import { planInference } from "../plan/planners.ts";
 import { type Prediction, sigmoid, softmax, topPredictions } from "./scores.ts";
 
+/** How a predictor compiles its network. */
 export interface PredictorOptions {
   /** Images that go through the network at once when there are many. Default 16. */
   readonly batchSize?: number;
 }
 
+/** How many classes are named, and what messages call the images. */
 export interface PredictOptions {
   /** How many classes to name per image, best first. Default 5; never more than there are. */
   readonly topK?: number;
@@ -112,10 +114,12 @@ export class Predictor implements AsyncDisposable {
     });
   }
 
+  /** Frees what the predictor holds of the device; the backend stays the caller's. */
   dispose(): Promise<void> {
     return this.#life.end(() => this.#executable.dispose());
   }
 
+  /** Calls `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }

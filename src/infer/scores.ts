@@ -1,5 +1,6 @@
 // infer: logits → probabilities → named classes.
 
+/** A class that the network finds in an image, with its probability. */
 export interface Prediction {
   readonly label: string;
   /** Of the class, 0-based. */

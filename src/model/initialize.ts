@@ -7,6 +7,7 @@ import { sizeOf } from "../ops/op.ts";
 import { lowbias32 } from "../ops/random.ts";
 import type { ModelTensor } from "./model.ts";
 
+/** How weights are drawn (He et al., 2015). */
 export interface InitializeOptions {
   /** Unsigned 32-bit. */
   readonly seed: number;

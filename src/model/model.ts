@@ -3,6 +3,7 @@ import type { StatisticRole, TensorRole } from "../graph/graph.ts";
 import { persistentTensors } from "../graph/graph.ts";
 import { buildGraph, type NetworkSpec, smallestInput } from "../networks/registry.ts";
 
+/** Numbers in row-major order, with their shape. */
 export interface StateTensor {
   readonly shape: readonly number[];
   readonly data: Float32Array;
@@ -11,6 +12,7 @@ export interface StateTensor {
 /** Tensors by path (`features.conv0.weight`, `features.norm5.running_mean`), in the network's order. */
 export type StateDict = ReadonlyMap<string, StateTensor>;
 
+/** A parameter or running statistic, with what it is. */
 export interface ModelTensor extends StateTensor {
   /** The bias of a linear layer is a `shift`, as β is. */
   readonly role: TensorRole;

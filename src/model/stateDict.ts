@@ -6,6 +6,7 @@ import { requireNames, requireUsable } from "./check.ts";
 import { type Model, type ModelTensor, networkTensors } from "./model.ts";
 import type { Tensor } from "./tensor.ts";
 
+/** What is known of the tensors beside their names. */
 export interface ImportOptions {
   /** The network that the tensors belong to. Without it the families recognise theirs by names and shapes; dropout, which leaves no trace, is then 0. */
   readonly spec?: NetworkSpec;
@@ -13,6 +14,7 @@ export interface ImportOptions {
   readonly source?: string;
 }
 
+/** A model made of others' tensors, and which of them it did not need. */
 export interface ImportedModel {
   readonly model: Model;
   /** Keys that were passed over, such as `epoch`: their names lie in no module. */

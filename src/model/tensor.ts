@@ -1,5 +1,6 @@
 // model: a tensor as files hold it, with its own type of number. `I64` holds num_batches_tracked.
 
+/** Numbers in row-major order, with their shape and type. */
 export type Tensor =
   | { readonly dtype: "F64"; readonly shape: readonly number[]; readonly data: Float64Array }
   | { readonly dtype: "F32"; readonly shape: readonly number[]; readonly data: Float32Array }

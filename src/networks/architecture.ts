@@ -7,6 +7,7 @@ export interface ImageSize {
   readonly width: number;
 }
 
+/** What a module of the network computes. */
 export type LayerKind = "convolution" | "batchNorm" | "maxPool" | "averagePool" | "globalAveragePool" | "linear";
 
 /** One module of the network. `params`: learned numbers. `macs`: multiply-adds per image, of convolutions and the classifier only. */
@@ -44,6 +45,7 @@ export interface Block {
   readonly reach: number;
 }
 
+/** A network's modules, blocks and facts at one image size. */
 export interface Architecture {
   /** Every module from the image to the logits, in order. */
   readonly layers: readonly Layer[];

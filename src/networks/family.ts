@@ -13,6 +13,7 @@ export interface CommonSpec {
   readonly dropRate: number;
 }
 
+/** The batch and image size, in pixels, that a graph is built for, and what for. */
 export interface BuildOptions {
   /** Images per step. */
   readonly batch: number;

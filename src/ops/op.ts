@@ -3,11 +3,13 @@
 // One idea: an op has exactly one meaning, its plain-loop reference. Every kernel of every backend is judged against it.
 import { UsageError } from "../errors.ts";
 
+/** Lengths of the dimensions, the outermost first. */
 export type Shape = readonly number[];
 export type Attrs = Readonly<Record<string, number | string | boolean | readonly number[]>>;
 
 /** Values of a computation: f32 rounds every stored value, f64 is for gradient checks. Loops add up in doubles in both. */
 export type Real = Float32Array | Float64Array;
+/** The floating-point numbers that the reference computes in. */
 export type Precision = "f32" | "f64";
 
 /** A dense row-major array with its shape. Labels are Int32Array, everything else is Real. */

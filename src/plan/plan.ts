@@ -4,17 +4,28 @@
 // buffer, so a dense block is one buffer and concatenation is an address. Per-channel statistics are buffers [C] that are
 // addressed by the same channel numbers as the features they describe.
 
+/**
+ * Unique within a plan and shared by name between plans compiled together: `images`, a state-dict path,
+ * `d(features.conv0.weight)` (names.ts).
+ */
 export type BufferName = string;
 
 /** How feature maps of the forward pass may lie in memory. Everything else is f32 (labels i32), and so is all arithmetic on them. */
 export const activationDtypes = ["f32", "f16"] as const;
+/** An entry of `activationDtypes`. */
 export type ActivationDtype = (typeof activationDtypes)[number];
 
+/** How the numbers of a buffer are stored. */
 export type Dtype = ActivationDtype | "i32";
 export const dtypeBytes = { f32: 4, f16: 2, i32: 4 } as const satisfies Readonly<Record<Dtype, number>>;
 
+/**
+ * What a buffer is for. `gradientSum`: gradients summed over micro-batches. `state`: running statistics. `arena`:
+ * lives within one run.
+ */
 export type BufferRole = "parameter" | "gradient" | "gradientSum" | "momentum" | "state" | "arena";
 
+/** A buffer of a plan: its shape, its size in bytes and where it lies. */
 export interface PlanBuffer {
   readonly name: BufferName;
   readonly shape: readonly number[];
@@ -92,6 +103,7 @@ export interface PoolSize {
   readonly windowWidth: number;
 }
 
+/** The running statistics [C] of one batch norm, and the batch statistics that update them. */
 export interface RunningEntry {
   readonly mean: View;
   readonly variance: View;
@@ -182,6 +194,7 @@ export interface KernelTable {
   };
 }
 
+/** A row of the kernel table. */
 export type KernelName = keyof KernelTable;
 
 /** One kernel call. `computes` names the graph nodes it stands for; every node of a graph is claimed by exactly one call (recomputation aside). */
@@ -199,6 +212,7 @@ export type KernelCall = {
   };
 }[KernelName];
 
+/** What a device does in one run: kernel calls in order, over buffers at fixed addresses. Sizes are in bytes. */
 export interface Plan {
   readonly buffers: ReadonlyMap<BufferName, PlanBuffer>;
   readonly calls: readonly KernelCall[];

@@ -17,6 +17,7 @@ export interface OptimizerSettings {
   readonly weightDecay: number;
 }
 
+/** What a training step recomputes, how it stores feature maps and how it updates weights. */
 export interface TrainingOptions {
   readonly recompute: RecomputePolicy;
   /** With it the plan ends with the weight update; without it gradients are left in the gradient buffers. */

@@ -21,6 +21,7 @@ import { type ReportContext, type ReportStanding, settingRows, writeReport } fro
 import { reportResults } from "./results.node.ts";
 import { findResumePoint, firstModel, type ResumePoint, runOf } from "./start.node.ts";
 
+/** What a run consists of and where it goes. */
 export interface RunOptions {
   /** Every setting, as resolveConfig returns them; of a resumed run those of savedConfig. */
   readonly config: TrainConfig;
@@ -68,6 +69,10 @@ export interface FinishedEvent {
   readonly constant: ConstantGuess;
 }
 
+/**
+ * What `runTraining` yields, discriminated by `type`: `opened` first, then the trainer's events; `finished` last if
+ * all epochs were done.
+ */
 export type RunEvent = OpenedEvent | TrainEvent | FinishedEvent;
 
 /**

@@ -14,6 +14,7 @@ export interface Evaluation extends Metrics {
   readonly guesses: readonly Guess[];
 }
 
+/** The likeliest class of an image. */
 export interface Guess {
   /** Of the class, 0-based. */
   readonly index: number;

@@ -84,6 +84,7 @@ export interface CheckpointEvent {
   readonly step: number;
 }
 
+/** All epochs are done. */
 export interface EndEvent {
   readonly type: "end";
   readonly epochs: number;
@@ -118,6 +119,7 @@ export interface InterruptedEvent {
   readonly path?: string;
 }
 
+/** What `Trainer.run` yields, discriminated by `type`. */
 export type TrainEvent =
   | StartEvent
   | StepEvent

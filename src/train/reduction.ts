@@ -7,6 +7,7 @@ import type { Executable } from "../backends/backend.ts";
 import { UsageError } from "../errors.ts";
 import type { Plan } from "../plan/plan.ts";
 
+/** How the gradients of several processes become one sum (data-parallel training). */
 export interface GradientReduction {
   /** Processes that take part, this one included. All have the same weights, batch size and number of updates. */
   readonly processes: number;

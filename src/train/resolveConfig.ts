@@ -16,6 +16,7 @@ export type PartialTrainConfig = {
 
 /** From the weakest to the strongest. */
 const sources = ["default", "preset", "file", "caller", "flag"] as const;
+/** Where the value of a setting came from. */
 export type ConfigSource = (typeof sources)[number];
 
 /** A value from the command line. */
@@ -25,6 +26,7 @@ export interface FlagValue {
   readonly flag: string;
 }
 
+/** Where settings come from; each layer outweighs those after it: flags, settings, file, preset. */
 export interface ConfigInput {
   /** What the caller asks for; outweighs file, preset and defaults. */
   readonly settings?: PartialTrainConfig;
@@ -37,6 +39,7 @@ export interface ConfigInput {
   readonly preset?: string;
 }
 
+/** Every setting, and where each came from. */
 export interface ResolvedConfig {
   readonly config: TrainConfig;
   /** By dotted path, e.g. `data.augment`. */

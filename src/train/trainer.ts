@@ -36,6 +36,7 @@ export type CheckpointSink = (
   about: { readonly step: number; readonly best: boolean },
 ) => Promise<string>;
 
+/** What a run consists of: network, images, device, settings, and where batches come from and checkpoints go. */
 export interface TrainerOptions {
   readonly model: Model;
   readonly dataset: Dataset;
@@ -196,6 +197,7 @@ export class Trainer implements AsyncDisposable {
     });
   }
 
+  /** Calls `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }

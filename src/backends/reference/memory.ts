@@ -48,6 +48,7 @@ export interface ReferenceMemory {
   readonly buffers: ReadonlyMap<BufferName, PlanBuffer>;
   /** A whole buffer, not copied: writes go to the storage. */
   tensor(buffer: BufferName): Tensor & { readonly data: Real };
+  /** A buffer of integers, such as labels; not copied. */
   integers(buffer: BufferName): Tensor & { readonly data: Int32Array };
   /** Everything of one role: parameters, gradients, gradient sums and momenta lie in parallel. */
   role(role: BufferRole): Real;

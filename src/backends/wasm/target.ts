@@ -1,5 +1,6 @@
 // backends/wasm: what code to write for the machine at hand. The register tile belongs to the target (tile.ts).
 
+/** The instructions that emitted WebAssembly uses. */
 export interface Target {
   /** Relaxed SIMD: a multiply-add is one instruction, and on FMA hardware rounded once. */
   readonly relaxedSimd: boolean;

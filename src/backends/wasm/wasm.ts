@@ -16,6 +16,7 @@ import { chooseTarget, type TargetOptions } from "./features.ts";
 import type { Target } from "./target.ts";
 import { type ComputeThread, startThread } from "./threads.ts";
 
+/** What the wasm backend may use. */
 export interface WasmOptions extends TargetOptions {
   /** Compute threads, 1 to 64. Default: one per processor. More than one needs SharedArrayBuffer. */
   readonly threads?: number;
@@ -59,6 +60,7 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
   ]);
 }
 
+/** The CPU through WebAssembly; made by `createWasmBackend`. */
 export class WasmBackend implements Backend {
   readonly info: BackendInfo;
   readonly target: Target;
@@ -103,6 +105,7 @@ export class WasmBackend implements Backend {
     });
   }
 
+  /** Calls `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
@@ -129,6 +132,7 @@ const preparationOf = (plan: string): string => `prepare ${plan}`;
 /** Milliseconds of each kernel call of a plan, as thread 0 saw them, waiting included. */
 export type CallTimes = readonly number[];
 
+/** Plans compiled for the CPU; made by `WasmBackend.compile`. */
 export class WasmExecutable implements Executable {
   readonly peakBytes: number;
   readonly arenaBytes: number;
@@ -268,6 +272,7 @@ export class WasmExecutable implements Executable {
     });
   }
 
+  /** Calls `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }

@@ -17,6 +17,7 @@ import type { Matrices, Target } from "./kernel.ts";
 import { findMatrices, matrixFeatures } from "./matrix.ts";
 import { findWrongProduct } from "./selfCheck.ts";
 
+/** Which GPU the backend takes and what it may use of it. */
 export interface WebgpuOptions {
   /** Default: navigator.gpu, or in Node the package `webgpu`. */
   readonly gpu?: GPU;
@@ -120,6 +121,7 @@ async function openProved(
   return wrong;
 }
 
+/** The GPU through WebGPU; made by `createWebgpuBackend`. */
 export class WebgpuBackend implements Backend {
   readonly info: BackendInfo;
   readonly device: GPUDevice;
@@ -172,6 +174,7 @@ export class WebgpuBackend implements Backend {
     });
   }
 
+  /** Calls `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
@@ -301,6 +304,7 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
   return buffers;
 }
 
+/** Plans compiled for the GPU; made by `WebgpuBackend.compile`. */
 export class WebgpuExecutable implements Executable {
   readonly peakBytes: number;
   readonly arenaBytes: number;
@@ -532,6 +536,7 @@ export class WebgpuExecutable implements Executable {
     });
   }
 
+  /** Calls `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
