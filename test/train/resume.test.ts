@@ -31,7 +31,7 @@ const dataset = tinyDataset();
 const root = await mkdtemp(join(tmpdir(), "densenet-resume-"));
 after(() => rm(root, { recursive: true, force: true }));
 
-/** Trains from the start or from a checkpoint; every checkpoint goes through its bytes. Stops when `stop` says so after an event. */
+/** Trains from the start or from a checkpoint; every checkpoint goes through its bytes. Stops when `stop` returns true after an event. */
 async function train(
   config: TrainConfig,
   backend: Awaited<ReturnType<typeof createWasmBackend>>,
@@ -147,7 +147,7 @@ async function trainWith(config: TrainConfig, signal: AbortSignal, loadBatches: 
   return { events, saved };
 }
 
-test("resume · a finished run has nothing left to do and says how it ended", async () => {
+test("resume · a finished run has nothing left to do and reports how it ended", async () => {
   const config = tinyConfig({ epochs: 1 });
   const whole = await train(config, backend);
   assert.ok(whole.saved.training);
