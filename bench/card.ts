@@ -1,5 +1,5 @@
-// bench: what this GPU can do at most, measured: f32 multiply-adds in registers, and bytes through its memory. machine.ts is the same
-// for the CPU.
+// bench: what this GPU can do at most, measured: f32 multiply-adds in registers, and bytes through its memory.
+// machine.ts is the same for the CPU.
 import type { MachineLimits } from "./machine.ts";
 
 /** Each of the two measurements takes this long. */

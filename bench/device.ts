@@ -37,7 +37,10 @@ function takesWinograd({ kernel, args }: KernelCall): boolean {
   return kernel === "convGradWeight" && gradWinogradPays(args.size, args.x.channels, args.dy.channels);
 }
 
-/** Calls that the backend takes together, and the way that it takes for them: the same kernels may take another one at another batch. */
+/**
+ * Calls that the backend takes together, and the way that it takes for them: the same kernels may take another one at
+ * another batch.
+ */
 export interface WayOfGroup {
   readonly group: CallGroup;
   readonly way: string;

@@ -1,8 +1,10 @@
-// bench: nothing is timed whose answers are wrong. Every kind of kernel call of a plan runs once on the backend, on drawn numbers
-// and with the calls that the backend takes together with it, and must leave in each of its buffers what the f64 reference leaves there.
+// bench: nothing is timed whose answers are wrong. Every kind of kernel call of a plan runs once on the backend, on
+// drawn numbers and with the calls that the backend takes together with it, and must leave in each of its buffers what
+// the f64 reference leaves there.
 //
-// Kernel by kernel and not net by net, because a wrong kernel then has a name, and because a ReLU that two precisions cut differently
-// cannot spread: x lies on half steps of 1/64, mean and shift on whole ones, so relu(normalize(x)) never stands near its kink.
+// Kernel by kernel and not net by net, because a wrong kernel then has a name, and because a ReLU that two precisions
+// cut differently cannot spread: x lies on half steps of 1/64, mean and shift on whole ones, so relu(normalize(x))
+// never stands near its kink.
 import type { Backend } from "../src/backends/backend.ts";
 import { createReferenceBackend } from "../src/backends/reference/backend.ts";
 import { VerificationError } from "../src/errors.ts";
@@ -18,7 +20,10 @@ import {
   type View,
 } from "../src/plan/plan.ts";
 
-/** Consecutive calls of a plan that a backend takes together, most often one alone. Those with a composite have the same one. */
+/**
+ * Consecutive calls of a plan that a backend takes together, most often one alone. Those with a composite have the same
+ * one.
+ */
 export type CallGroup = readonly KernelCall[];
 
 export const kernelsOf = (group: CallGroup): string => group.map(({ kernel }) => kernel).join(" + ");
@@ -31,15 +36,18 @@ export interface GateReport {
 }
 
 /**
- * Multiply-adds and bytes that the reference may spend on one plan, beyond the smallest and the largest call of every geometry, which
- * it always checks; about two seconds.
+ * Multiply-adds and bytes that the reference may spend on one plan, beyond the smallest and the largest call of every
+ * geometry, which it always checks; about two seconds.
  */
 const budget = 4e8;
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
 const isView = (value: object): value is View => "buffer" in value && "offset" in value && "channels" in value;
 
-/** A group without names and addresses: equal texts run the same code over other memory. `geometry` leaves the channels out too. */
+/**
+ * A group without names and addresses: equal texts run the same code over other memory. `geometry` leaves the channels
+ * out too.
+ */
 function describe(plan: Plan, group: CallGroup): { readonly kind: string; readonly geometry: string } {
   const text = (channels: boolean): string =>
     JSON.stringify(
@@ -54,7 +62,10 @@ function describe(plan: Plan, group: CallGroup): { readonly kind: string; readon
   return { kind: text(true), geometry: text(false) };
 }
 
-/** The groups to run: of each geometry the cheapest and the dearest kind, and then the cheapest of the rest as far as the budget goes. */
+/**
+ * The groups to run: of each geometry the cheapest and the dearest kind, and then the cheapest of the rest as far as
+ * the budget goes.
+ */
 function choose(
   plan: Plan,
   groups: readonly CallGroup[],
@@ -87,8 +98,8 @@ function named(plan: Plan, value: unknown, found = new Set<BufferName>()): Set<B
 }
 
 /**
- * A plan of these calls alone, all their buffers filled before and read after. Calls over whole roles keep the parameters' layout. `widened`: with
- * feature maps in f32 whatever the plan has, for the reference.
+ * A plan of these calls alone, all their buffers filled before and read after. Calls over whole roles keep the
+ * parameters' layout. `widened`: with feature maps in f32 whatever the plan has, for the reference.
  */
 function alone(plan: Plan, group: CallGroup, widened = false): Plan {
   const wholeRoles = group.some(({ kernel }) => kernel === "sgd" || kernel === "accumulateGradients");
@@ -139,7 +150,10 @@ function drawWhole(seed: number): (count: number) => number {
 
 type Contents = Map<BufferName, Float32Array | Int32Array>;
 
-/** What stands in the buffers before the calls: half steps of 1/64 in (−1, 1), labels in range, and composites away from their kink. */
+/**
+ * What stands in the buffers before the calls: half steps of 1/64 in (−1, 1), labels in range, and composites away from
+ * their kink.
+ */
 function drawContents({ buffers, calls }: Plan, seed: number): Contents {
   const whole = drawWhole(seed);
   const contents: Contents = new Map();
@@ -170,14 +184,15 @@ function drawContents({ buffers, calls }: Plan, seed: number): Contents {
 }
 
 /**
- * How far an f32 result of these calls may lie from the exact one, relative to the largest result in its buffer. A sum of K terms is within
- * 8·2⁻²⁴·Σ|terms|, and K terms drawn with both signs have Σ|terms| of about √K times the size of their sum. K is at most N·H·W
- * (gradients of weights and statistics) or the products behind one output.
+ * How far an f32 result of these calls may lie from the exact one, relative to the largest result in its buffer. A sum
+ * of K terms is within 8·2⁻²⁴·Σ|terms|, and K terms drawn with both signs have Σ|terms| of about √K times the size of
+ * their sum. K is at most N·H·W (gradients of weights and statistics) or the products behind one output.
  */
 function relativeBound(plan: Plan): number {
   const lengths = [...plan.buffers.values()].flatMap(({ shape, bytes }) => [
     bytes / 4 / (shape[1] ?? shape[0] ?? 1), // N·H·W of features, O·k² of weights
-    // C·k² of weights: the products behind one output. Features as small as a window pass for weights, which widens the bound a little.
+    // C·k² of weights: the products behind one output. Features as small as a window pass for weights, which widens the
+    // bound a little.
     shape.length === 4 && shape[2] <= 7 ? bytes / 4 / shape[0] : 1,
   ]);
   return 8 * 2 ** -24 * Math.sqrt(Math.max(...lengths));
@@ -204,8 +219,9 @@ function findDifference(
 const scalars = { learningRate: 0.1, seed: 7, step: 3 };
 
 /**
- * Returns when every kind of these groups of the plan's calls has been found right on this backend. The plan should have the sizes that will be
- * timed and a small batch, since the reference is slow. `proven` carries what earlier plans have shown; it grows.
+ * Returns when every kind of these groups of the plan's calls has been found right on this backend. The plan should
+ * have the sizes that will be timed and a small batch, since the reference is slow. `proven` carries what earlier plans
+ * have shown; it grows.
  * @throws VerificationError that names the kernels and the first wrong number.
  */
 export async function requireConformance(
@@ -231,12 +247,14 @@ export async function requireConformance(
         for (const [name, data] of contents) await executable.write(name, data, planName);
         await executable.run(planName, scalars);
       }
-      // Subgroup matrices take what a convolution has loaded as either neighbour in f16: 2⁻¹⁰ of every term, where a sum in f32 has 8·2⁻²⁴.
+      // Subgroup matrices take what a convolution has loaded as either neighbour in f16: 2⁻¹⁰ of every term, where a
+      // sum in f32 has 8·2⁻²⁴.
       const rounded = subgroupMatrices && group.some(({ kernel }) => kernel === "conv");
       const relative = relativeBound(small) * (rounded ? 1 + 2 ** 11 : 1);
       for (const name of contents.keys()) {
         const [[actual], [expected]] = [await tested.read([name], planName), await reference.read([name], planName)];
-        // A store in f16 takes either neighbour, and so does what later calls of a group make of it. What was drawn f16 holds exactly.
+        // A store in f16 takes either neighbour, and so does what later calls of a group make of it. What was drawn f16
+        // holds exactly.
         const halved = small.f16ArenaBytes > 0 && (group.length > 1 || small.buffers.get(name)?.dtype === "f16");
         const difference = findDifference(name, actual, expected, relative + (halved ? 2 ** -10 : 0));
         if (difference === undefined) continue;

@@ -1,5 +1,5 @@
-// bench: what this machine can do at most, measured: multiply-adds in registers and bytes through memory, on as many threads at once as
-// the wasm backend has (card.ts: a GPU). A kernel's figures are set against these (roofline.ts).
+// bench: what this machine can do at most, measured: multiply-adds in registers and bytes through memory, on as many
+// threads at once as the wasm backend has (card.ts: a GPU). A kernel's figures are set against these (roofline.ts).
 import { once } from "node:events";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { ModuleBuilder } from "../src/backends/wasm/assembler.ts";
@@ -7,7 +7,10 @@ import { type Target, tileShape } from "../src/backends/wasm/target.ts";
 import { productTile } from "../src/backends/wasm/tile.ts";
 
 export interface MachineLimits {
-  /** f32 multiply-adds on registers, 2 flops each. CPU: the largest register tile over operands in L1, all threads together. */
+  /**
+   * f32 multiply-adds on registers, 2 flops each. CPU: the largest register tile over operands in L1, all threads
+   * together.
+   */
   readonly gflops: number;
   /** A copy of more than the caches hold, bytes read plus bytes written. */
   readonly gigabytesPerSecond: number;

@@ -1,5 +1,5 @@
-// bench: the benchmark command. Each net is proven (gate.ts), then timed (measure.ts); tables go to stdout, or one JSON document
-// with --json; talk goes to stderr.
+// bench: the benchmark command. Each net is proven (gate.ts), then timed (measure.ts); tables go to stdout, or one JSON
+// document with --json; talk goes to stderr.
 import { formatBytes, formatPercent, table } from "../src/analyze/format.ts";
 import { readEnvironment } from "../src/run/environment.node.ts";
 import { measureLimits, openDevice, type TimedBackend } from "./device.ts";

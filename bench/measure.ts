@@ -1,7 +1,7 @@
 // bench: one net, one mode: plan, proof, compile, warm up, time.
 //
-// A training step is what a trainer does without its data loader: images and labels are copied in, the plan runs (forward, backward,
-// Nesterov SGD), the losses are read. An inference step copies images in and logits out.
+// A training step is what a trainer does without its data loader: images and labels are copied in, the plan runs
+// (forward, backward, Nesterov SGD), the losses are read. An inference step copies images in and logits out.
 import { readFileSync, writeFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -23,7 +23,10 @@ import { defaultSteps, type Job } from "./options.ts";
 import { type Roofline, readRoofline } from "./roofline.ts";
 import { median, quantile, type Spread, spreadOf } from "./statistics.ts";
 
-/** Before timing: V8 compiles each wasm kernel twice, the second time well, and does so while the first steps run; a GPU raises its clock. */
+/**
+ * Before timing: V8 compiles each wasm kernel twice, the second time well, and does so while the first steps run; a GPU
+ * raises its clock.
+ */
 const warmup = { least: 3, seconds: 2 } as const;
 
 /** Images in the plans that prove the kernels: the batch is a loop count, so two show what more would. */
@@ -52,7 +55,10 @@ export interface JobResult extends Job {
   /** Memory of the executable: program, persistent buffers, arena, scratch. */
   readonly peakBytes: number;
   readonly planBytes: { readonly arena: number; readonly persistent: number };
-  /** Highest resident set of this process from this job's compilation on; from the process's beginning where the system cannot reset it. */
+  /**
+   * Highest resident set of this process from this job's compilation on; from the process's beginning where the system
+   * cannot reset it.
+   */
   readonly peakRssBytes: number;
   readonly roofline?: Roofline;
 }
@@ -85,7 +91,10 @@ function prepare(
   };
 }
 
-/** Linux: lets the highest resident set be counted anew, without the garbage so far. Elsewhere it stays that of the whole process. */
+/**
+ * Linux: lets the highest resident set be counted anew, without the garbage so far. Elsewhere it stays that of the
+ * whole process.
+ */
 function resetPeakRss(): void {
   setFlagsFromString("--expose-gc");
   runInNewContext("gc")();
@@ -115,14 +124,20 @@ function drawImages(count: number): Float32Array {
   });
 }
 
-/** By the fan-in, which keeps features of order 1 through any depth also where no batch normalizes them: f16 ends at 65504. */
+/**
+ * By the fan-in, which keeps features of order 1 through any depth also where no batch normalizes them: f16 ends at
+ * 65504.
+ */
 async function fillParameters(executable: Executable, { graph, plan }: Prepared): Promise<void> {
   for (const [path, { data }] of initializeParameters(graph, { seed: 1, fan: "in" })) {
     if (plan.buffers.has(path)) await executable.write(path, data);
   }
 }
 
-/** A step of the job as a function that fails if the net's answer is not finite: NaNs and denormals have times of their own. */
+/**
+ * A step of the job as a function that fails if the net's answer is not finite: NaNs and denormals have times of their
+ * own.
+ */
 function stepOf(executable: WasmExecutable | WebgpuExecutable, { net, mode, batch, size }: Job, classes: number) {
   const images = drawImages(batch * 3 * size * size);
   const labels = Int32Array.from({ length: batch }, (_, image) => image % classes);
@@ -143,8 +158,8 @@ function stepOf(executable: WasmExecutable | WebgpuExecutable, { net, mode, batc
 const groups = (ways: readonly WayOfGroup[]): readonly CallGroup[] => ways.map(({ group }) => group);
 
 /**
- * Proves at gateBatch what `planFor(batch)` runs, and what takes another way at `batch` at the smallest power of two that takes the same. Reports
- * on gateBatch.
+ * Proves at gateBatch what `planFor(batch)` runs, and what takes another way at `batch` at the smallest power of two
+ * that takes the same. Reports on gateBatch.
  */
 async function prove(
   backend: TimedBackend,

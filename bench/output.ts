@@ -1,4 +1,5 @@
-// Beside the line: data of the benchmarks goes to stdout, progress to stderr; a failure is one sentence and an exit code (options.ts lists them).
+// Beside the line: data of the benchmarks goes to stdout, progress to stderr; a failure is one sentence and an exit
+// code (options.ts lists them).
 import { DenseNetError, DeviceError, ResourceError, UsageError, VerificationError } from "../src/errors.ts";
 
 /** One line of data. */
@@ -23,7 +24,10 @@ const CODES = [
   [VerificationError, 7],
 ] as const;
 
-/** Says what failed on stderr, and with `json` on stdout too. Returns the exit code: 1 for what was not foreseen, which shows its stack. */
+/**
+ * Says what failed on stderr, and with `json` on stdout too. Returns the exit code: 1 for what was not foreseen, which
+ * shows its stack.
+ */
 export function reportFailure(error: unknown, json: boolean): number {
   const foreseen = error instanceof DenseNetError;
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));

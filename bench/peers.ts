@@ -1,6 +1,6 @@
-// bench: this package and its peers side by side. On the same cores: PyTorch, and for inference ONNX Runtime, native and as
-// WebAssembly. On the same GPU: PyTorch with CUDA, as it comes, with mixed precision, and compiled. Each round runs ours, then every peer,
-// each in a process of its own, so that a change in the machine's mood meets all of them.
+// bench: this package and its peers side by side. On the same cores: PyTorch, and for inference ONNX Runtime, native
+// and as WebAssembly. On the same GPU: PyTorch with CUDA, as it comes, with mixed precision, and compiled. Each round
+// runs ours, then every peer, each in a process of its own, so that a change in the machine's mood meets all of them.
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -203,7 +203,9 @@ interface Python {
   readonly cuda: boolean;
 }
 
-/** The first Python that has PyTorch. Debian's stands in /usr/bin, also where another python3 comes first on the path. */
+/**
+ * The first Python that has PyTorch. Debian's stands in /usr/bin, also where another python3 comes first on the path.
+ */
 async function findPython(): Promise<Python | undefined> {
   const question =
     "import json, torch; print(json.dumps({'torch': torch.__version__, 'cuda': torch.cuda.is_available()}))";

@@ -1,4 +1,5 @@
-// bench: lines over a common abscissa as one SVG file that needs nothing else, for the results that are kept (bench/results).
+// bench: lines over a common abscissa as one SVG file that needs nothing else, for the results that are kept
+// (bench/results).
 
 export interface PlotLine {
   readonly name: string;

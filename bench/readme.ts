@@ -1,5 +1,6 @@
-// bench: the README's table of speeds, made from the newest comparison on the CPU in bench/results, so that no figure is typed.
-// node bench/readme.ts --write puts it between the two marks; --check, which npm test runs, fails where it differs.
+// bench: the README's table of speeds, made from the newest comparison on the CPU in bench/results, so that no figure
+// is typed. node bench/readme.ts --write puts it between the two marks; --check, which npm test runs, fails where it
+// differs.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { UsageError, VerificationError } from "../src/errors.ts";

@@ -27,8 +27,8 @@ export interface RooflineRow {
 export interface Roofline {
   readonly limits: MachineLimits;
   /**
-   * Sum over the calls of their median times. CPU: as thread 0 saw them, waiting for other threads included. GPU: by the device's clock, each
-   * dispatch in a pass of its own, so that nothing overlaps.
+   * Sum over the calls of their median times. CPU: as thread 0 saw them, waiting for other threads included. GPU: by
+   * the device's clock, each dispatch in a pass of its own, so that nothing overlaps.
    */
   readonly ms: number;
   readonly calls: number;
@@ -91,7 +91,10 @@ function toRow(
   };
 }
 
-/** `groups`: all calls of a plan in order. `rounds`: milliseconds of every call, from one or more runs; where a group's lie in it says nothing. */
+/**
+ * `groups`: all calls of a plan in order. `rounds`: milliseconds of every call, from one or more runs; where a group's
+ * lie in it says nothing.
+ */
 export function readRoofline(
   groups: readonly CallGroup[],
   rounds: readonly (readonly number[])[],

@@ -1,5 +1,6 @@
 // bench: what happens when one thing grows: depth, batch, image size, growth rate, threads; and what each fast path and
-// recompute policy is worth. Every point is a process of its own (this file with --point), so that its memory is its own.
+// recompute policy is worth. Every point is a process of its own (this file with --point), so that its memory is its
+// own.
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -48,7 +49,9 @@ interface PointResult extends Point {
   readonly peakBytes: number;
   readonly planBytes: JobResult["planBytes"];
   readonly peakRssBytes: number;
-  /** What a framework that copies concatenations and keeps every pre-activation would hold, see activationBytesNaive. */
+  /**
+   * What a framework that copies concatenations and keeps every pre-activation would hold, see activationBytesNaive.
+   */
   readonly naiveBytes: number;
 }
 

@@ -1,6 +1,7 @@
 // bench: what a user would run instead for inference: ONNX Runtime, natively (onnxruntime-node) or as WebAssembly
-// (onnxruntime-web). Prints one JSON line. The network and weights are ours (onnx.ts); after the timing its answer must equal our backend's.
-// Example: node bench/peers/onnxruntime.ts --package onnxruntime-node --net 121 --batch 1 --size 224 --threads 2 --steps 20
+// (onnxruntime-web). Prints one JSON line. The network and weights are ours (onnx.ts); after the timing its answer must
+// equal our backend's. Example: node bench/peers/onnxruntime.ts --package onnxruntime-node --net 121 --batch 1 --size
+// 224 --threads 2 --steps 20
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";

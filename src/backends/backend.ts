@@ -1,4 +1,4 @@
-/// <reference lib="esnext.disposable" preserve="true" />
+// / <reference lib="esnext.disposable" preserve="true" />
 // The whole contract between the portable part of the line and a device.
 import type { ActivationDtype, BufferName, Plan } from "../plan/plan.ts";
 
@@ -28,8 +28,8 @@ export interface RunScalars {
 }
 
 /**
- * A device that can run plans. Made by a `create…` function, ended by `dispose` or `await using`. What is pending then, or comes later, rejects with a
- * DisposedError, also on the executables, which end with their backend.
+ * A device that can run plans. Made by a `create…` function, ended by `dispose` or `await using`. What is pending then,
+ * or comes later, rejects with a DisposedError, also on the executables, which end with their backend.
  */
 export interface Backend extends AsyncDisposable {
   readonly info: BackendInfo;
@@ -49,18 +49,20 @@ export interface Executable extends AsyncDisposable {
   /** Of these, what the largest arena takes. */
   readonly arenaBytes: number;
   /**
-   * Runs to have in flight before the results of the oldest are waited for. 1: `run` resolves when the run is done. More: when it is submitted and
-   * no more than so many are in flight; the device computes on while results are transferred.
+   * Runs to have in flight before the results of the oldest are waited for. 1: `run` resolves when the run is done.
+   * More: when it is submitted and no more than so many are in flight; the device computes on while results are
+   * transferred.
    */
   readonly queueDepth: number;
   /**
-   * Copies `data` into a buffer, for the runs that are begun later; `data` may change as soon as this resolves. Length must be the buffer's, or a
-   * RangeError is thrown. `plan` is needed for arena buffers.
+   * Copies `data` into a buffer, for the runs that are begun later; `data` may change as soon as this resolves. Length
+   * must be the buffer's, or a RangeError is thrown. `plan` is needed for arena buffers.
    */
   write(buffer: BufferName, data: Float32Array | Int32Array, plan?: string): Promise<void>;
   /**
-   * Copies buffers out as the runs begun so far leave them, also when that is awaited after further runs were begun. All in one transfer, so what is
-   * wanted together is asked for together. Integer buffers come as Int32Array. `plan` is needed if one is an arena buffer.
+   * Copies buffers out as the runs begun so far leave them, also when that is awaited after further runs were begun.
+   * All in one transfer, so what is wanted together is asked for together. Integer buffers come as Int32Array. `plan`
+   * is needed if one is an arena buffer.
    */
   read(buffers: readonly BufferName[], plan?: string): Promise<(Float32Array | Int32Array)[]>;
   /** Runs every call of a plan in order. Never blocks the calling thread's event loop on wasm and webgpu. */

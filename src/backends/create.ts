@@ -8,7 +8,10 @@ import { createReferenceBackend } from "./reference/backend.ts";
 import { createWasmBackend, type WasmOptions } from "./wasm/wasm.ts";
 import { createWebgpuBackend, type WebgpuOptions } from "./webgpu/webgpu.ts";
 
-/** Each backend uses its own: wasm the threads and the rest of WasmOptions; webgpu, which alone has f16, the activation dtype. */
+/**
+ * Each backend uses its own: wasm the threads and the rest of WasmOptions; webgpu, which alone has f16, the activation
+ * dtype.
+ */
 export type BackendOptions = WasmOptions & Pick<WebgpuOptions, "activationDtype">;
 
 /** The same backend, with a note on what was passed over for it. */
@@ -23,8 +26,8 @@ function withNote(backend: Backend, note: string): Backend {
 }
 
 /**
- * `wasm`: the CPU at speed. `webgpu`: the system's GPU. `auto`: webgpu where there is a GPU (not one emulated on the CPU), else wasm;
- * `info.notes` says why. `reference`: plain loops in f32, the oracle, thousands of times slower.
+ * `wasm`: the CPU at speed. `webgpu`: the system's GPU. `auto`: webgpu where there is a GPU (not one emulated on the
+ * CPU), else wasm; `info.notes` says why. `reference`: plain loops in f32, the oracle, thousands of times slower.
  * @throws UsageError for another name, and for f16 with wasm or reference
  * @throws DeviceError where the backend cannot run; with `auto` also where f16 leaves none but webgpu
  */

@@ -1,4 +1,5 @@
-// backends: feature maps in f16 are refused wherever they cannot be stored, before a device is opened and before a plan is compiled.
+// backends: feature maps in f16 are refused wherever they cannot be stored, before a device is opened and before a plan
+// is compiled.
 import { UsageError } from "../errors.ts";
 import type { ActivationDtype, Plan } from "../plan/plan.ts";
 import type { BackendInfo } from "./backend.ts";

@@ -1,5 +1,6 @@
-// backends: the end of whatever holds memory or threads of a device. One rule for backends, executables, predictors and trainers: `dispose` ends them
-// at once and may be called again; every call that is pending then, or comes later, rejects with a DisposedError.
+// backends: the end of whatever holds memory or threads of a device. One rule for backends, executables, predictors and
+// trainers: `dispose` ends them at once and may be called again; every call that is pending then, or comes later,
+// rejects with a DisposedError.
 import { DisposedError } from "../errors.ts";
 
 export class Lifetime {
@@ -16,7 +17,10 @@ export class Lifetime {
     if (this.#ending) throw disposed(this.#name);
   }
 
-  /** The result of `work`. @throws DisposedError before it begins if the end has come, and instead of its result or error if the end came meanwhile */
+  /**
+   * The result of `work`. @throws DisposedError before it begins if the end has come, and instead of its result or
+   * error if the end came meanwhile
+   */
   async during<T>(work: () => Promise<T>): Promise<T> {
     this.requireAlive();
     try {

@@ -1,4 +1,5 @@
-// backends: what an executable keeps from run to run. All its plans share these buffers, so they must agree on where each lies.
+// backends: what an executable keeps from run to run. All its plans share these buffers, so they must agree on where
+// each lies.
 import type { BufferName, BufferRole, Plan, PlanBuffer } from "../plan/plan.ts";
 
 /** In the order in which backends lay them out. */

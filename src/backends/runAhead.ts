@@ -1,4 +1,5 @@
-// backends: run after run on a device that need not wait for its host. Results of a run are awaited while later ones are in flight.
+// backends: run after run on a device that need not wait for its host. Results of a run are awaited while later ones
+// are in flight.
 import type { BufferName } from "../plan/plan.ts";
 import type { Executable } from "./backend.ts";
 
@@ -9,8 +10,8 @@ export interface Work {
 }
 
 /**
- * Does the work of each item and yields, in order, what `outputs` held after it. Up to `queueDepth` runs are in flight. The next run overwrites the
- * results of the last one, so reading them is begun before it and only awaited later.
+ * Does the work of each item and yields, in order, what `outputs` held after it. Up to `queueDepth` runs are in flight.
+ * The next run overwrites the results of the last one, so reading them is begun before it and only awaited later.
  */
 export async function* runAhead<T>(
   executable: Executable,

@@ -1,7 +1,9 @@
-// graph: forward graph with a loss → training graph. Reverse mode: nodes are visited backwards, each op's own rule adds the backward nodes.
+// graph: forward graph with a loss → training graph. Reverse mode: nodes are visited backwards, each op's own rule adds
+// the backward nodes.
 //
-// Where several consumers read a tensor, their gradients are summed by one n-ary `add`, in the order in which they become known: the last
-// consumer first. In a dense block that is the order in which a plan accumulates them into the block's gradient buffer.
+// Where several consumers read a tensor, their gradients are summed by one n-ary `add`, in the order in which they
+// become known: the last consumer first. In a dense block that is the order in which a plan accumulates them into the
+// block's gradient buffer.
 import { UsageError } from "../errors.ts";
 import { add } from "../ops/add.ts";
 import type { Attrs, Op } from "../ops/op.ts";

@@ -1,5 +1,5 @@
-// graph: the plain interpreter. It runs each node's reference in order, so a graph can be computed with no plan and no backend: the
-// oracle of everything that comes after.
+// graph: the plain interpreter. It runs each node's reference in order, so a graph can be computed with no plan and no
+// backend: the oracle of everything that comes after.
 import { InputError } from "../errors.ts";
 import { allocate, type Precision, type Real, showShape, sizeOf, type Tensor } from "../ops/op.ts";
 import { opOf } from "../ops/table.ts";
@@ -13,8 +13,8 @@ export interface EvaluateOptions {
 }
 
 /**
- * All values of a graph. `given` holds every input, parameter and state in row-major order (labels as Int32Array); parameters and states
- * are only read: new running statistics are outputs of `updateRunning` nodes.
+ * All values of a graph. `given` holds every input, parameter and state in row-major order (labels as Int32Array);
+ * parameters and states are only read: new running statistics are outputs of `updateRunning` nodes.
  * @throws InputError if a given tensor is missing or of another size.
  */
 export function evaluateGraph(

@@ -1,4 +1,5 @@
-// graph: a network as ops on tensors, plain data. Forward graphs come from `buildGraph`, training graphs from `differentiate`.
+// graph: a network as ops on tensors, plain data. Forward graphs come from `buildGraph`, training graphs from
+// `differentiate`.
 import type { OpName } from "../ops/table.ts";
 
 /** Position in `Graph.tensors`. */
@@ -15,7 +16,10 @@ export type TensorRole = ParameterRole | StatisticRole;
 
 interface TensorBase {
   readonly id: TensorId;
-  /** Parameters and states: the state-dict path. Values: `<path>:<output>`. Gradients: `d(<name>)`. Unique within a graph. */
+  /**
+   * Parameters and states: the state-dict path. Values: `<path>:<output>`. Gradients: `d(<name>)`. Unique within a
+   * graph.
+   */
   readonly name: string;
   readonly shape: readonly number[];
 }
@@ -40,7 +44,10 @@ export interface GraphNode {
   /** Module path, e.g. `features.denseblock1.denselayer3.conv1`. */
   readonly path: string;
   readonly pass: "forward" | "backward";
-  /** Of a backward node: the forward node it differentiates (sums of gradients name the node whose output they complete). */
+  /**
+   * Of a backward node: the forward node it differentiates (sums of gradients name the node whose output they
+   * complete).
+   */
   readonly of?: NodeId;
 }
 

@@ -1,4 +1,5 @@
-// ops: sum of any number of equal tensors: the shortcut of residual nets (paper, equation 1), and the gradients of several consumers.
+// ops: sum of any number of equal tensors: the shortcut of residual nets (paper, equation 1), and the gradients of
+// several consumers.
 import { expectShape, type NoAttrs, noMacs, type Op } from "./op.ts";
 
 /** a, b, … → y = a + b + …, added from left to right. */

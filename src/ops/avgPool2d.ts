@@ -1,4 +1,5 @@
-// ops: average pooling over windows that lie side by side, as in a transition (paper, section 3: 2×2). Leftover rows and columns are ignored.
+// ops: average pooling over windows that lie side by side, as in a transition (paper, section 3: 2×2). Leftover rows
+// and columns are ignored.
 import { expectShape, noMacs, type Op } from "./op.ts";
 import { windowedExtent } from "./window.ts";
 

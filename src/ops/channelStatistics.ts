@@ -1,5 +1,6 @@
-// ops: the first half of batch norm (Ioffe and Szegedy 2015), mean and variance of each channel over N, H, W. It stands apart from
-// `normalize` because every later layer of a dense block sees the same statistics of a channel, so they are taken once.
+// ops: the first half of batch norm (Ioffe and Szegedy 2015), mean and variance of each channel over N, H, W. It stands
+// apart from `normalize` because every later layer of a dense block sees the same statistics of a channel, so they are
+// taken once.
 import { expectShape, type NoAttrs, noMacs, type Op } from "./op.ts";
 
 const anyFeatures = [undefined, undefined, undefined, undefined];

@@ -1,4 +1,5 @@
-// ops: concatenation of channels, the connection that makes a DenseNet (paper, equation 2), and its adjoint, the slice. In a plan both are addresses.
+// ops: concatenation of channels, the connection that makes a DenseNet (paper, equation 2), and its adjoint, the slice.
+// In a plan both are addresses.
 import { expectShape, type NoAttrs, noMacs, type Op, type Shape, sizeOf } from "./op.ts";
 
 type SliceAttrs = { readonly start: number; readonly length: number };

@@ -1,4 +1,5 @@
-// ops: 2-D convolution (cross-correlation) and its two adjoints. Square kernels, zero padding, no bias: batch norm follows (paper, section 3).
+// ops: 2-D convolution (cross-correlation) and its two adjoints. Square kernels, zero padding, no bias: batch norm
+// follows (paper, section 3).
 import { expectShape, type Op, type Shape, sizeOf } from "./op.ts";
 import { outputsInside, windowedExtent } from "./window.ts";
 
@@ -11,7 +12,10 @@ function convMacs(output: Shape, weight: Shape): number {
   return sizeOf(output) * weight[1] * weight[2] * weight[3];
 }
 
-/** y[n,o,p] = Σ_{c,ky,kx} w[o,c,ky,kx] · x[n,c, p·stride + (ky,kx) − padding]. (x [N,C,H,W], w [O,C,k,k]) → y [N,O,H',W']. */
+/**
+ * y[n,o,p] = Σ_{c,ky,kx} w[o,c,ky,kx] · x[n,c, p·stride + (ky,kx) − padding]. (x [N,C,H,W], w [O,C,k,k]) → y
+ * [N,O,H',W'].
+ */
 export const conv2d: Op<ConvAttrs> = {
   name: "conv2d",
   outputs: ["y"],
@@ -61,7 +65,10 @@ export const conv2d: Op<ConvAttrs> = {
   },
 };
 
-/** Adjoint in x: dx[n,c,q] = Σ w[o,c,tap]·dy[n,o,p] over all (o, tap, p) with p·stride + tap − padding = q. (dy, w) → dx [N,C,height,width]. */
+/**
+ * Adjoint in x: dx[n,c,q] = Σ w[o,c,tap]·dy[n,o,p] over all (o, tap, p) with p·stride + tap − padding = q. (dy, w) → dx
+ * [N,C,height,width].
+ */
 export const conv2dGradInput: Op<ConvGradInputAttrs> = {
   name: "conv2dGradInput",
   outputs: ["dx"],

@@ -1,11 +1,14 @@
-// ops: dropout (paper, section 4.2: 0.2 after each convolution but the first). The mask is a function of seed, step, stream and
-// element, never stored, so the op is its own adjoint: the backward pass draws the same mask again.
+// ops: dropout (paper, section 4.2: 0.2 after each convolution but the first). The mask is a function of seed, step,
+// stream and element, never stored, so the op is its own adjoint: the backward pass draws the same mask again.
 import { noMacs, type Op } from "./op.ts";
 import { dropoutKey, dropThreshold, isKept } from "./random.ts";
 
 type DropoutAttrs = { readonly rate: number; readonly stream: number };
 
-/** y = x/(1 − rate) where kept, else 0, in expectation x. Element i counts through the op's own tensor in row-major order. */
+/**
+ * y = x/(1 − rate) where kept, else 0, in expectation x. Element i counts through the op's own tensor in row-major
+ * order.
+ */
 export const dropout: Op<DropoutAttrs> = {
   name: "dropout",
   outputs: ["dropped"],

@@ -1,4 +1,5 @@
-// ops: global average pooling before the classifier (paper, section 3: "a global average pooling is performed and then a softmax").
+// ops: global average pooling before the classifier (paper, section 3: "a global average pooling is performed and then
+// a softmax").
 import { expectShape, type NoAttrs, noMacs, type Op } from "./op.ts";
 
 type GlobalAvgPoolGradAttrs = { readonly height: number; readonly width: number };

@@ -1,12 +1,13 @@
-// ops: max pooling of the ImageNet stem (paper, table 1: 3×3, stride 2; padding 1 as torchvision has it). Padding never wins.
+// ops: max pooling of the ImageNet stem (paper, table 1: 3×3, stride 2; padding 1 as torchvision has it). Padding never
+// wins.
 import { expectShape, noMacs, type Op, type Tensor } from "./op.ts";
 import { windowedExtent } from "./window.ts";
 
 type MaxPoolAttrs = { readonly kernel: number; readonly stride: number; readonly padding: number };
 
 /**
- * Calls `visit(out, winner)` for each output element with the input index of its maximum: the first in row order among equals. A NaN wins
- * over numbers, so that it is not lost.
+ * Calls `visit(out, winner)` for each output element with the input index of its maximum: the first in row order among
+ * equals. A NaN wins over numbers, so that it is not lost.
  */
 function eachMaximum(
   x: Tensor,
@@ -39,7 +40,10 @@ function eachMaximum(
   }
 }
 
-/** x [N,C,H,W] → y [N,C,H',W'], H' = ⌊(H + 2·padding − kernel)/stride⌋ + 1. Needs padding ≤ kernel/2: each window holds a pixel. */
+/**
+ * x [N,C,H,W] → y [N,C,H',W'], H' = ⌊(H + 2·padding − kernel)/stride⌋ + 1. Needs padding ≤ kernel/2: each window holds
+ * a pixel.
+ */
 export const maxPool2d: Op<MaxPoolAttrs> = {
   name: "maxPool2d",
   outputs: ["y"],

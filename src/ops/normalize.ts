@@ -1,5 +1,6 @@
-// ops: the second half of batch norm, one consumer's affine map of normalised features. mean and variance are ordinary inputs: batch
-// statistics while training, running statistics in inference. Their gradients leave as two numbers per channel (paper, section 3).
+// ops: the second half of batch norm, one consumer's affine map of normalised features. mean and variance are ordinary
+// inputs: batch statistics while training, running statistics in inference. Their gradients leave as two numbers per
+// channel (paper, section 3).
 import { expectShape, noMacs, type Op, type Shape } from "./op.ts";
 
 type NormalizeAttrs = { readonly eps: number };
@@ -36,9 +37,9 @@ export const normalize: Op<NormalizeAttrs> = {
 };
 
 /**
- * (x, mean, variance, gamma, dy) → dx, dMean, dVariance, dGamma, dBeta, mean and variance held as independent inputs. With
- * rstd = (variance + eps)^−½: dx = γ·rstd·dy · dMean = −γ·rstd·Σdy · dVariance = −½·γ·rstd³·Σdy(x − mean) · dGamma = rstd·Σdy(x − mean) ·
- * dBeta = Σdy.
+ * (x, mean, variance, gamma, dy) → dx, dMean, dVariance, dGamma, dBeta, mean and variance held as independent inputs.
+ * With rstd = (variance + eps)^−½: dx = γ·rstd·dy · dMean = −γ·rstd·Σdy · dVariance = −½·γ·rstd³·Σdy(x − mean) · dGamma
+ * = rstd·Σdy(x − mean) · dBeta = Σdy.
  */
 export const normalizeGrad: Op<NormalizeAttrs> = {
   name: "normalizeGrad",

@@ -1,13 +1,17 @@
-// ops: the second station of the line (spec → ops → graph → plan → backend). What an op is: shapes, cost, meaning, gradient.
+// ops: the second station of the line (spec → ops → graph → plan → backend). What an op is: shapes, cost, meaning,
+// gradient.
 //
-// One idea: an op has exactly one meaning, its plain-loop reference. Every kernel of every backend is judged against it.
+// One idea: an op has exactly one meaning, its plain-loop reference. Every kernel of every backend is judged against
+// it.
 import { UsageError } from "../errors.ts";
 
 /** Lengths of the dimensions, the outermost first. */
 export type Shape = readonly number[];
 export type Attrs = Readonly<Record<string, number | string | boolean | readonly number[]>>;
 
-/** Values of a computation: f32 rounds every stored value, f64 is for gradient checks. Loops add up in doubles in both. */
+/**
+ * Values of a computation: f32 rounds every stored value, f64 is for gradient checks. Loops add up in doubles in both.
+ */
 export type Real = Float32Array | Float64Array;
 /** The floating-point numbers that the reference computes in. */
 export type Precision = "f32" | "f64";
@@ -41,7 +45,10 @@ export interface Op<A extends Attrs = Attrs> {
   readonly name: string;
   /** Names of the outputs, in order. */
   readonly outputs: readonly string[];
-  /** True where every output element is a sum of products: then |err| ≤ 8·2⁻²⁴·Σ|terms| bounds an f32 backend (see `magnitude`). */
+  /**
+   * True where every output element is a sum of products: then |err| ≤ 8·2⁻²⁴·Σ|terms| bounds an f32 backend (see
+   * `magnitude`).
+   */
   readonly contraction: boolean;
   /** Output shapes, or a UsageError that says which sizes do not fit. */
   shapes(inputs: readonly Shape[], attrs: A): readonly Shape[];
@@ -89,7 +96,10 @@ export function applyOp<A extends Attrs>(
   return outputs;
 }
 
-/** Σ|terms| of every output element of a contraction. Its terms are products of inputs, so it is the op applied to absolute values. */
+/**
+ * Σ|terms| of every output element of a contraction. Its terms are products of inputs, so it is the op applied to
+ * absolute values.
+ */
 export function magnitude<A extends Attrs>(
   op: Op<A>,
   inputs: readonly Tensor[],

@@ -1,5 +1,5 @@
-// ops: randomness without state. A random word is a function of (seed, step, stream, index), so every backend, every number of
-// threads and every resumed run draws the same ones. Only 32-bit integer operations are used.
+// ops: randomness without state. A random word is a function of (seed, step, stream, index), so every backend, every
+// number of threads and every resumed run draws the same ones. Only 32-bit integer operations are used.
 
 /** Bijective 32-bit mixer "lowbias32" (Chris Wellons, "Prospecting for Hash Functions", 2018). */
 export function lowbias32(word: number): number {

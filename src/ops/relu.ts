@@ -1,4 +1,5 @@
-// ops: rectified linear unit. A NaN passes through in both directions, so that a diverging net is seen and not silently cut to zero.
+// ops: rectified linear unit. A NaN passes through in both directions, so that a diverging net is seen and not silently
+// cut to zero.
 import { expectShape, type NoAttrs, noMacs, type Op } from "./op.ts";
 
 /** y = max(x, 0). */

@@ -1,5 +1,6 @@
-// ops: a gate per image, open with a given probability: stochastic depth (Huang et al., ECCV 2016), the paper's baseline in table 2. An
-// open gate divides by its probability, so inference needs no gate. Like dropout it is its own adjoint.
+// ops: a gate per image, open with a given probability: stochastic depth (Huang et al., ECCV 2016), the paper's
+// baseline in table 2. An open gate divides by its probability, so inference needs no gate. Like dropout it is its own
+// adjoint.
 import { expectShape, noMacs, type Op } from "./op.ts";
 import { dropoutKey, dropThreshold, isKept } from "./random.ts";
 

@@ -1,4 +1,5 @@
-// ops: softmax and cross-entropy in one, the training loss (paper, section 4). Together they need no logarithm of a tiny number.
+// ops: softmax and cross-entropy in one, the training loss (paper, section 4). Together they need no logarithm of a
+// tiny number.
 import { InputError } from "../errors.ts";
 import { expectShape, type NoAttrs, noMacs, type Op, type Shape, type Tensor } from "./op.ts";
 
@@ -44,7 +45,10 @@ export const softmaxCrossEntropy: Op<NoAttrs> = {
   gradient: ({ inputs: [logits, labels], emit }) => [emit(softmaxCrossEntropyGrad, [logits, labels], {})[0], undefined],
 };
 
-/** (logits, labels) → dLogits [N,K] = (softmax(logits) − onehot(labels))/N: the gradient of the loss itself, which nothing consumes. */
+/**
+ * (logits, labels) → dLogits [N,K] = (softmax(logits) − onehot(labels))/N: the gradient of the loss itself, which
+ * nothing consumes.
+ */
 export const softmaxCrossEntropyGrad: Op<NoAttrs> = {
   name: "softmaxCrossEntropyGrad",
   outputs: ["dLogits"],

@@ -1,11 +1,13 @@
-// ops: running statistics of one normalize, for inference. They follow the batch statistics with the variance made unbiased, as PyTorch does.
+// ops: running statistics of one normalize, for inference. They follow the batch statistics with the variance made
+// unbiased, as PyTorch does.
 import { expectShape, noMacs, type Op } from "./op.ts";
 
 type UpdateRunningAttrs = { readonly momentum: number; readonly count: number };
 
 /**
- * (mean, variance, runningMean, runningVariance), all [C] → their new values: (1 − momentum)·running + momentum·batch, with batch variance
- * ·count/(count − 1). count = N·H·W; with count 1 there is no unbiased variance, and 0/0 = NaN says so.
+ * (mean, variance, runningMean, runningVariance), all [C] → their new values: (1 − momentum)·running + momentum·batch,
+ * with batch variance ·count/(count − 1). count = N·H·W; with count 1 there is no unbiased variance, and 0/0 = NaN says
+ * so.
  */
 export const updateRunning: Op<UpdateRunningAttrs> = {
   name: "updateRunning",

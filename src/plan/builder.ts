@@ -25,7 +25,10 @@ interface Declared {
   readonly kept: boolean;
 }
 
-/** Every string in a call's arguments that names a declared buffer. Buffer names and other strings cannot be confused: no buffer is called "add". */
+/**
+ * Every string in a call's arguments that names a declared buffer. Buffer names and other strings cannot be confused:
+ * no buffer is called "add".
+ */
 function buffersIn(value: unknown, known: ReadonlyMap<BufferName, unknown>, found: Set<BufferName>): void {
   if (typeof value === "string") {
     if (known.has(value)) found.add(value);
@@ -39,7 +42,10 @@ export class PlanBuilder {
   readonly #calls: KernelCall[] = [];
   readonly addressed: number[] = [];
 
-  /** `written`: the host fills it before a run; `kept`: the host reads it after one. Declaring a buffer again changes nothing. */
+  /**
+   * `written`: the host fills it before a run; `kept`: the host reads it after one. Declaring a buffer again changes
+   * nothing.
+   */
   buffer(
     name: BufferName,
     shape: readonly number[],

@@ -1,4 +1,5 @@
-// plan: a graph on its way to kernel calls: where its tensors and their gradients lie, and what of them is written so far. Steps add the calls.
+// plan: a graph on its way to kernel calls: where its tensors and their gradients lie, and what of them is written so
+// far. Steps add the calls.
 import type { Graph, GraphNode, GraphTensor, TensorId } from "../graph/graph.ts";
 import { PlanBuilder } from "./builder.ts";
 import { gradientOf, hostBuffers } from "./names.ts";
@@ -9,7 +10,9 @@ import type { RecomputePolicy } from "./recompute.ts";
 import type { FoundSteps } from "./steps/find.ts";
 import type { Step } from "./steps/step.ts";
 
-/** The gradient of a tensor's statistics that the next kernel adds while it loads dy, and the nodes that this computes. */
+/**
+ * The gradient of a tensor's statistics that the next kernel adds while it loads dy, and the nodes that this computes.
+ */
 interface PendingStatistics {
   readonly args: NonNullable<KernelTable["convGrad"]["dyStatistics"]>;
   readonly computes: readonly number[];
@@ -66,8 +69,8 @@ export class Lowering {
   }
 
   /**
-   * Backward nodes of these forward nodes: of the given ops, or all but the `add` that completes the gradient of a node's output. That
-   * one belongs to the statistics of the output, whose gradient is the last to be added.
+   * Backward nodes of these forward nodes: of the given ops, or all but the `add` that completes the gradient of a
+   * node's output. That one belongs to the statistics of the output, whose gradient is the last to be added.
    */
   backwardIds(nodes: readonly (GraphNode | undefined)[], ops?: readonly GraphNode["op"][]): number[] {
     return nodes
@@ -92,7 +95,9 @@ export class Lowering {
     return { ...view, buffer: this.#hostBuffer(root) ?? this.maps(view.buffer, shape) };
   }
 
-  /** Declares what a node of the forward pass computes: [N, C, H, W] is feature maps, of the plan's activation dtype. */
+  /**
+   * Declares what a node of the forward pass computes: [N, C, H, W] is feature maps, of the plan's activation dtype.
+   */
   maps(name: BufferName, shape: readonly number[]): BufferName {
     const dtype = shape.length === 4 ? this.activationDtype : "f32";
     return this.plan.buffer(name, shape, "arena", { dtype });
@@ -121,7 +126,9 @@ export class Lowering {
     throw new RangeError(`${name} is planned as a parameter or a running statistic, the graph has it as ${kind}`);
   }
 
-  /** Whether the first writer of a gradient is at work or a later one. Consumers see channel prefixes, the widest first. */
+  /**
+   * Whether the first writer of a gradient is at work or a later one. Consumers see channel prefixes, the widest first.
+   */
   writeTo(view: View): Write {
     const before = this.#written.get(view.buffer) ?? 0;
     const end = view.offset + view.channels;

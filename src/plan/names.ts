@@ -1,5 +1,5 @@
-// plan: what buffers are called. Everyone who makes or seeks a name of these asks here. Parameters and running statistics are called by their
-// state-dict path, what a node computes by its tensor's name in the graph.
+// plan: what buffers are called. Everyone who makes or seeks a name of these asks here. Parameters and running
+// statistics are called by their state-dict path, what a node computes by its tensor's name in the graph.
 import type { BufferName } from "./plan.ts";
 
 /** What the host writes before a run (images, labels) and reads after it, by the same names in every plan. */

@@ -1,4 +1,5 @@
-// plan: concatenation is an address. Every tensor of the forward graph gets a view; what is concatenated gets views of one buffer.
+// plan: concatenation is an address. Every tensor of the forward graph gets a view; what is concatenated gets views of
+// one buffer.
 import type { Graph, GraphNode, TensorId } from "../graph/graph.ts";
 import type { View } from "./plan.ts";
 import { channelsOf, outputOf, tensorOf } from "./reading.ts";
@@ -10,7 +11,10 @@ export interface Places {
   root(tensor: TensorId): TensorId;
 }
 
-/** Throws RangeError if a tensor would have to lie in two concatenations: that would need a copy, and no DenseNet has it. */
+/**
+ * Throws RangeError if a tensor would have to lie in two concatenations: that would need a copy, and no DenseNet has
+ * it.
+ */
 export function placeTensors(graph: Graph, concats: readonly GraphNode[]): Places {
   const inside = new Map<TensorId, { readonly whole: TensorId; readonly offset: number }>();
   const channels = (tensor: TensorId): number => channelsOf(tensorOf(graph, tensor));

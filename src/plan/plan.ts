@@ -1,8 +1,9 @@
-// plan: kernel calls over buffers at fixed addresses. Plain data: it prints itself (print.ts) and any backend can run it.
+// plan: kernel calls over buffers at fixed addresses. Plain data: it prints itself (print.ts) and any backend can run
+// it.
 //
-// A kernel's meaning is the composition of the ops it fuses. Feature maps are [N, C, H, W]; a view is a run of channels of a
-// buffer, so a dense block is one buffer and concatenation is an address. Per-channel statistics are buffers [C] that are
-// addressed by the same channel numbers as the features they describe.
+// A kernel's meaning is the composition of the ops it fuses. Feature maps are [N, C, H, W]; a view is a run of channels
+// of a buffer, so a dense block is one buffer and concatenation is an address. Per-channel statistics are buffers [C]
+// that are addressed by the same channel numbers as the features they describe.
 
 /**
  * Unique within a plan and shared by name between plans compiled together: `images`, a state-dict path,
@@ -10,7 +11,10 @@
  */
 export type BufferName = string;
 
-/** How feature maps of the forward pass may lie in memory. Everything else is f32 (labels i32), and so is all arithmetic on them. */
+/**
+ * How feature maps of the forward pass may lie in memory. Everything else is f32 (labels i32), and so is all arithmetic
+ * on them.
+ */
 export const activationDtypes = ["f32", "f16"] as const;
 /** An entry of `activationDtypes`. */
 export type ActivationDtype = (typeof activationDtypes)[number];
@@ -35,11 +39,15 @@ export interface PlanBuffer {
   readonly role: BufferRole;
   readonly bytes: number;
   /**
-   * Byte offset: in the arena, or among the buffers of the same persistent role (parameters, gradients, gradientSums and momenta run parallel).
-   * f16 buffers have an arena of their own, because a GPU sees memory as an array of one type.
+   * Byte offset: in the arena, or among the buffers of the same persistent role (parameters, gradients, gradientSums
+   * and momenta run parallel). f16 buffers have an arena of their own, because a GPU sees memory as an array of one
+   * type.
    */
   readonly offset: number;
-  /** Arena only: index of the first and last call that touches it. -1: written before the run; calls.length: read after it. */
+  /**
+   * Arena only: index of the first and last call that touches it. -1: written before the run; calls.length: read after
+   * it.
+   */
   readonly birth: number;
   readonly death: number;
 }
@@ -54,7 +62,10 @@ export interface View {
 /** Whether a kernel's output replaces what is there or is added to it. */
 export type Write = "overwrite" | "accumulate";
 
-/** Applied while an operand is loaded: relu(gamma·(x − mean)/√(variance + eps) + beta). Training: batch statistics; inference: running. */
+/**
+ * Applied while an operand is loaded: relu(gamma·(x − mean)/√(variance + eps) + beta). Training: batch statistics;
+ * inference: running.
+ */
 export interface Composite {
   readonly mean: View;
   readonly variance: View;
@@ -92,7 +103,10 @@ export interface WindowSize {
   readonly padding: number;
 }
 
-/** Average pooling never overlaps: windows of windowHeight×windowWidth side by side; leftover rows and columns are ignored. */
+/**
+ * Average pooling never overlaps: windows of windowHeight×windowWidth side by side; leftover rows and columns are
+ * ignored.
+ */
 export interface PoolSize {
   readonly batch: number;
   readonly height: number;
@@ -117,7 +131,10 @@ export interface KernelTable {
   conv: { x: View; composite?: Composite; weight: BufferName; y: View; size: WindowSize };
   /** mean and biased variance over N, H, W of each channel of x. */
   channelStatistics: { x: View; mean: View; variance: View; batch: number; plane: number };
-  /** In place: x = keep ? x / (1 − rate) : 0; keep from (seed, step, stream, logical element index n·C·HW + c·HW + p of the view). */
+  /**
+   * In place: x = keep ? x / (1 − rate) : 0; keep from (seed, step, stream, logical element index n·C·HW + c·HW + p of
+   * the view).
+   */
   dropout: { x: View; rate: number; stream: number; batch: number; plane: number };
   /** y = avgPool(composite(x)). */
   avgPool: { x: View; composite?: Composite; y: View; size: PoolSize };
@@ -127,7 +144,8 @@ export interface KernelTable {
   linear: { x: View; weight: BufferName; bias: BufferName; y: BufferName; batch: number; classes: number };
   /**
    * sampleLoss[n] = −log softmax(logits[n])[labels[n]]; sampleRank[n] = how many classes stand before the label
-   * (greater logit, or equal logit and smaller index; NaN logits rank the label last). With dLogits: dLogits = scale·(softmax − onehot).
+   * (greater logit, or equal logit and smaller index; NaN logits rank the label last). With dLogits: dLogits =
+   * scale·(softmax − onehot).
    */
   softmaxCrossEntropy: {
     logits: BufferName; // [N, K]
@@ -149,11 +167,17 @@ export interface KernelTable {
     batch: number;
     classes: number;
   };
-  /** dx of avgPool(composite(x)) with respect to x, statistics held; without composite with respect to the pool's input (overwritten). */
+  /**
+   * dx of avgPool(composite(x)) with respect to x, statistics held; without composite with respect to the pool's input
+   * (overwritten).
+   */
   avgPoolGrad: { dy: View; dx: View; write: Write; composite?: CompositeBackward; size: PoolSize };
   /** As avgPoolGrad; of equal maxima in a window the first in row order gets the gradient. */
   maxPoolGrad: { dy: View; dx: View; write: Write; composite: CompositeBackward; size: WindowSize };
-  /** dx of conv2d(composite(x), weight) with respect to x, statistics held; without composite with respect to the convolution's input. */
+  /**
+   * dx of conv2d(composite(x), weight) with respect to x, statistics held; without composite with respect to the
+   * convolution's input.
+   */
   convGradInput: {
     dy: View;
     weight: BufferName;
@@ -165,8 +189,9 @@ export interface KernelTable {
   /** dWeight of conv2d(composite(x), weight), overwritten. */
   convGradWeight: { x: View; composite?: Composite; dy: View; dWeight: BufferName; size: WindowSize };
   /**
-   * convGradInput and convGradWeight of conv2d(composite(x), weight), 1×1, in one pass over x. With `dyStatistics`, dy is taken as
-   * dy + (dMean + 2·(y − mean)·dVariance) / count, which `statisticsGrad` would make of it; dy itself stays as it is.
+   * convGradInput and convGradWeight of conv2d(composite(x), weight), 1×1, in one pass over x. With `dyStatistics`, dy
+   * is taken as dy + (dMean + 2·(y − mean)·dVariance) / count, which `statisticsGrad` would make of it; dy itself stays
+   * as it is.
    */
   convGrad: {
     dy: View;
@@ -178,13 +203,21 @@ export interface KernelTable {
     composite: CompositeBackward;
     size: WindowSize;
   };
-  /** In place, once per channel, when all consumers have added theirs: dx += (dMean + 2·(x − mean)·dVariance) / count, count = N·H·W. */
+  /**
+   * In place, once per channel, when all consumers have added theirs: dx += (dMean + 2·(x − mean)·dVariance) / count,
+   * count = N·H·W.
+   */
   statisticsGrad: { dx: View; x: View; mean: View; dMean: View; dVariance: View; batch: number; plane: number };
-  /** running = (1 − momentum)·running + momentum·batch, with the unbiased variance: batch variance·count/(count − 1). */
+  /**
+   * running = (1 − momentum)·running + momentum·batch, with the unbiased variance: batch variance·count/(count − 1).
+   */
   updateRunningStatistics: { entries: readonly RunningEntry[]; momentum: number; count: number };
   /** gradientSum = gradientSum + gradient ("add") or gradient ("set"), over all parameters. */
   accumulateGradients: { mode: "set" | "add" };
-  /** v = momentum·v + (g·gradientScale + weightDecay·w); w −= learningRate·(nesterov ? g' + momentum·v : v), over all parameters; learningRate is a run scalar. `source`: which role holds g. */
+  /**
+   * v = momentum·v + (g·gradientScale + weightDecay·w); w −= learningRate·(nesterov ? g' + momentum·v : v), over all
+   * parameters; learningRate is a run scalar. `source`: which role holds g.
+   */
   sgd: {
     momentum: number;
     nesterov: boolean;
@@ -197,7 +230,10 @@ export interface KernelTable {
 /** A row of the kernel table. */
 export type KernelName = keyof KernelTable;
 
-/** One kernel call. `computes` names the graph nodes it stands for; every node of a graph is claimed by exactly one call (recomputation aside). */
+/**
+ * One kernel call. `computes` names the graph nodes it stands for; every node of a graph is claimed by exactly one call
+ * (recomputation aside).
+ */
 export type KernelCall = {
   readonly [K in KernelName]: {
     readonly kernel: K;
@@ -216,7 +252,10 @@ export type KernelCall = {
 export interface Plan {
   readonly buffers: ReadonlyMap<BufferName, PlanBuffer>;
   readonly calls: readonly KernelCall[];
-  /** Graph nodes that need no kernel because they are addresses: concatenation, and the slices and sums it becomes in the backward pass. */
+  /**
+   * Graph nodes that need no kernel because they are addresses: concatenation, and the slices and sums it becomes in
+   * the backward pass.
+   */
   readonly addressed: readonly number[];
   /** Of both arenas. */
   readonly arenaBytes: number;

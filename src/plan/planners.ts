@@ -1,6 +1,6 @@
-// plan: graph → plan, for each use: inference, a training step, gradient accumulation, the update alone. The five ideas live in the steps: views instead
-// of concatenations, statistics once per channel, the composite function inside the kernel that loads it, pooling before a transition's 1×1,
-// recomputation by choice.
+// plan: graph → plan, for each use: inference, a training step, gradient accumulation, the update alone. The five ideas
+// live in the steps: views instead of concatenations, statistics once per channel, the composite function inside the
+// kernel that loads it, pooling before a transition's 1×1, recomputation by choice.
 import type { Graph } from "../graph/graph.ts";
 import { PlanBuilder } from "./builder.ts";
 import { Lowering } from "./lowering.ts";
@@ -22,14 +22,17 @@ export interface TrainingOptions {
   readonly recompute: RecomputePolicy;
   /** With it the plan ends with the weight update; without it gradients are left in the gradient buffers. */
   readonly optimizer?: OptimizerSettings;
-  /** How feature maps of the forward pass are stored; `BackendInfo.activationDtype` is what a backend was opened for. Default f32. */
+  /**
+   * How feature maps of the forward pass are stored; `BackendInfo.activationDtype` is what a backend was opened for.
+   * Default f32.
+   */
   readonly activationDtype?: ActivationDtype;
 }
 
 /**
- * Training graph → plan of one step: forward, running statistics, backward, and the weight update if an optimizer is given.
- * The host writes `images` and `labels`; afterwards `logits`, `sampleLoss` [N] and `sampleRank` [N] can be read, and gradients by the names of
- * `gradientOf` (names.ts).
+ * Training graph → plan of one step: forward, running statistics, backward, and the weight update if an optimizer is
+ * given. The host writes `images` and `labels`; afterwards `logits`, `sampleLoss` [N] and `sampleRank` [N] can be read,
+ * and gradients by the names of `gradientOf` (names.ts).
  * @throws RangeError naming the node, if the plan has no kernel for it
  */
 export function planTraining(graph: Graph, options: TrainingOptions): Plan {
@@ -45,7 +48,8 @@ export function planTraining(graph: Graph, options: TrainingOptions): Plan {
 }
 
 /**
- * Inference graph → plan. The host writes `images` (and `labels` where the graph has a loss) and reads `logits` (`sampleLoss`, `sampleRank`).
+ * Inference graph → plan. The host writes `images` (and `labels` where the graph has a loss) and reads `logits`
+ * (`sampleLoss`, `sampleRank`).
  * @throws RangeError naming the node, if the plan has no kernel for it
  */
 export function planInference(graph: Graph, options: Pick<TrainingOptions, "activationDtype"> = {}): Plan {
@@ -57,7 +61,9 @@ export function planInference(graph: Graph, options: Pick<TrainingOptions, "acti
   return lowering.plan.finish();
 }
 
-/** Gradient accumulation: adds the gradients of a micro-batch to the sums ("add"), or starts new sums with them ("set"). */
+/**
+ * Gradient accumulation: adds the gradients of a micro-batch to the sums ("add"), or starts new sums with them ("set").
+ */
 export function planAccumulation(graph: Graph, mode: "set" | "add"): Plan {
   const plan = new PlanBuilder();
   plan.declarePersistent(graph, ["gradient", "gradientSum"]);

@@ -40,7 +40,10 @@ function operands(plan: Plan, call: KernelCall): string {
   return shown.join("  ");
 }
 
-/** Every kernel call with shapes, multiply-adds and bytes; every buffer with shape, bytes, offset and the calls it lives through; peakBytes. */
+/**
+ * Every kernel call with shapes, multiply-adds and bytes; every buffer with shape, bytes, offset and the calls it lives
+ * through; peakBytes.
+ */
 export function printPlan(plan: Plan): string {
   const calls = plan.calls.map((call, index) => {
     const work = `${count(call.macs, "MAC")}, ${count(call.trafficBytes, "B")}`;

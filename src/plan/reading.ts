@@ -1,4 +1,5 @@
-// plan: reading a graph. A tensor, an attribute or a dimension that is missing is an error that says where, never a default.
+// plan: reading a graph. A tensor, an attribute or a dimension that is missing is an error that says where, never a
+// default.
 import type { Graph, GraphNode, GraphTensor, TensorId } from "../graph/graph.ts";
 import { showShape, sizeOf } from "../ops/op.ts";
 

@@ -1,7 +1,9 @@
-// Test support: a case is one kernel call as plain data: its arguments, the buffers they name, and what is in them before.
+// Test support: a case is one kernel call as plain data: its arguments, the buffers they name, and what is in them
+// before.
 //
-// Everything that no input fills is a sentinel: channels beside a view, guards between buffers, and outputs that are overwritten. A sentinel is
-// a NaN whose payload is its position, so reading one spoils the result and writing one, even moving one, changes bits.
+// Everything that no input fills is a sentinel: channels beside a view, guards between buffers, and outputs that are
+// overwritten. A sentinel is a NaN whose payload is its position, so reading one spoils the result and writing one,
+// even moving one, changes bits.
 import type { RunScalars } from "../../src/backends/backend.ts";
 import { sizeOf } from "../../src/ops/op.ts";
 import { aligned } from "../../src/plan/arena.ts";
@@ -66,7 +68,9 @@ export function indicesOf({ offset = 0, channels }: Region, shape: readonly numb
   return indices;
 }
 
-/** Odd, so that no buffer begins where whole vectors do; longer than any slack a kernel might write by mistake at once. */
+/**
+ * Odd, so that no buffer begins where whole vectors do; longer than any slack a kernel might write by mistake at once.
+ */
 const guardFloats = 67;
 const isGuard = (name: BufferName): boolean => name.startsWith("guard ");
 
@@ -109,7 +113,10 @@ export const withActivations = ({ buffers, calls }: Plan, activationDtype: Activ
 
 type LaidOut = Pick<PlanBuffer, "name" | "shape" | "role" | "dtype">;
 
-/** Buffers one after another in their role. Feature maps in f16 have an arena of their own, without guards, where the next begins at a full word. */
+/**
+ * Buffers one after another in their role. Feature maps in f16 have an arena of their own, without guards, where the
+ * next begins at a full word.
+ */
 function laidOut(buffers: readonly LaidOut[], calls: Plan["calls"], activationDtype: ActivationDtype): Plan {
   const tops = new Map<BufferRole | "f16", number>();
   const placed = buffers.map(({ name, shape, role, dtype: declared }): PlanBuffer => {
@@ -144,7 +151,10 @@ function valuesOf(key: string, size: number, fill: Fill): ArrayLike<number> {
   return formula(key, size, fill.center, fill.width);
 }
 
-/** Sentinels, and over them the inputs. With `spoiled` the inputs are left out, labels excepted: what a run leaves behind is then full of NaN. */
+/**
+ * Sentinels, and over them the inputs. With `spoiled` the inputs are left out, labels excepted: what a run leaves
+ * behind is then full of NaN.
+ */
 export function contentsOf(given: AnyCase, plan: Plan, spoiled = false): Contents {
   const contents = new Map<BufferName, Float32Array | Int32Array>();
   for (const { name, shape, dtype } of plan.buffers.values()) {

@@ -1,4 +1,5 @@
-// Test support: cases of the convolution kernels. Channel counts are no multiples of a tile's height, planes none of its width.
+// Test support: cases of the convolution kernels. Channel counts are no multiples of a tile's height, planes none of
+// its width.
 import type { WindowSize, Write } from "../../src/plan/plan.ts";
 import type { Case } from "./case.ts";
 import { compositeBackwardFor, compositeFor, features, type Level, placed, showOffset } from "./features.ts";

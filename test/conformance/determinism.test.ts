@@ -26,7 +26,10 @@ const network = (recompute: RecomputePolicy): NetworkCase => ({
   optimizer,
 });
 
-/** Every bit that three steps leave: losses, logits and gradients after each, and all parameters, momenta and running statistics. */
+/**
+ * Every bit that three steps leave: losses, logits and gradients after each, and all parameters, momenta and running
+ * statistics.
+ */
 async function bitsAfterTraining(
   options: WasmOptions,
   recompute: RecomputePolicy,

@@ -1,5 +1,5 @@
-// Test support: mistakes that kernels make, planted on purpose: in the arguments a kernel is compiled for, in what it reads, or in what it
-// left behind. Every kernel has some. The checker must see each of them.
+// Test support: mistakes that kernels make, planted on purpose: in the arguments a kernel is compiled for, in what it
+// reads, or in what it left behind. Every kernel has some. The checker must see each of them.
 import type { CompositeBackward, KernelName, KernelTable, View, WindowSize } from "../../src/plan/plan.ts";
 
 type Data = Float32Array | Int32Array;

@@ -1,4 +1,5 @@
-// Test support: what cases of feature-map kernels have in common: views inside wider buffers, and batch norm's operands.
+// Test support: what cases of feature-map kernels have in common: views inside wider buffers, and batch norm's
+// operands.
 import type { Composite, CompositeBackward, View, Write } from "../../src/plan/plan.ts";
 import type { CaseBuffer, Fill, Input } from "./case.ts";
 

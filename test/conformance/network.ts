@@ -1,4 +1,5 @@
-// Test support: a whole small net as one training plan on a backend, for questions about sequences of kernels instead of single ones.
+// Test support: a whole small net as one training plan on a backend, for questions about sequences of kernels instead
+// of single ones.
 import type { Executable, RunScalars } from "../../src/backends/backend.ts";
 import type { ReferenceExecutable } from "../../src/backends/reference/backend.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";

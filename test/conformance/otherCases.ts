@@ -199,7 +199,10 @@ export const softmaxCrossEntropy = [
   }),
 ];
 
-/** Three parameters, 1 + 4095 + 91 floats: no multiple of a vector, of a pair of them or of a number of threads. The same for all cases. */
+/**
+ * Three parameters, 1 + 4095 + 91 floats: no multiple of a vector, of a pair of them or of a number of threads. The
+ * same for all cases.
+ */
 const shapes: Readonly<Record<string, readonly number[]>> = { bias: [1], weight: [13, 35, 3, 3], gamma: [91] };
 
 const parallel = (role: BufferRole): Record<string, CaseBuffer> =>

@@ -1,4 +1,5 @@
-// Test support: cases of the pooling kernels: halving with leftover rows and columns, whole planes, other windows; overlapping maxima.
+// Test support: cases of the pooling kernels: halving with leftover rows and columns, whole planes, other windows;
+// overlapping maxima.
 import type { PoolSize, WindowSize, Write } from "../../src/plan/plan.ts";
 import type { Case, Fill } from "./case.ts";
 import { compositeBackwardFor, compositeFor, features, type Level, placed, showOffset } from "./features.ts";

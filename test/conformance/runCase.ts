@@ -1,5 +1,5 @@
-// Test support: runs cases on a backend and judges every float of every buffer: outputs against the f64 reference within their bound,
-// everything else bit for bit.
+// Test support: runs cases on a backend and judges every float of every buffer: outputs against the f64 reference
+// within their bound, everything else bit for bit.
 import type { Backend, RunScalars } from "../../src/backends/backend.ts";
 import { createReferenceBackend, type ReferenceExecutable } from "../../src/backends/reference/backend.ts";
 import type { ReferenceMemory } from "../../src/backends/reference/memory.ts";
@@ -13,7 +13,10 @@ export interface Expectation {
   readonly before: Contents;
   /** By buffer: values and allowed errors of all elements, NaN errors where nothing may change. */
   readonly outputs: ReadonlyMap<BufferName, { readonly values: ArrayLike<number>; readonly errors: Float64Array }>;
-  /** Elements whose bound is a whole term because rounding decides a ReLU or a maximum, and all elements that are judged. */
+  /**
+   * Elements whose bound is a whole term because rounding decides a ReLU or a maximum, and all elements that are
+   * judged.
+   */
   readonly undecided: number;
   readonly judged: number;
 }
@@ -88,8 +91,8 @@ export const halved = (plan: Plan, contents: Contents): Contents =>
   );
 
 /**
- * What is expected where feature maps are stored in f16, operands being given as stored: a store may take either neighbour, because WGSL leaves the
- * direction open, so it adds 2⁻¹⁰ of the value, or the distance of two subnormals.
+ * What is expected where feature maps are stored in f16, operands being given as stored: a store may take either
+ * neighbour, because WGSL leaves the direction open, so it adds 2⁻¹⁰ of the value, or the distance of two subnormals.
  */
 export function storedInHalves(expectation: Expectation): Expectation {
   const outputs = [...expectation.outputs].map(([name, output]) => {
@@ -102,8 +105,9 @@ export function storedInHalves(expectation: Expectation): Expectation {
 }
 
 /**
- * What is expected of a convolution whose operands are rounded to f16 on the way, weights being given as f16 has them. Without a composite nothing is left
- * to round. With one, what was loaded is rounded to either neighbour: 2⁻¹⁰ of every term, and a bound is at least 8·2⁻²⁴ of their sum.
+ * What is expected of a convolution whose operands are rounded to f16 on the way, weights being given as f16 has them.
+ * Without a composite nothing is left to round. With one, what was loaded is rounded to either neighbour: 2⁻¹⁰ of every
+ * term, and a bound is at least 8·2⁻²⁴ of their sum.
  */
 export function withRoundedOperands(expectation: Expectation): Expectation {
   const [{ kernel, args }] = expectation.plan.calls;

@@ -1,4 +1,5 @@
-// ops: each gradient rule against central differences in f64. A case is data: an op, the shapes of its inputs, its attributes.
+// ops: each gradient rule against central differences in f64. A case is data: an op, the shapes of its inputs, its
+// attributes.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type Attrs, applyOp, type Op, type Tensor } from "../../src/ops/op.ts";

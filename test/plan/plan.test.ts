@@ -1,4 +1,5 @@
-// plan: what must hold of every plan, whatever the network: nothing lost, nothing computed twice, no two live buffers in one place.
+// plan: what must hold of every plan, whatever the network: nothing lost, nothing computed twice, no two live buffers
+// in one place.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { differentiate } from "../../src/graph/differentiate.ts";

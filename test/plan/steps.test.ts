@@ -1,4 +1,5 @@
-// What the plan has no kernel for is refused with a sentence that says where, whatever the graph: no op is lost, no missing dimension becomes a number.
+// What the plan has no kernel for is refused with a sentence that says where, whatever the graph: no op is lost, no
+// missing dimension becomes a number.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { differentiate } from "../../src/graph/differentiate.ts";
@@ -7,6 +8,7 @@ import { buildGraph, namedSpec } from "../../src/networks/registry.ts";
 import { gradientOf, gradientSumOf, hostBuffers, momentumOf } from "../../src/plan/names.ts";
 import { planAccumulation, planInference, planTraining, planUpdate } from "../../src/plan/planners.ts";
 import { findSteps } from "../../src/plan/steps/find.ts";
+import type { MatchStep } from "../../src/plan/steps/step.ts";
 import { stepKinds } from "../../src/plan/steps/table.ts";
 
 const spec = namedSpec("BC-40-12", { blockConfig: [1, 1, 1] });
@@ -105,6 +107,29 @@ for (const [what, graph, says] of [
     );
   });
 }
+
+test("what a plan lacks is a new kind of step and a row: a ReLU with two consumers, computed once for both", () => {
+  const conv2 = at(inference, "conv2d", "features.denseblock1.denselayer1.conv2");
+  const weight = conv2.inputs[1] ?? -1;
+  const graph = changed(inference, conv2, { inputs: [relu.outputs[0] ?? -1, weight] });
+  const relu2 = at(graph, "relu", "features.denseblock1.denselayer1.relu2");
+  const norm2 = at(graph, "normalize", "features.denseblock1.denselayer1.norm2");
+  // What conv2 read before is left without a reader.
+  const { nodes } = graph;
+  const without = { ...graph, nodes: nodes.filter((node) => node !== relu2 && node !== norm2) };
+  const activation: MatchStep = (node, forward) => {
+    const normalize = node.op === "relu" && forward.consumers(node.outputs[0] ?? -1).length > 1;
+    const before = normalize ? forward.producer(node.inputs[0] ?? -1) : undefined;
+    return before && { nodes: [before, node], forward() {}, backward() {} };
+  };
+  const { steps } = findSteps(without, { ...stepKinds, activation });
+  const index = steps.findIndex((step) => step.nodes.includes(relu));
+  assert.deepEqual(steps[index]?.nodes, [norm, relu]);
+  assert.deepEqual(
+    steps.slice(index + 1, index + 3).map((step) => step.nodes.map(({ path, op }) => `${op} ${path}`)),
+    [["conv2d features.denseblock1.denselayer1.conv1"], ["conv2d features.denseblock1.denselayer1.conv2"]],
+  );
+});
 
 test("two kinds of step that claim one node are an error", () => {
   const kinds = {

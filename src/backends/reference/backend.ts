@@ -1,5 +1,5 @@
-// backends/reference: the slow, obvious device. It runs any plan in f32 or f64 on the calling thread, for tests and for finding out which
-// of two fast answers is right.
+// backends/reference: the slow, obvious device. It runs any plan in f32 or f64 on the calling thread, for tests and for
+// finding out which of two fast answers is right.
 import type { Precision } from "../../ops/op.ts";
 import type { BufferName, KernelCall, Plan, PlanBuffer } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
@@ -144,7 +144,8 @@ function compileReference(
       const { plan, memory } = planNamed(name);
       poisonArena(plan, storage);
       plan.calls.forEach((call, index) => {
-        // Once more at its birth: what an earlier tenant of the same addresses left must not be taken for this buffer's value.
+        // Once more at its birth: what an earlier tenant of the same addresses left must not be taken for this buffer's
+        // value.
         for (const buffer of plan.buffers.values()) if (buffer.birth === index) poison(buffer, storage);
         runCall(call.kernel, call.args, memory, scalars);
       });

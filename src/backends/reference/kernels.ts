@@ -1,5 +1,5 @@
-// backends/reference: every kernel as the composition of the ops it fuses, over dense copies of its views. Nothing here is clever: this
-// is what the other backends' kernels must equal.
+// backends/reference: every kernel as the composition of the ops it fuses, over dense copies of its views. Nothing here
+// is clever: this is what the other backends' kernels must equal.
 import { avgPool2d, avgPool2dGrad } from "../../ops/avgPool2d.ts";
 import { channelStatistics, channelStatisticsGrad } from "../../ops/channelStatistics.ts";
 import { conv2d, conv2dGradInput, conv2dGradWeight } from "../../ops/conv2d.ts";
@@ -84,8 +84,8 @@ function withStatistics(
 }
 
 /**
- * From the gradient of composite(x) to that of x, which is written to dx; the other four go to `grad`. Without a composite the gradient is
- * that of the operand as it was loaded.
+ * From the gradient of composite(x) to that of x, which is written to dx; the other four go to `grad`. Without a
+ * composite the gradient is that of the operand as it was loaded.
  */
 function writeBack(
   memory: ReferenceMemory,
@@ -112,7 +112,10 @@ function writeBack(
   overwriteBuffer(memory, grad.dBeta, dBeta);
 }
 
-/** How many classes stand before the label: greater logit, or equal logit and smaller index. A NaN among the logits: all others do. */
+/**
+ * How many classes stand before the label: greater logit, or equal logit and smaller index. A NaN among the logits: all
+ * others do.
+ */
 function rankOf(logits: Real, label: number): number {
   if (logits.some(Number.isNaN)) return logits.length - 1;
   let rank = 0;

@@ -1,7 +1,8 @@
-// backends/reference: the memory of a plan, laid out exactly as the plan says, so that buffers whose lifetimes overlap by mistake
-// overwrite each other here as they would on a device.
+// backends/reference: the memory of a plan, laid out exactly as the plan says, so that buffers whose lifetimes overlap
+// by mistake overwrite each other here as they would on a device.
 //
-// A plan's offsets are bytes of f32. Element index = offset/4 in both precisions: in f64 everything is twice as wide, nothing else differs.
+// A plan's offsets are bytes of f32. Element index = offset/4 in both precisions: in f64 everything is twice as wide,
+// nothing else differs.
 import { allocate, type Precision, type Real, sizeOf, type Tensor } from "../../ops/op.ts";
 import type { BufferName, BufferRole, PlanBuffer, View, Write } from "../../plan/plan.ts";
 
@@ -79,8 +80,8 @@ export function createMemory(buffers: ReadonlyMap<BufferName, PlanBuffer>, stora
 }
 
 /**
- * The channels of a view, as a dense tensor of the given shape: [N,C,H,W], [N,C] or [C] with C = view.channels. The buffer may hold more
- * channels: an image is shape[1] of the buffer planes long.
+ * The channels of a view, as a dense tensor of the given shape: [N,C,H,W], [N,C] or [C] with C = view.channels. The
+ * buffer may hold more channels: an image is shape[1] of the buffer planes long.
  */
 export function gather(
   memory: ReferenceMemory,

@@ -1,6 +1,6 @@
-// backends/wasm: the smallest assembler that lets kernels be written as TypeScript. Expressions are byte strings with a type,
-// statements are appended to the function that is being built, and a module is the sections of the binary format around them.
-// (WebAssembly core specification 3.0, chapter 5 "Binary Format"; relaxed SIMD, threads.)
+// backends/wasm: the smallest assembler that lets kernels be written as TypeScript. Expressions are byte strings with a
+// type, statements are appended to the function that is being built, and a module is the sections of the binary format
+// around them. (WebAssembly core specification 3.0, chapter 5 "Binary Format"; relaxed SIMD, threads.)
 
 export type ValueType = "i32" | "i64" | "f32" | "f64" | "v128";
 const typeByte = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const satisfies Record<

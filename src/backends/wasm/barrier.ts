@@ -1,4 +1,5 @@
-// backends/wasm: the barrier at which the compute threads wait for each other after every phase. Spins briefly, then sleeps; all state is in a few shared words.
+// backends/wasm: the barrier at which the compute threads wait for each other after every phase. Spins briefly, then
+// sleeps; all state is in a few shared words.
 
 /** Words of the control block that all threads see. */
 export const controlWords = { generation: 0, arrived: 1, failed: 2, count: 16 } as const;
@@ -10,8 +11,9 @@ const spins = 20_000;
 const longestSleepMs = 20;
 
 /**
- * The barrier. The last thread to arrive opens it for all. Who sleeps must look at the generation again when woken: a thread that
- * spins may pass a barrier before the opener has come to its `notify`, and that late notify then wakes it in the next barrier.
+ * The barrier. The last thread to arrive opens it for all. Who sleeps must look at the generation again when woken: a
+ * thread that spins may pass a barrier before the opener has come to its `notify`, and that late notify then wakes it
+ * in the next barrier.
  */
 export function barrierWait(control: Int32Array, threads: number): void {
   const generation = Atomics.load(control, controlWords.generation);

@@ -1,7 +1,8 @@
 // backends/wasm: plans → one WebAssembly module, one memory map and, for each plan, the list of functions to call.
 //
-// Memory: scalars | parameters | gradients | gradient sums | momenta | states | arena (the largest of the plans') | kept (weights as
-// the kernels of inference want them) | shared working memory | one scratch for each thread. Addresses are 32-bit, so a program ends at 4 GiB.
+// Memory: scalars | parameters | gradients | gradient sums | momenta | states | arena (the largest of the plans') |
+// kept (weights as the kernels of inference want them) | shared working memory | one scratch for each thread. Addresses
+// are 32-bit, so a program ends at 4 GiB.
 import { ResourceError } from "../../errors.ts";
 import type { Plan, PlanBuffer } from "../../plan/plan.ts";
 import { channelLayout } from "../../plan/reading.ts";
@@ -23,7 +24,10 @@ export interface Program {
   readonly scalars: number;
   /** Byte address of a buffer; the plan decides for arena buffers. */
   address(buffer: PlanBuffer): number;
-  /** For each plan: function index, number of operands, operands, … as a worker reads them; scratch, shared, thread and threads are added there. */
+  /**
+   * For each plan: function index, number of operands, operands, … as a worker reads them; scratch, shared, thread and
+   * threads are added there.
+   */
   readonly code: ReadonlyMap<string, Int32Array>;
   /** As `code`: what a plan runs before its first call and after parameters have changed. */
   readonly preparation: ReadonlyMap<string, Int32Array>;

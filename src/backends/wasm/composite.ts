@@ -1,5 +1,6 @@
-// backends/wasm: the composite function BN → ReLU where a convolution loads its operand, and its gradient where the operand's
-// gradient is stored. What a channel needs is four numbers, computed anew by every thread (C square roots are cheaper than a barrier).
+// backends/wasm: the composite function BN → ReLU where a convolution loads its operand, and its gradient where the
+// operand's gradient is stored. What a channel needs is four numbers, computed anew by every thread (C square roots are
+// cheaper than a barrier).
 import type { Composite, CompositeGrad } from "../../plan/plan.ts";
 import {
   type Expression,
@@ -52,12 +53,12 @@ export function compositeOf(f: FunctionBuilder, target: Target, address: Express
 }
 
 /**
- * compositeGradRow(g, x, dx, bytes, coefficients, partials): one run of a channel. g is the gradient after ReLU.
- * With m = [scale·x + shift > 0]: dx (= or +=) scale·m·g; partials += m·g (eight lanes), m·g·(x − mean)·rstd (eight lanes).
+ * compositeGradRow(g, x, dx, bytes, coefficients, partials): one run of a channel. g is the gradient after ReLU. With m
+ * = [scale·x + shift > 0]: dx (= or +=) scale·m·g; partials += m·g (eight lanes), m·g·(x − mean)·rstd (eight lanes).
  * With `keep`, g is replaced by the activated x, relu(scale·x + shift).
  * Traffic: reads g, x (and dx when it accumulates), writes dx (and g).
- * Measured: V8 packs pairs only where it finds pairs of stores and no load between them: with loads first, and partial sums that end in
- * memory, 0.29 → 0.20 ns a float with `keep`, 0.17 → 0.13 without (one Zen 5 core, L1, 2026-11).
+ * Measured: V8 packs pairs only where it finds pairs of stores and no load between them: with loads first, and partial
+ * sums that end in memory, 0.29 → 0.20 ns a float with `keep`, 0.17 → 0.13 without (one Zen 5 core, L1, 2026-11).
  */
 export function compositeGradRow(
   module: ModuleBuilder,
@@ -108,8 +109,8 @@ export function foldPartials(module: ModuleBuilder): FunctionSignature {
 }
 
 /**
- * Second phase of every kernel with a composite backward pass: adds the threads' sums [threads][C][2] in order and turns them
- * into dBeta = Σg, dGamma = Σg·x̂, dMean (= or +=) −scale·Σg, dVariance (= or +=) −½·scale·rstd·Σg·x̂.
+ * Second phase of every kernel with a composite backward pass: adds the threads' sums [threads][C][2] in order and
+ * turns them into dBeta = Σg, dGamma = Σg·x̂, dMean (= or +=) −scale·Σg, dVariance (= or +=) −½·scale·rstd·Σg·x̂.
  */
 export function compositeGradFinish(
   module: ModuleBuilder,

@@ -1,7 +1,8 @@
 // backends/wasm: y = conv2d(composite(x), w), and the same sum with transposed weights for the gradient of x.
 //
 // Shapes: x [N, C, H, W] view, w [O, C, k, k], y [N, O, H', W'] view.
-// Parallel: threads share the units of N·H (signal.ts); nothing is reduced across threads but the sums of a composite's gradient.
+// Parallel: threads share the units of N·H (signal.ts); nothing is reduced across threads but the sums of a composite's
+// gradient.
 // Traffic: each unit of x is read once and staged in L2; packed weights stream from L2; y is written once.
 // Numerics: every y is one chain of C·k² multiply-adds (tile.ts).
 import type { WindowSize } from "../../plan/plan.ts";
@@ -53,7 +54,10 @@ import { winogradPays } from "./winograd.ts";
 /** Floats of staged input and of results in scratch: about half of a 512 KiB L2. */
 const stagedFloats = 64 * 1024;
 
-/** pack(weights, packed, rows…): [tile][contraction][tap][row of the tile], from w [O, C, k²] or, for the backward pass, transposed and turned by 180°. */
+/**
+ * pack(weights, packed, rows…): [tile][contraction][tap][row of the tile], from w [O, C, k²] or, for the backward pass,
+ * transposed and turned by 180°.
+ */
 export function pack(module: ModuleBuilder, taps: number, height: number, transposed: boolean): FunctionSignature {
   return namedFunction(
     module,
@@ -80,7 +84,10 @@ export function pack(module: ModuleBuilder, taps: number, height: number, transp
   );
 }
 
-/** Scratch memory of a product over units, byte offsets from the thread's scratch; `packed` is an address where the weights are kept. */
+/**
+ * Scratch memory of a product over units, byte offsets from the thread's scratch; `packed` is an address where the
+ * weights are kept.
+ */
 interface ProductLayout {
   readonly coefficients: number;
   readonly packed: number;
@@ -183,7 +190,10 @@ function productValues(
   };
 }
 
-/** Packs the weights, then for each of the thread's units stages x, multiplies, and lets `finish` take the results from scratch. */
+/**
+ * Packs the weights, then for each of the thread's units stages x, multiplies, and lets `finish` take the results from
+ * scratch.
+ */
 function emitProduct(
   f: FunctionBuilder,
   module: ModuleBuilder,
@@ -324,7 +334,10 @@ function packPhase(module: ModuleBuilder, product: Product, weights: number, out
 const shapeKey = ({ shape, size, tiles, kept }: Product): string =>
   `${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding} gathered=${shape.gathered} tile=${tiles.height} kept=${kept}`;
 
-/** dx of a stride-1 convolution: the same product over dy with turned weights; then back through ReLU and normalize, where there is one. */
+/**
+ * dx of a stride-1 convolution: the same product over dy with turned weights; then back through ReLU and normalize,
+ * where there is one.
+ */
 export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, at): CompiledKernel => {
   const { dy, dx, size, composite } = args;
   if (size.stride !== 1 || size.kernel !== 2 * size.padding + 1) {

@@ -1,13 +1,15 @@
 // backends/wasm: both gradients of a 1×1 convolution behind a composite, in one pass over its input.
 //
 // Shapes: x [N, C, H, W] view, dy [N, O, H, W] view, w [O, C], dx [N, C, H, W] view, dWeight [O, C], overwritten.
-// Parallel: threads share the units of N·H (signal.ts); each has its own sums for the composite and its own partial dWeightᵀ
-// [C][O], which the finishing phases add in thread order.
-// Traffic: a unit's dy is staged twice in L2, as rows [O][P] and turned [P][O]; then x and dx pass once, a tile of channels at a time:
-// g = wᵀ·dy, dx and the sums from g and x, and while the activated x is still in L1, its product with the turned dy.
-// Numerics: every g is a chain of O multiply-adds, every dWeight one of at most 256 pixels, then of the thread's units, then of the threads.
-// Measured: BC-100-12, batch 64, two Zen threads, 2026-11: with the statistics' gradient of dy from 705 to 460 ms a step
-// (were three kernels with three passes over dy and two over x).
+// Parallel: threads share the units of N·H (signal.ts); each has its own sums for the composite and its own partial
+// dWeightᵀ [C][O], which the finishing phases add in thread order.
+// Traffic: a unit's dy is staged twice in L2, as rows [O][P] and turned [P][O]; then x and dx pass once, a tile of
+// channels at a time: g = wᵀ·dy, dx and the sums from g and x, and while the activated x is still in L1, its product
+// with the turned dy.
+// Numerics: every g is a chain of O multiply-adds, every dWeight one of at most 256 pixels, then of the thread's units,
+// then of the threads.
+// Measured: BC-100-12, batch 64, two Zen threads, 2026-11: with the statistics' gradient of dy from 705 to 460 ms a
+// step (were three kernels with three passes over dy and two over x).
 import {
   type Expression,
   type FunctionSignature,
@@ -36,13 +38,19 @@ import { multiplyAdd } from "./vector.ts";
 
 /** Floats of a unit's dy: a quarter of a megabyte, staged twice. */
 const stagedFloats = 64 * 1024;
-/** Bytes of a tile's rows that one product with the turned dy goes over: short enough for L1 and for the chain of its sums. */
+/**
+ * Bytes of a tile's rows that one product with the turned dy goes over: short enough for L1 and for the chain of its
+ * sums.
+ */
 const chunkBytes = 1024;
 
 /** Bytes of an output channel's statistics coefficients: mean, level = dMean/count, slope = 2·dVariance/count. */
 const statisticsBytes = 12;
 
-/** stageRows(dy, dyStride, x, xStride, rows, step, outputs, coefficients, images, bytes): dy, or dy + level + (x − mean)·slope, one row a channel, zeros behind it. */
+/**
+ * stageRows(dy, dyStride, x, xStride, rows, step, outputs, coefficients, images, bytes): dy, or dy + level + (x −
+ * mean)·slope, one row a channel, zeros behind it.
+ */
 function stageGradient(
   module: ModuleBuilder,
   target: Target,
@@ -94,7 +102,10 @@ function stageGradient(
   );
 }
 
-/** turn(rows, step, turned, outputs, bytes): turned[p][o] = rows[o][p], four by four; outputs is a multiple of 4, bytes of 16. */
+/**
+ * turn(rows, step, turned, outputs, bytes): turned[p][o] = rows[o][p], four by four; outputs is a multiple of 4, bytes
+ * of 16.
+ */
 function turn(module: ModuleBuilder): FunctionSignature {
   return namedFunction(module, "turn", ["rows", "step", "turned", "outputs", "bytes"], (f, o) => {
     const turnedStep = f.let(i32.shl(o.outputs, 2)).get;

@@ -1,7 +1,8 @@
 // backends/wasm: dWeight[o, c, tap] = Σ over n, p of dy[n, o, p] · composite(x)[n, c, p + tap].
 //
 // Shapes: x [N, C, H, W] view, dy [N, O, H', W'] view, dWeight [O, C, k, k], overwritten.
-// Parallel: threads share the units of N·H, each into its own partial dWeight; a second phase adds the partials in thread order.
+// Parallel: threads share the units of N·H, each into its own partial dWeight; a second phase adds the partials in
+// thread order.
 // Traffic: a unit's dy is staged once (L2); x is staged a few channels at a time (L1) and met with all of dy.
 // Numerics: a dot over a unit, then a chain over the thread's units, then over the threads.
 import {

@@ -1,9 +1,12 @@
 // backends/wasm: dWeight of a 3×3 convolution in Winograd's domain: dg = Gᵀ[Σ over tiles of (A dY Aᵀ) ⊙ (Bᵀ d B)]G.
 //
 // Shapes: as convGradWeight.ts; the sums are [36][C][O], O rounded up to whole product tiles.
-// Parallel: threads share the units of tiles, each into sums of its own; a second phase adds them in thread order and maps them back.
-// Traffic: a unit's dY is transformed once, tiles by outputs; then x a few channels at a time, combined with all of it in L2.
-// Numerics: a chain over a unit's tiles, then over the thread's units, then over the threads (test/conformance/winograd.ts).
+// Parallel: threads share the units of tiles, each into sums of its own; a second phase adds them in thread order and
+// maps them back.
+// Traffic: a unit's dY is transformed once, tiles by outputs; then x a few channels at a time, combined with all of it
+// in L2.
+// Numerics: a chain over a unit's tiles, then over the thread's units, then over the threads
+// (test/conformance/winograd.ts).
 // Measured: 121, batch 8: 210 → 107 ms a step; BC-100-12, batch 64: 150 → 114 ms (two Zen threads, 2026-11).
 import type { KernelTable, WindowSize } from "../../plan/plan.ts";
 import { type Expression, f32x4, i32, type ModuleBuilder, v128 } from "./assembler.ts";
@@ -24,14 +27,17 @@ import {
 
 /** Tiles of a unit: the length of a product's chain; shorter ones spend their time on adding sums to memory. */
 const unitTiles = 32;
-/** Floats of transformed operands and sums that a few channels of x work on: not much more than a quarter of a megabyte. */
+/**
+ * Floats of transformed operands and sums that a few channels of x work on: not much more than a quarter of a megabyte.
+ */
 const stagedFloats = 96 * 1024;
 /** Outputs that are transformed at once. */
 const lanes = 4;
 
 /**
- * Whether it pays, by a core's cycles a tile: direct 9·C·O at 0.7 of the product tile's speed; here 36/16·C·O, outputs rounded up, a quarter more
- * for adding up, 25·C and 40·O for the transformations, and 100·C·O for the backward transformation, once.
+ * Whether it pays, by a core's cycles a tile: direct 9·C·O at 0.7 of the product tile's speed; here 36/16·C·O, outputs
+ * rounded up, a quarter more for adding up, 25·C and 40·O for the transformations, and 100·C·O for the backward
+ * transformation, once.
  */
 export function gradWinogradPays(size: WindowSize, channels: number, outputs: number): boolean {
   const { batch, height, width, kernel, stride, padding } = size;
@@ -144,8 +150,9 @@ export function emitWinogradGradWeight(
         const tileRows = f.let(i32.shrU(i32.add(unit.rows, side - 1), 2)).get;
         const tiles = f.let(i32.mul(i32.mul(unit.images, tileRows), tiling.columns)).get;
         const quads = f.let(i32.and(i32.add(tiles, 3), -4)).get;
-        // dY in blocks with zeros at the images' edges, four channels at a time. A band that ends inside a block has rows below it
-        // that belong to no image: they are zeros since the planes were cleared, or, after a higher band, cleared again.
+        // dY in blocks with zeros at the images' edges, four channels at a time. A band that ends inside a block has
+        // rows below it that belong to no image: they are zeros since the planes were cleared, or, after a higher band,
+        // cleared again.
         f.loop(0, o.outputs, lanes, (output) => {
           const count = f.let(f.minimum(lanes, i32.sub(o.outputs, output.get))).get;
           f.if(i32.or(i32.ltS(count, lanes), i32.remU(unit.rows, side)), () =>

@@ -1,4 +1,5 @@
-// backends/wasm: the convolution and its input's gradient through Winograd's transformation (winograd.ts), where conv.ts finds that it pays.
+// backends/wasm: the convolution and its input's gradient through Winograd's transformation (winograd.ts), where
+// conv.ts finds that it pays.
 import type { CompositeBackward, KernelTable } from "../../plan/plan.ts";
 import { i32, type ModuleBuilder } from "./assembler.ts";
 import {
@@ -70,7 +71,10 @@ export function emitWinogradConv(
   };
 }
 
-/** dx of a 3×3 convolution behind a composite: the product over dy with turned weights, then back through ReLU and normalize. */
+/**
+ * dx of a 3×3 convolution behind a composite: the product over dy with turned weights, then back through ReLU and
+ * normalize.
+ */
 export function emitWinogradGradInput(
   module: ModuleBuilder,
   target: Target,

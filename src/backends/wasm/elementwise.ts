@@ -32,7 +32,10 @@ function mixVector(f: FunctionBuilder, value: Expression): Expression {
   return x.get;
 }
 
-/** Parallel: images. The mask is a function of (seed, step, stream, index) only, so the backward pass calls the same kernel. */
+/**
+ * Parallel: images. The mask is a function of (seed, step, stream, index) only, so the backward pass calls the same
+ * kernel.
+ */
 export const emitDropout: Emit<"dropout"> = (module, _target, args, at): CompiledKernel => {
   const { x, rate, stream, batch, plane } = args;
   const imageBytes = x.channels * plane * 4;

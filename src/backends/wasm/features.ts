@@ -147,8 +147,9 @@ function hasRelaxedSimd(): boolean {
 }
 
 /**
- * Node only: V8 compiles every function with its optimising compiler soon after the baseline one, instead of waiting until each has
- * run for long: baseline code is 4 to 8 times slower. V8 flags hold for the whole process and for modules compiled from now on.
+ * Node only: V8 compiles every function with its optimising compiler soon after the baseline one, instead of waiting
+ * until each has run for long: baseline code is 4 to 8 times slower. V8 flags hold for the whole process and for
+ * modules compiled from now on.
  */
 function compileEagerly(): void {
   globalThis.process?.getBuiltinModule?.("node:v8").setFlagsFromString("--no-wasm-dynamic-tiering");
@@ -166,7 +167,10 @@ function allowRevectorizing(): string | undefined {
   return undefined;
 }
 
-/** The fastest target that this runtime can run and whose tiles pass the self-check; `notes` says what was passed over and why. */
+/**
+ * The fastest target that this runtime can run and whose tiles pass the self-check; `notes` says what was passed over
+ * and why.
+ */
 export function chooseTarget(options: TargetOptions = {}): ChosenTarget {
   const notes: string[] = [];
   const candidates: Target[] = [];

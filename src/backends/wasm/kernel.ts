@@ -1,4 +1,5 @@
-// backends/wasm: the frame of every kernel. A kernel is one or more phases; all threads run a phase, then wait at a barrier.
+// backends/wasm: the frame of every kernel. A kernel is one or more phases; all threads run a phase, then wait at a
+// barrier.
 import type { KernelTable, View } from "../../plan/plan.ts";
 import type { PersistentRole } from "../persistent.ts";
 import {
@@ -14,7 +15,9 @@ import type { Target } from "./target.ts";
 /** Bytes of a channel's two partial sums of eight lanes each. */
 export const partialBytes = 64;
 
-/** Where each thread keeps the partial sums of one channel: before its scratch. They are zero wherever a kernel begins. */
+/**
+ * Where each thread keeps the partial sums of one channel: before its scratch. They are zero wherever a kernel begins.
+ */
 export const partialsOf = ({ scratch }: Pick<Worker, "scratch">): Expression => i32.sub(scratch, partialBytes);
 
 /** What a phase knows of the thread that runs it. Added behind the operands by the executor. */
@@ -54,7 +57,10 @@ export interface Addresses {
     readonly address: number;
     readonly bytes: number;
   };
-  /** Takes memory that outlives the call, for what depends on `source` alone; absent in plans that change parameters. Returns its byte address. */
+  /**
+   * Takes memory that outlives the call, for what depends on `source` alone; absent in plans that change parameters.
+   * Returns its byte address.
+   */
   readonly keep?: (bytes: number, source: string) => number;
   /** Where the run scalars lie: learningRate f32, seed u32, step u32. */
   readonly scalars: number;

@@ -1,7 +1,8 @@
 // backends/wasm: pooling of composite(x), and its gradient.
 //
-// Parallel: threads share the N·C planes. A plane goes through the composite into scratch (L1 for most sizes) and is pooled there;
-// in the backward pass dy is spread over a scratch plane, which then goes through compositeGradRow like any other gradient.
+// Parallel: threads share the N·C planes. A plane goes through the composite into scratch (L1 for most sizes) and is
+// pooled there; in the backward pass dy is spread over a scratch plane, which then goes through compositeGradRow like
+// any other gradient.
 import type { Composite, CompositeBackward, KernelTable, PoolSize, WindowSize } from "../../plan/plan.ts";
 import {
   type Expression,
@@ -176,8 +177,9 @@ function spreadPlane(module: ModuleBuilder, size: PoolSize): FunctionSignature {
 }
 
 /**
- * body(output index byte, best address) for every window of a scratch plane of activated values; of equal maxima the first in row order. Places outside the
- * plane are replaced by the nearest inside, which is in the window anyway and does not come later in it: no branches.
+ * body(output index byte, best address) for every window of a scratch plane of activated values; of equal maxima the
+ * first in row order. Places outside the plane are replaced by the nearest inside, which is in the window anyway and
+ * does not come later in it: no branches.
  */
 function forEachMaximum(
   f: FunctionBuilder,
@@ -199,7 +201,8 @@ function forEachMaximum(
       const columns = taps.map((tap) => f.let(i32.shl(within(i32.add(left, tap), width), 2)).get);
       const [first, ...others] = rows.flatMap((from) => columns.map((byte) => i32.add(from, byte)));
       if (!first) throw new RangeError("a pooling window has at least one place");
-      // Activated values are not negative, so their bits are ordered as they are; a NaN's, without its sign, are above all numbers'.
+      // Activated values are not negative, so their bits are ordered as they are; a NaN's, without its sign, are above
+      // all numbers'.
       const bits = (address: Expression): Expression => i32.and(i32.load(address), 0x7fffffff);
       const infinity = 0x7f800000;
       const best = f.let(first);
@@ -224,8 +227,9 @@ const windowKey = (size: WindowSize): string =>
 const maximumRowBytes = ({ width, padding }: WindowSize): number => (width + 2 * padding + 16) * 4;
 
 /**
- * maximumPlane(plane, y). First down the columns, whole vectors at once, into a row behind the plane that has −∞ on both sides; then
- * along that row. Rows outside the plane are replaced by its nearest row, which is in the window anyway. A NaN is passed on.
+ * maximumPlane(plane, y). First down the columns, whole vectors at once, into a row behind the plane that has −∞ on
+ * both sides; then along that row. Rows outside the plane are replaced by its nearest row, which is in the window
+ * anyway. A NaN is passed on.
  */
 function maximumPlane(module: ModuleBuilder, size: WindowSize): FunctionSignature {
   const { kernel, stride, padding, height, width, outHeight, outWidth } = size;

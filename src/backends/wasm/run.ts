@@ -1,8 +1,10 @@
-// backends/wasm: loops over a run of floats that is adjacent in memory, any length, nothing read or written past its end
-// that could be seen: pairs of vectors, then single vectors, then single lanes, all through the same arithmetic.
+// backends/wasm: loops over a run of floats that is adjacent in memory, any length, nothing read or written past its
+// end that could be seen: pairs of vectors, then single vectors, then single lanes, all through the same arithmetic.
 import { type Expression, type FunctionBuilder, f32, i32, i32x4, type Operand, v128 } from "./assembler.ts";
 
-/** How one stretch of a run is reached. Lanes that lie past the end read as 0, are not written, and `live` clears them. */
+/**
+ * How one stretch of a run is reached. Lanes that lie past the end read as 0, are not written, and `live` clears them.
+ */
 export interface Stretch {
   readonly vectors: readonly (0 | 1)[];
   load(address: Expression, vector: 0 | 1): Expression;

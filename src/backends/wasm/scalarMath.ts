@@ -1,11 +1,12 @@
-// backends/wasm: exp and log, which WebAssembly lacks, computed in f64 so that the f32 result is right to the last bit or nearly.
+// backends/wasm: exp and log, which WebAssembly lacks, computed in f64 so that the f32 result is right to the last bit
+// or nearly.
 import { type Expression, type FunctionBuilder, f32, f64, i32, i64, type ModuleBuilder } from "./assembler.ts";
 
 type ScalarFunction = (f: FunctionBuilder, x: Expression) => Expression;
 
 /**
- * e^x for an f32 x ≤ 88: x = n·ln 2 + r with |r| ≤ ln 2 / 2, e^r by its Taylor series to r¹¹ (remainder below 2⁻⁴⁵ relative), times 2ⁿ
- * by the exponent bits. x < −87 gives 0 (the softmax terms it serves vanish there); NaN stays NaN.
+ * e^x for an f32 x ≤ 88: x = n·ln 2 + r with |r| ≤ ln 2 / 2, e^r by its Taylor series to r¹¹ (remainder below 2⁻⁴⁵
+ * relative), times 2ⁿ by the exponent bits. x < −87 gives 0 (the softmax terms it serves vanish there); NaN stays NaN.
  */
 export function expF32(module: ModuleBuilder): ScalarFunction {
   const signature = module.function(
@@ -31,8 +32,8 @@ export function expF32(module: ModuleBuilder): ScalarFunction {
 }
 
 /**
- * ln x for a finite f32 x ≥ 1: x = m·2ⁿ with m in [√½, √2), ln m = 2·atanh(s), s = (m − 1)/(m + 1), |s| < 0.172, by its series to s¹⁵
- * (remainder below 2⁻⁴⁵). Anything not below infinity is returned as it is.
+ * ln x for a finite f32 x ≥ 1: x = m·2ⁿ with m in [√½, √2), ln m = 2·atanh(s), s = (m − 1)/(m + 1), |s| < 0.172, by its
+ * series to s¹⁵ (remainder below 2⁻⁴⁵). Anything not below infinity is returned as it is.
  */
 export function logF32(module: ModuleBuilder): ScalarFunction {
   const signature = module.function(

@@ -1,10 +1,11 @@
 // backends/wasm: feature maps as one-dimensional signals in scratch memory.
 //
-// A unit of work is a band of rows of a few images. Its rows are laid behind one another, each with `padding` zeros before it, and
-// the right padding of a row is the left padding of the next: row stride S = W + padding. Then a k×k convolution of stride 1 is a
-// sum over k² taps at constant offsets ky·S + kx of one signal, for any width, and the tile kernels see neither rows nor images.
-// The price is S − W idle columns in S and the halo rows; both are skipped where results are copied out.
-// A convolution of another stride is first gathered into C·k² signals without padding (im2col) and is then a 1×1 convolution.
+// A unit of work is a band of rows of a few images. Its rows are laid behind one another, each with `padding` zeros
+// before it, and the right padding of a row is the left padding of the next: row stride S = W + padding. Then a k×k
+// convolution of stride 1 is a sum over k² taps at constant offsets ky·S + kx of one signal, for any width, and the
+// tile kernels see neither rows nor images. The price is S − W idle columns in S and the halo rows; both are skipped
+// where results are copied out. A convolution of another stride is first gathered into C·k² signals without padding
+// (im2col) and is then a 1×1 convolution.
 import type { WindowSize } from "../../plan/plan.ts";
 import {
   type Expression,
@@ -70,7 +71,10 @@ export interface UnitCut {
 /** Floats behind a signal that a tile may read (finite) or a copy may overwrite. */
 const slackFloats = 40;
 
-/** The largest units whose signals stay within `floatBudget` a channel, yet several for each thread where the batch allows. */
+/**
+ * The largest units whose signals stay within `floatBudget` a channel, yet several for each thread where the batch
+ * allows.
+ */
 export function cutUnits(shape: SignalShape, batch: number, floatBudget: number, threads: number): UnitCut {
   const halo = 2 * shape.padding;
   const fittingRows = Math.max(1, Math.floor(floatBudget / shape.rowStride) - halo);
@@ -92,7 +96,10 @@ export function cutUnits(shape: SignalShape, batch: number, floatBudget: number,
   return { rows, bands: usedBands, images: 1, units: batch * usedBands, signalFloats: (rows + halo) * shape.rowStride };
 }
 
-/** Bytes from one channel's signal to the next: whole cache lines, an odd number of them, so that channels spread over the cache sets. */
+/**
+ * Bytes from one channel's signal to the next: whole cache lines, an odd number of them, so that channels spread over
+ * the cache sets.
+ */
 export function signalStep(cut: UnitCut): number {
   const lines = Math.ceil((cut.signalFloats + slackFloats) / 16);
   return (lines + 1 - (lines % 2)) * 64;
@@ -132,8 +139,9 @@ export function forEachUnit(
 }
 
 /**
- * for each run of floats that belongs to the output in a unit: body(bytes into a plane [H, W], bytes into a signal whose first tap
- * stands at 0, image number in the unit, bytes of the run). Without padding a band is one run, else every row is one.
+ * for each run of floats that belongs to the output in a unit: body(bytes into a plane [H, W], bytes into a signal
+ * whose first tap stands at 0, image number in the unit, bytes of the run). Without padding a band is one run, else
+ * every row is one.
  */
 export function forEachRun(
   f: FunctionBuilder,
@@ -166,8 +174,8 @@ export function usedSignalBytes(f: FunctionBuilder, shape: SignalShape, unit: Un
 }
 
 /**
- * stage(x, batchStride, signals, step, channels, coefficients, images, firstRow, rows): copies a unit's input into signals,
- * through the composite function where there is one, with zeros for the padding and behind the last float.
+ * stage(x, batchStride, signals, step, channels, coefficients, images, firstRow, rows): copies a unit's input into
+ * signals, through the composite function where there is one, with zeros for the padding and behind the last float.
  */
 export function stage(
   module: ModuleBuilder,
@@ -257,7 +265,10 @@ function stageRows(
   );
 }
 
-/** every(from, to, count, stride): to[i] = from[i·stride] for i < count. A stride of 2 takes the even lanes of two vectors. */
+/**
+ * every(from, to, count, stride): to[i] = from[i·stride] for i < count. A stride of 2 takes the even lanes of two
+ * vectors.
+ */
 function every(f: FunctionBuilder, from: Expression, to: Expression, count: number, stride: number): void {
   const whole = stride === 2 ? count - (count % 4) : 0;
   f.loop(0, whole * 4, 16, (offset) => {

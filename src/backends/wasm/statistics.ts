@@ -1,7 +1,7 @@
 // backends/wasm: the mean and variance of a channel, their gradient, and the running averages.
 //
-// Parallel: threads share the channels, so that one thread sees all N planes of a channel in order and the result does not depend
-// on how many threads there are.
+// Parallel: threads share the channels, so that one thread sees all N planes of a channel in order and the result does
+// not depend on how many threads there are.
 import type { RunningEntry } from "../../plan/plan.ts";
 import { type Expression, f32, f32x4, f64, i32, v128 } from "./assembler.ts";
 import { type CompiledKernel, type Emit, phase, threadSlice } from "./kernel.ts";
@@ -9,8 +9,8 @@ import { forEachStretch } from "./run.ts";
 import { laneSum, multiplyAdd } from "./vector.ts";
 
 /**
- * Numerics: two passes over each plane (its mean, then Σ(x − mean)², the plane still in L1), planes merged in f64 by Chan, Golub and
- * LeVeque's update; survives |mean|/σ = 30 and more, where E[x²] − E[x]² in f32 does not.
+ * Numerics: two passes over each plane (its mean, then Σ(x − mean)², the plane still in L1), planes merged in f64 by
+ * Chan, Golub and LeVeque's update; survives |mean|/σ = 30 and more, where E[x²] − E[x]² in f32 does not.
  */
 export const emitChannelStatistics: Emit<"channelStatistics"> = (module, _target, args, at): CompiledKernel => {
   const { x, batch, plane } = args;
@@ -56,7 +56,8 @@ export const emitChannelStatistics: Emit<"channelStatistics"> = (module, _target
               return f32x4.mul(deviation, deviation);
             }),
           ).get;
-          // With n the floats so far, m those of the plane, δ = planeMean − mean: mean += δ·m/(n + m), squares += planeSquares + δ²·n·m/(n + m).
+          // With n the floats so far, m those of the plane, δ = planeMean − mean: mean += δ·m/(n + m), squares +=
+          // planeSquares + δ²·n·m/(n + m).
           const delta = f.let(f64.sub(f64.fromF32(planeMean), mean.get)).get;
           const total = f.let(f64.add(count.get, f64.const(plane))).get;
           const weight = f.let(f64.div(f64.const(plane), total)).get;
@@ -121,7 +122,10 @@ export const emitStatisticsGrad: Emit<"statisticsGrad"> = (module, target, args,
   return { phases: [run], scratchBytes: 0, sharedBytes: 0 };
 };
 
-/** One phase for each consumer; thread t takes its slice of the channels. No two phases touch the same floats, so only the last needs its barrier. */
+/**
+ * One phase for each consumer; thread t takes its slice of the channels. No two phases touch the same floats, so only
+ * the last needs its barrier.
+ */
 export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (
   module,
   _target,

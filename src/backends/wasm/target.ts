@@ -14,6 +14,7 @@ export interface TileShape {
   readonly vectors: number;
 }
 
-// Measured on one Zen core (2026-11): 6×16 reaches 117 GFLOP/s revectorized and spills to 31 without; 4×8 reaches 43–55.
+// Measured on one Zen core (2026-11): 6×16 reaches 117 GFLOP/s revectorized and spills to 31 without; 4×8 reaches
+// 43–55.
 export const tileShape = (target: Target): TileShape =>
   target.revectorized ? { rows: 6, vectors: 4 } : { rows: 4, vectors: 2 };

@@ -14,7 +14,10 @@ import { namedFunction } from "./kernel.ts";
 import { type Target, tileShape } from "./target.ts";
 import { laneSum, multiplyAdd, vectorLocals } from "./vector.ts";
 
-/** O rows cut into tiles of at most the target's height, as even as can be: `tall` tiles of `height`, then `low` of height − 1. */
+/**
+ * O rows cut into tiles of at most the target's height, as even as can be: `tall` tiles of `height`, then `low` of
+ * height − 1.
+ */
 export interface RowTiles {
   readonly height: number;
   readonly tall: number;
@@ -47,7 +50,8 @@ export function forEachTile(
 /**
  * productTile(a, b, c, depth, bStep, cStep): c[r][p] = Σ_d Σ_t a[d][t][r] · b[d][p + taps[t]].
  *
- * Shapes: a packed [depth][taps][rows]; b rows of bStep bytes, one a channel; c rows of cStep bytes; p runs over the tile's width.
+ * Shapes: a packed [depth][taps][rows]; b rows of bStep bytes, one a channel; c rows of cStep bytes; p runs over the
+ * tile's width.
  * Parallel: one thread, one tile; all accumulators stay in registers over the whole depth.
  * Traffic: rows + vectors loads per tap for rows·vectors vector multiply-adds.
  * Numerics: each c is one chain of depth·taps multiply-adds in that order.
@@ -90,10 +94,12 @@ export function productTile(
 /**
  * outerTile(a, aStep, b, bStep, c, cStep, bytes): c[r][v] = Σ_d a[r][d] · b[d][v].
  *
- * Shapes: a rows of `bytes` bytes (a multiple of 16), aStep apart; b one row of the tile's width for each d, bStep apart; c rows cStep apart.
+ * Shapes: a rows of `bytes` bytes (a multiple of 16), aStep apart; b one row of the tile's width for each d, bStep
+ * apart; c rows cStep apart.
  * Parallel: one thread, one tile. Traffic: as the product tile, a read through `rows` pointers instead of one.
  * Numerics: one chain of multiply-adds a sum.
- * Measured: as fast as the product tile; adding to c here instead of storing keeps V8 from packing pairs and costs two thirds of the speed.
+ * Measured: as fast as the product tile; adding to c here instead of storing keeps V8 from packing pairs and costs two
+ * thirds of the speed.
  */
 export function outerTile(module: ModuleBuilder, target: Target, rows: number): FunctionSignature {
   const { vectors } = tileShape(target);
@@ -159,17 +165,20 @@ export function addTile(module: ModuleBuilder, target: Target, rows: number): Fu
 
 /** Sides of the dot tile: 3×3 dots of 256-bit vectors (nine sums, three + one operands: 13 of 16 registers). */
 export const dotSide = 3;
-/** Partial sums of a dot: two 128-bit vectors, on every target, so that results do not depend on which one was chosen. */
+/**
+ * Partial sums of a dot: two 128-bit vectors, on every target, so that results do not depend on which one was chosen.
+ */
 const halves = 2;
 export const dotSpillBytes = dotSide * dotSide * halves * 16;
 
 /**
- * dotTile(a, b, bytes, aStep, bStep, c, cStep): c[i][j] += Σ_p a[i][p] · b_j[p], with b_j = b + j·bStep, or b + taps[j] when taps are given.
+ * dotTile(a, b, bytes, aStep, bStep, c, cStep): c[i][j] += Σ_p a[i][p] · b_j[p], with b_j = b + j·bStep, or b + taps[j]
+ * when taps are given.
  *
- * Shapes: i < rows, j < columns ≤ 3; a and b rows of `bytes` bytes, a multiple of 32; c rows of cStep bytes, columns adjacent.
- * `spill`: dotSpillBytes of scratch. Traffic: rows + columns loads for rows·columns vector multiply-adds.
- * Numerics: eight interleaved partial sums a dot, added at the end in a fixed order. Both halves of 256 bits are summed at once where
- * V8 packs them, else one after the other: 18 sums would spill.
+ * Shapes: i < rows, j < columns ≤ 3; a and b rows of `bytes` bytes, a multiple of 32; c rows of cStep bytes, columns
+ * adjacent. `spill`: dotSpillBytes of scratch. Traffic: rows + columns loads for rows·columns vector multiply-adds.
+ * Numerics: eight interleaved partial sums a dot, added at the end in a fixed order. Both halves of 256 bits are summed
+ * at once where V8 packs them, else one after the other: 18 sums would spill.
  * Measured: 3×3 of 256 bits 86 GFLOP/s, 3×4 spills to 40 (one Zen core, Node 26, 2026-11).
  */
 export function dotTile(
@@ -208,7 +217,8 @@ export function dotTile(
           }
           for (const row of [...aRows, ...bRows]) f.advance(row, halves * 16);
         });
-        // Partial sums go through memory, so that pairs of stores seed the revectorizer; the lanes are added from there.
+        // Partial sums go through memory, so that pairs of stores seed the revectorizer; the lanes are added from
+        // there.
         for (const [index, sum] of sums.entries()) {
           const dot = Math.floor(index / pass.length);
           f.store(o.spill, sum.get, (dot * halves + pass[index % pass.length]) * 16);

@@ -1,4 +1,5 @@
-// backends/wasm: a run of adjacent 128-bit vectors handled alike, two by two, so that V8's revectorizer finds its pairs.
+// backends/wasm: a run of adjacent 128-bit vectors handled alike, two by two, so that V8's revectorizer finds its
+// pairs.
 import { type Expression, type FunctionBuilder, f32, f32x4, type Local, lanes32, v128 } from "./assembler.ts";
 import type { Target } from "./target.ts";
 

@@ -1,7 +1,7 @@
 // backends/wasm: plans on the CPU through WebAssembly, in Node and in browsers.
 //
-// A program is compiled once; compute threads share its memory and run plans in step (worker.ts). The calling thread only copies
-// data in and out and is never blocked. Without SharedArrayBuffer one thread computes and owns the memory.
+// A program is compiled once; compute threads share its memory and run plans in step (worker.ts). The calling thread
+// only copies data in and out and is never blocked. Without SharedArrayBuffer one thread computes and owns the memory.
 import { DeviceError, ResourceError, UsageError } from "../../errors.ts";
 import type { BufferName, Plan } from "../../plan/plan.ts";
 import type { Backend, BackendInfo, Executable, RunScalars } from "../backend.ts";
@@ -22,7 +22,10 @@ export interface WasmOptions extends TargetOptions {
   readonly threads?: number;
   /** false: behave as a page without cross-origin isolation. */
   readonly sharedMemory?: boolean;
-  /** false: plans of inference pack and transform their weights at every run instead of keeping a second copy of them (121: 45 MB). */
+  /**
+   * false: plans of inference pack and transform their weights at every run instead of keeping a second copy of them
+   * (121: 45 MB).
+   */
   readonly keepWeights?: boolean;
 }
 

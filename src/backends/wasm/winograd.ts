@@ -1,11 +1,15 @@
-// backends/wasm: 3×3 convolutions of stride 1 by Winograd's F(4×4, 3×3): 36 multiplications for 16 outputs and channel instead of 144.
+// backends/wasm: 3×3 convolutions of stride 1 by Winograd's F(4×4, 3×3): 36 multiplications for 16 outputs and channel
+// instead of 144.
 //
-// Shapes: as conv.ts. A unit is a band of tile rows of a few images; its tiles are columns of 36 products [O, C]·[C, tiles].
+// Shapes: as conv.ts. A unit is a band of tile rows of a few images; its tiles are columns of 36 products [O, C]·[C,
+// tiles].
 // Parallel: the threads share the transformation of the weights, wait at a barrier, then share the units.
 // Traffic: a unit's transformed input, 36/16 of it, and products stay in L2.
-// Numerics: errors grow with the matrices' entries: within 8u·|Aᵀ|[Σ_c (|G||g||Gᵀ|) ⊙ (|Bᵀ||d||B|)]|A| (test/conformance/winograd.ts), about
-// three times a direct convolution's. Every product is a chain over C, the same on every target.
-// Measured: 121, batch 8, 56×56: 98 → 45 ms a step; BC-100-12, batch 64: 127 → 85 ms forward, 145 → 95 ms back (two Zen threads, 2026-11).
+// Numerics: errors grow with the matrices' entries: within 8u·|Aᵀ|[Σ_c (|G||g||Gᵀ|) ⊙ (|Bᵀ||d||B|)]|A|
+// (test/conformance/winograd.ts), about three times a direct convolution's. Every product is a chain over C, the same
+// on every target.
+// Measured: 121, batch 8, 56×56: 98 → 45 ms a step; BC-100-12, batch 64: 127 → 85 ms forward, 145 → 95 ms back (two Zen
+// threads, 2026-11).
 import type { WindowSize } from "../../plan/plan.ts";
 import { type Expression, type FunctionBuilder, i32, type ModuleBuilder } from "./assembler.ts";
 import { coefficientBytes } from "./composite.ts";
@@ -27,8 +31,9 @@ import {
 const stagedFloats = 64 * 1024;
 
 /**
- * Whether it pays, by the cycles a tile costs one core: direct 9·C·O (sixteen multiply-adds a cycle), here 36/16·C·O, 25·C for the input's
- * and 16·O for the output's transformation, and 150·C·O for the weights', once. Tiles that hang over the edge, or fill no group, count whole.
+ * Whether it pays, by the cycles a tile costs one core: direct 9·C·O (sixteen multiply-adds a cycle), here 36/16·C·O,
+ * 25·C for the input's and 16·O for the output's transformation, and 150·C·O for the weights', once. Tiles that hang
+ * over the edge, or fill no group, count whole.
  */
 export function winogradPays(size: WindowSize, channels: number, outputs: number): boolean {
   const { batch, height, width, kernel, stride, padding } = size;
@@ -139,7 +144,10 @@ export function weightsPhase(
   return transformWeights(module, height, transposed, kept, { weights, contraction, outputs, tall, low, to });
 }
 
-/** For each of the thread's units: transforms x, multiplies, and hands the results of one output channel after the other to `finish`. */
+/**
+ * For each of the thread's units: transforms x, multiplies, and hands the results of one output channel after the other
+ * to `finish`.
+ */
 export function emitWinograd(
   f: FunctionBuilder,
   module: ModuleBuilder,

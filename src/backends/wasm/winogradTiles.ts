@@ -1,4 +1,5 @@
-// backends/wasm: how Winograd's transformation (winograd.ts) cuts images into tiles of 4×4 outputs, and tiles into units of work.
+// backends/wasm: how Winograd's transformation (winograd.ts) cuts images into tiles of 4×4 outputs, and tiles into
+// units of work.
 import type { WindowSize } from "../../plan/plan.ts";
 import { type Expression, type FunctionBuilder, i32 } from "./assembler.ts";
 import { coefficientBytes } from "./composite.ts";
@@ -28,7 +29,10 @@ export interface Tiling {
   /** One channel of a unit's input after the map down its columns. */
   readonly columnRowBytes: number;
   readonly columnBytes: number;
-  /** One channel of a unit in blocks of 4×4: rows of whole tiles. `blockRoom`: with room behind it for tiles that only fill a group. */
+  /**
+   * One channel of a unit in blocks of 4×4: rows of whole tiles. `blockRoom`: with room behind it for tiles that only
+   * fill a group.
+   */
   readonly blockRowBytes: number;
   readonly blockBytes: number;
   readonly blockRoom: number;
@@ -88,7 +92,10 @@ export function tile(size: WindowSize, wanted: number, threads: number): Tiling 
 export const tilingKey = ({ height, width }: WindowSize, { images, tileRows, columns }: Tiling): string =>
   `${height}x${width} ${images}x${tileRows}x${columns}`;
 
-/** `tiles` offsets of the tiles' patches in the mapped columns, then of their blocks. Tiles that only fill a group read the first patch and write behind the blocks. */
+/**
+ * `tiles` offsets of the tiles' patches in the mapped columns, then of their blocks. Tiles that only fill a group read
+ * the first patch and write behind the blocks.
+ */
 export function fillTables(f: FunctionBuilder, tiling: Tiling, tables: Expression): void {
   const { images, tileRows, columns, tiles, columnRowBytes, blockRowBytes, blockBytes } = tiling;
   const entry = f.let(tables);
@@ -111,7 +118,10 @@ export function fillTables(f: FunctionBuilder, tiling: Tiling, tables: Expressio
   f.loop(images * tileRows * columns, tiles, 1, () => store(i32.const(12), i32.const(blockBytes)));
 }
 
-/** for each run that is adjacent both in a plane of images and in blocks: body(bytes into the plane, into the blocks, image in the unit, bytes). */
+/**
+ * for each run that is adjacent both in a plane of images and in blocks: body(bytes into the plane, into the blocks,
+ * image in the unit, bytes).
+ */
 export function forEachBlockRun(
   f: FunctionBuilder,
   { width }: Pick<WindowSize, "width">,

@@ -1,8 +1,10 @@
-// backends/wasm: the linear maps of Winograd's F(4×4, 3×3), four tiles at once, a lane each (Lavin and Gray 2016, section 4.1).
+// backends/wasm: the linear maps of Winograd's F(4×4, 3×3), four tiles at once, a lane each (Lavin and Gray 2016,
+// section 4.1).
 //
-// With d a 6×6 patch of the input, g a 3×3 kernel and Y the 4×4 outputs between them: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. The matrices belong
-// to the points 0, ±1, ±2, ∞. A value of the 36 is called a frequency; frequency 6·i + j stands in row i and column j.
-// In the backward pass dg = Gᵀ[Σ (A dY Aᵀ) ⊙ (Bᵀ d B)]G, the adjoint. Columns are mapped first, over whole rows of the input, then rows, tile by tile.
+// With d a 6×6 patch of the input, g a 3×3 kernel and Y the 4×4 outputs between them: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. The
+// matrices belong to the points 0, ±1, ±2, ∞. A value of the 36 is called a frequency; frequency 6·i + j stands in row
+// i and column j. In the backward pass dg = Gᵀ[Σ (A dY Aᵀ) ⊙ (Bᵀ d B)]G, the adjoint. Columns are mapped first, over
+// whole rows of the input, then rows, tile by tile.
 import {
   type Expression,
   type FunctionBuilder,
@@ -110,11 +112,12 @@ function transpose(f: FunctionBuilder, rows: readonly Expression[]): Expression[
 const indices = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 /**
- * transformColumns(x, batchStride, columns, coefficients, zeros, images, firstRow, tileRows): Bᵀ down the columns of one channel, through
- * the composite where there is one: six rows of rowBytes for each row of tiles, column 0 at the fifth float.
+ * transformColumns(x, batchStride, columns, coefficients, zeros, images, firstRow, tileRows): Bᵀ down the columns of
+ * one channel, through the composite where there is one: six rows of rowBytes for each row of tiles, column 0 at the
+ * fifth float.
  *
- * Rows outside the image are read from `zeros`: coefficients that make 0 of everything, then a row of zeros. What stands before
- * and behind the columns of the image stays or becomes 0.
+ * Rows outside the image are read from `zeros`: coefficients that make 0 of everything, then a row of zeros. What
+ * stands before and behind the columns of the image stays or becomes 0.
  */
 export function transformColumns(
   module: ModuleBuilder,
@@ -180,12 +183,15 @@ export function transformColumns(
   );
 }
 
-/** Floats from one mapped row to the next: room for four zeros before and the overhang of tiles and pairs behind, whole pairs. */
+/**
+ * Floats from one mapped row to the next: room for four zeros before and the overhang of tiles and pairs behind, whole
+ * pairs.
+ */
 export const columnRowFloats = (width: number): number => Math.ceil((Math.ceil(width / 8) * 8 + 12) / 8) * 8;
 
 /**
- * transformRows(columns, table, out, step, count): the remainder of Bᵀ d B, along the six rows from columns + table[t] for tile t:
- * out[frequency][tile] for `count` tiles (a multiple of 4), frequencies `step` bytes apart.
+ * transformRows(columns, table, out, step, count): the remainder of Bᵀ d B, along the six rows from columns + table[t]
+ * for tile t: out[frequency][tile] for `count` tiles (a multiple of 4), frequencies `step` bytes apart.
  */
 export function transformRows(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
   return namedFunction(
@@ -257,8 +263,9 @@ function kernelGradientMap(f: FunctionBuilder): Map {
 }
 
 /**
- * transformGradient(planes, planeBytes, table, out, step, rowStep, count): A y Aᵀ of `count` tiles for four adjacent output channels, a lane each:
- * out[frequency][tile][channel], frequencies `step`, tiles `rowStep` bytes apart. Block t begins at a plane + table[t].
+ * transformGradient(planes, planeBytes, table, out, step, rowStep, count): A y Aᵀ of `count` tiles for four adjacent
+ * output channels, a lane each: out[frequency][tile][channel], frequencies `step`, tiles `rowStep` bytes apart. Block t
+ * begins at a plane + table[t].
  */
 export function transformGradient(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
   return namedFunction(
@@ -302,7 +309,10 @@ export function kernelGradient(f: FunctionBuilder, load: (frequency: number) => 
   return indices(3).flatMap((y) => map(columns.map((column) => column[y] as Expression)));
 }
 
-/** transformOutput(products, step, table, plane, count): the 4×4 outputs of tile t, Aᵀ m A, to rows of rowBytes from plane + table[t]. */
+/**
+ * transformOutput(products, step, table, plane, count): the 4×4 outputs of tile t, Aᵀ m A, to rows of rowBytes from
+ * plane + table[t].
+ */
 export function transformOutput(module: ModuleBuilder, target: Target, rowBytes: number): FunctionSignature {
   return namedFunction(
     module,
@@ -334,8 +344,9 @@ export function transformOutput(module: ModuleBuilder, target: Target, rowBytes:
 }
 
 /**
- * A phase that writes G g Gᵀ of all kernels to the threads' shared memory, or where they are kept: [frequency][tile of outputs][contraction][output in the tile],
- * as productTile reads it. From w [O, C, 3, 3] or, for the backward pass, transposed and turned by 180°. Threads share the contraction.
+ * A phase that writes G g Gᵀ of all kernels to the threads' shared memory, or where they are kept: [frequency][tile of
+ * outputs][contraction][output in the tile], as productTile reads it. From w [O, C, 3, 3] or, for the backward pass,
+ * transposed and turned by 180°. Threads share the contraction.
  */
 export function transformWeights(
   module: ModuleBuilder,

@@ -4,7 +4,9 @@ import { barrierWait, controlWords } from "./barrier.ts";
 export interface WorkerStart {
   readonly kind: "start";
   readonly module: WebAssembly.Module;
-  /** Shared with all threads, or undefined: then this is the only thread and the memory is its own, of `pages` pages. */
+  /**
+   * Shared with all threads, or undefined: then this is the only thread and the memory is its own, of `pages` pages.
+   */
   readonly memory: WebAssembly.Memory | undefined;
   readonly pages: number;
   readonly control: Int32Array;

@@ -80,9 +80,10 @@ fn finish(row: u32, column: u32, value: f32) { store_dx(column * call.dxStride +
 };
 
 /**
- * exp and log to about one unit in the last place, where WGSL allows 3 + 2·|x| of them.
- * exp: x = n·ln 2 + r, |r| ≤ ln 2/2, ln 2 in two parts (Cody, Waite), e^r by its series to r⁷ (remainder below 2⁻²⁶ relative), times 2ⁿ by the
- * exponent bits; below −87 it gives 0. log of x ≥ 1: x = m·2ⁿ with m in [√½, √2), ln m = 2·atanh(s), s = (m − 1)/(m + 1), to s⁹.
+ * exp and log to about one unit in the last place, where WGSL allows 3 + 2·|x| of them. exp: x = n·ln 2 + r, |r| ≤ ln
+ * 2/2, ln 2 in two parts (Cody, Waite), e^r by its series to r⁷ (remainder below 2⁻²⁶ relative), times 2ⁿ by the
+ * exponent bits; below −87 it gives 0. log of x ≥ 1: x = m·2ⁿ with m in [√½, √2), ln m = 2·atanh(s), s = (m − 1)/(m +
+ * 1), to s⁹.
  */
 const elementary = `
 fn exponential(x: f32) -> f32 {
@@ -112,7 +113,9 @@ fn logarithm(x: f32) -> f32 {
   return fma(n, ${f32(Math.LN2)}, 2.0 * fma(s, tail, s));
 }`;
 
-/** A workgroup for each sample. NaN is recognised by its bits, because WGSL lets a compiler assume that there is none. */
+/**
+ * A workgroup for each sample. NaN is recognised by its bits, because WGSL lets a compiler assume that there is none.
+ */
 export const emitSoftmaxCrossEntropy: Emit<"softmaxCrossEntropy"> = (args, at) => {
   const { batch, classes, dLogits, scale } = args;
   return [

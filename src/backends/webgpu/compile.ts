@@ -1,8 +1,8 @@
 // backends/webgpu: plans → shaders, a memory map, and for each plan its dispatches in order. Pure: no device is needed.
 //
-// Persistent buffers of all roles lie in one space, the arena (the largest of the plans') in a second, working memory in a third. The
-// plan's f16 buffers lie in a space of their own. A space that one binding can show whole is seen whole; a larger one through windows
-// around what each dispatch touches.
+// Persistent buffers of all roles lie in one space, the arena (the largest of the plans') in a second, working memory
+// in a third. The plan's f16 buffers lie in a space of their own. A space that one binding can show whole is seen
+// whole; a larger one through windows around what each dispatch touches.
 import { ResourceError } from "../../errors.ts";
 import { type BufferName, dtypeBytes, type Plan, type PlanBuffer } from "../../plan/plan.ts";
 import { channelLayout } from "../../plan/reading.ts";
@@ -65,7 +65,10 @@ export interface Program {
 
 type Address = Operand & { readonly space: MemorySpace };
 
-/** Words that a window's start and a space's length are multiples of: in f16, the largest offset alignment that WebGPU lets a device ask for. */
+/**
+ * Words that a window's start and a space's length are multiples of: in f16, the largest offset alignment that WebGPU
+ * lets a device ask for.
+ */
 const grain = 128;
 const align = (words: number): number => Math.ceil(words / grain) * grain;
 
@@ -110,7 +113,10 @@ function layOutSpaces(plans: Readonly<Record<string, Plan>>): Layout {
   return { base, roleBytes, arenas, words: { persistent, arena: largest("arena"), maps: largest("maps") } };
 }
 
-/** Runs of a space that hold the operands, as few as possible. None is longer than a binding, but for operands that overlap or nearly so. */
+/**
+ * Runs of a space that hold the operands, as few as possible. None is longer than a binding, but for operands that
+ * overlap or nearly so.
+ */
 function cover(operands: readonly Operand[], space: Space, bindingBytes: number) {
   const limit = bindingBytes / wordBytes(space);
   const windows: { start: number; end: number }[] = [];
@@ -133,7 +139,9 @@ interface Shown {
   readonly of: ReadonlyMap<string, number>;
 }
 
-/** A dispatch through windows, or each that it is made of where the device cannot show one shader all that both touch. */
+/**
+ * A dispatch through windows, or each that it is made of where the device cannot show one shader all that both touch.
+ */
 function show(dispatch: Dispatch, words: Program["words"], target: Target): readonly Shown[] {
   const { windows, of } = windowsOf(dispatch, words, target.bindingBytes);
   const refusal = refusalOf(dispatch, windows, target);

@@ -1,7 +1,7 @@
 // backends/webgpu: the composite function on load, and the sums that its backward pass leaves.
 //
-// A kernel finds a channel's four coefficients where it first needs them and keeps them for all elements of the channel that it loads. A dispatch
-// that left them in memory for the kernels behind it would cost each of those a wait.
+// A kernel finds a channel's four coefficients where it first needs them and keeps them for all elements of the channel
+// that it loads. A dispatch that left them in memory for the kernels behind it would cost each of those a wait.
 import type { Composite, CompositeBackward, Write } from "../../plan/plan.ts";
 import { type Dispatch, f32, loneLanes, type Operand, totalOf } from "./dispatch.ts";
 import type { Addresses } from "./kernel.ts";
@@ -12,8 +12,9 @@ fn channel_at(c: u32) -> Channel { return Channel(0u); }
 fn activate(value: f32, channel: Channel) -> f32 { return value; }`;
 
 /**
- * WGSL `channel_at(c)` of a channel and `activate(value, channel)`: relu of the normalized value, NaN stays NaN; without a composite the value itself.
- * WGSL allows inverseSqrt an error of 2 ulp; one step of Newton's leaves about one.
+ * WGSL `channel_at(c)` of a channel and `activate(value, channel)`: relu of the normalized value, NaN stays NaN;
+ * without a composite the value itself. WGSL allows inverseSqrt an error of 2 ulp; one step of Newton's leaves about
+ * one.
  */
 export function loading(composite: Composite | undefined): string {
   if (!composite) return identity;
@@ -40,7 +41,8 @@ export function loadingOperands(at: Addresses, composite: Composite | undefined)
 }
 
 /**
- * WGSL `compositeBackward(value, channel, x, dx)`: propagates the gradient `value` of relu(normalize(x)) at x[x] to dx[dx] and returns its contributions to dBeta and dGamma.
+ * WGSL `compositeBackward(value, channel, x, dx)`: propagates the gradient `value` of relu(normalize(x)) at x[x] to
+ * dx[dx] and returns its contributions to dBeta and dGamma.
  */
 export function compositeBackward(write: Write): string {
   return `

@@ -1,7 +1,8 @@
 // backends/webgpu: convolutions and their gradients as products over pixels.
 //
-// Forward: rows = output channels, columns = pixels of all images, depth = input channels × taps. Input gradient: rows = input channels,
-// depth = output channels × taps of the turned kernel. Weight gradient: rows = output channels, columns = input channels × taps, depth = pixels.
+// Forward: rows = output channels, columns = pixels of all images, depth = input channels × taps. Input gradient: rows
+// = input channels, depth = output channels × taps of the turned kernel. Weight gradient: rows = output channels,
+// columns = input channels × taps, depth = pixels.
 import type { Composite, KernelTable, View, WindowSize } from "../../plan/plan.ts";
 import { compositeBackward, finishComposite, loading, loadingOperands } from "./composite.ts";
 import { beside, type Dispatch, f32 } from "./dispatch.ts";
@@ -15,7 +16,10 @@ type DyStatistics = NonNullable<KernelTable["convGrad"]["dyStatistics"]>;
 
 const kernelName = ({ kernel, stride }: WindowSize): string => `${kernel}×${kernel}${stride > 1 ? `/${stride}` : ""}`;
 
-/** WGSL `sample(plane, y, x, channel)`: x at row y, column x of the plane that begins at `plane`, activated; 0 in the padding. */
+/**
+ * WGSL `sample(plane, y, x, channel)`: x at row y, column x of the plane that begins at `plane`, activated; 0 in the
+ * padding.
+ */
 function sample({ height, width, kernel, padding }: WindowSize, composite: Composite | undefined): string {
   const inside = kernel === 1 && padding === 0;
   return `${loading(composite)}
@@ -24,7 +28,9 @@ ${inside ? "" : `  if (y < 0 || y >= ${height} || x < 0 || x >= ${width}) { retu
 }`;
 }
 
-/** WGSL `upstream(i, y, through)`: dy[i] with what reaches it through the statistics of its own channel o, `through(o)`. */
+/**
+ * WGSL `upstream(i, y, through)`: dy[i] with what reaches it through the statistics of its own channel o, `through(o)`.
+ */
 function upstream(size: WindowSize, statistics: DyStatistics | undefined): string {
   if (!statistics) {
     return `
@@ -50,7 +56,10 @@ function upstreamOperands(at: Addresses, statistics: DyStatistics | undefined): 
 const yStride = (at: Addresses, statistics: DyStatistics | undefined): Dispatch["numbers"] =>
   statistics ? { yStride: at.batchStride(statistics.y) } : {};
 
-/** What follows a convolution in place or over the same channels, and is done while a tile of its output is in registers. */
+/**
+ * What follows a convolution in place or over the same channels, and is done while a tile of its output is in
+ * registers.
+ */
 export interface Following {
   readonly dropout?: Readonly<KernelTable["dropout"]> | undefined;
   readonly statistics?: Readonly<KernelTable["channelStatistics"]> | undefined;
@@ -283,9 +292,10 @@ export const emitConvGradWeight: Emit<"convGradWeight"> = (args, at, target) =>
   inOrder(weightGradient(args, at, target));
 
 /**
- * Both gradients of one convolution: tiled products side by side, then their sums. They have operands in common, but each writes what the other does
- * not read. The exception is an x that only the weight gradient needs: a plan may give its memory to dx, and then one product follows the other.
- * Products that are not tiled do so too: on an adapter that computes on the CPU, a dispatch costs less than what both lose in one shader.
+ * Both gradients of one convolution: tiled products side by side, then their sums. They have operands in common, but
+ * each writes what the other does not read. The exception is an x that only the weight gradient needs: a plan may give
+ * its memory to dx, and then one product follows the other. Products that are not tiled do so too: on an adapter that
+ * computes on the CPU, a dispatch costs less than what both lose in one shader.
  */
 export function emitConvGradients(
   weight: WeightGradient,

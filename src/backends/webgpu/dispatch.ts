@@ -1,8 +1,9 @@
 // backends/webgpu: one dispatch as data, and the WGSL text around its body.
 //
-// All memory of a program lies in a few large buffers ("spaces"). A shader sees them through windows, arrays of f32 that every operand indexes
-// from its own offset; offsets and channel counts are numbers of the call, so layers of one geometry share one pipeline. Feature maps may lie in
-// a space of f16, which only the accessors know: a body loads and stores f32.
+// All memory of a program lies in a few large buffers ("spaces"). A shader sees them through windows, arrays of f32
+// that every operand indexes from its own offset; offsets and channel counts are numbers of the call, so layers of one
+// geometry share one pipeline. Feature maps may lie in a space of f16, which only the accessors know: a body loads and
+// stores f32.
 
 /** Which large buffer an operand lies in. `maps`: feature maps in f16. `tables`: constants of the plan, u32. */
 export type Space = "persistent" | "arena" | "maps" | "scratch" | "tables";
@@ -24,8 +25,8 @@ export interface Dispatch {
   /** Kernel and part, e.g. "conv 1×1". */
   readonly label: string;
   /**
-   * The body reads with `load_name(i)` and writes with `store_name(i, value)`, or with `stored_name(i, value)`, which returns what will be read there;
-   * i counts words from the operand's start.
+   * The body reads with `load_name(i)` and writes with `store_name(i, value)`, or with `stored_name(i, value)`, which
+   * returns what will be read there; i counts words from the operand's start.
    */
   readonly operands: Readonly<Record<string, Operand>>;
   /** u32 numbers of the call: `call.name` in the body. */
@@ -34,9 +35,14 @@ export interface Dispatch {
   readonly code: string;
   readonly size: number;
   readonly groups: number;
-  /** Lanes of a subgroup, where the code uses subgroup matrices; body then takes as a third argument which of the workgroup's subgroups it runs in. */
+  /**
+   * Lanes of a subgroup, where the code uses subgroup matrices; body then takes as a third argument which of the
+   * workgroup's subgroups it runs in.
+   */
   readonly lanes?: number;
-  /** vec4f of workgroup memory that the body sees as `memory`, none by default. Dispatches that are run as one share it. */
+  /**
+   * vec4f of workgroup memory that the body sees as `memory`, none by default. Dispatches that are run as one share it.
+   */
   readonly memory?: number;
   /** The dispatches that it is made of, for a device that cannot show one shader the operands of both. */
   readonly apart?: readonly [Dispatch, Dispatch];
@@ -88,8 +94,8 @@ export function movedBytes({ operands, code }: Dispatch): number {
 }
 
 /**
- * A value of f16 as f32, which converting cannot change any more (but for subnormals, by 2⁻²⁵). By bits, because WGSL leaves it open which way f16(value)
- * rounds, and drivers take f32(f16(value)) for the value itself. NaN stays NaN.
+ * A value of f16 as f32, which converting cannot change any more (but for subnormals, by 2⁻²⁵). By bits, because WGSL
+ * leaves it open which way f16(value) rounds, and drivers take f32(f16(value)) for the value itself. NaN stays NaN.
  */
 const nearestHalf = `fn nearestHalf(value: f32) -> f32 {
   let bits = bitcast<u32>(value);
@@ -141,7 +147,10 @@ export function f32(value: number): string {
   return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
 }
 
-/** A float as a number of a call: `bitcast<f32>(call.name)` in the body. Unlike a literal it may be anything, ∞ and NaN too. */
+/**
+ * A float as a number of a call: `bitcast<f32>(call.name)` in the body. Unlike a literal it may be anything, ∞ and NaN
+ * too.
+ */
 export const f32Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0;
 
 /** Lanes of a workgroup whose threads work alone. */
@@ -198,8 +207,8 @@ fn body(group: u32, lane: u32) {
 }
 
 /**
- * WGSL `total(value, lane)`: the sum of every lane's value, the same in each. Lanes are added in one fixed order, in four chains so that
- * rounding has less of a way, and so the sum does not depend on the device's scheduling.
+ * WGSL `total(value, lane)`: the sum of every lane's value, the same in each. Lanes are added in one fixed order, in
+ * four chains so that rounding has less of a way, and so the sum does not depend on the device's scheduling.
  */
 export function totalOf(type: "f32" | "vec2f", size: number): string {
   return `var<workgroup> lanes: array<${type}, ${size}>;

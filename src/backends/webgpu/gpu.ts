@@ -1,4 +1,5 @@
-// backends/webgpu: the way to a device: the page's or worker's navigator.gpu, in Node the optional package `webgpu` (Dawn).
+// backends/webgpu: the way to a device: the page's or worker's navigator.gpu, in Node the optional package `webgpu`
+// (Dawn).
 import { DeviceError } from "../../errors.ts";
 
 export interface FoundGpu {
@@ -10,8 +11,8 @@ export interface FoundGpu {
 }
 
 /**
- * By their flags. Dawn's object must stay referenced, a collected one takes its devices with it; and one is enough, each brings threads and
- * memory of the driver's.
+ * By their flags. Dawn's object must stay referenced, a collected one takes its devices with it; and one is enough,
+ * each brings threads and memory of the driver's.
  */
 const opened = new Map<string, GPU>();
 
@@ -35,7 +36,10 @@ async function loadDawn(flags: readonly string[]): Promise<GPU> {
   }
 }
 
-/** Without these Dawn hides shader-f16 on NVIDIA's Vulkan driver, and rounds timestamps to 65 µs, longer than most dispatches take on a card. */
+/**
+ * Without these Dawn hides shader-f16 on NVIDIA's Vulkan driver, and rounds timestamps to 65 µs, longer than most
+ * dispatches take on a card.
+ */
 const usualFlags = [
   "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia",
   "disable-dawn-features=timestamp_quantization",

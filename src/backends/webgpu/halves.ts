@@ -1,4 +1,5 @@
-// backends/webgpu: the host's side of f16 storage. A buffer in f16 has an even number of words, because a queue copies multiples of four bytes.
+// backends/webgpu: the host's side of f16 storage. A buffer in f16 has an even number of words, because a queue copies
+// multiples of four bytes.
 import type { FoundGpu } from "./gpu.ts";
 
 /** Why feature maps cannot be stored in f16 on this adapter, or undefined. */

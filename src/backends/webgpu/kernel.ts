@@ -6,15 +6,17 @@ import type { Dispatch, Operand } from "./dispatch.ts";
 /** What the emitters are allowed to use on this device. */
 export interface Target {
   /**
-   * true: products stage their operands in workgroup memory. false: each thread loads what it needs itself, which is far faster on adapters
-   * that run on the CPU, where a barrier costs more than the loads it saves.
+   * true: products stage their operands in workgroup memory. false: each thread loads what it needs itself, which is
+   * far faster on adapters that run on the CPU, where a barrier costs more than the loads it saves.
    */
   readonly tiled: boolean;
   /** Bytes that one binding may show. */
   readonly bindingBytes: number;
   /** Windows that a shader may bind. */
   readonly windows: number;
-  /** In a plan that stores feature maps in f16, products whose operands may be rounded to f16 are multiplied by these. */
+  /**
+   * In a plan that stores feature maps in f16, products whose operands may be rounded to f16 are multiplied by these.
+   */
   readonly matrices?: Matrices;
 }
 
@@ -28,7 +30,10 @@ export interface Matrices {
 
 /** Where the buffers of one call lie. */
 export interface Addresses {
-  /** Channels of a buffer [N, C, H, W] (all images: from the first image's first channel to the last image's last) or of a vector [C]. */
+  /**
+   * Channels of a buffer [N, C, H, W] (all images: from the first image's first channel to the last image's last) or of
+   * a vector [C].
+   */
   view(view: View): Operand;
   buffer(name: BufferName): Operand;
   role(role: PersistentRole): Operand;

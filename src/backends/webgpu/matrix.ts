@@ -1,8 +1,9 @@
-// backends/webgpu: a tile of a product by subgroup matrices, where a device multiplies small matrices of f16 and sums in f32 (tensor cores).
+// backends/webgpu: a tile of a product by subgroup matrices, where a device multiplies small matrices of f16 and sums
+// in f32 (tensor cores).
 //
-// Slabs of A and B go through workgroup memory as in product.ts, but rounded to f16; a subgroup owns some matrices of the tile and multiplies them.
-// Which lane holds which element is the driver's secret, so in the end the matrices go through workgroup memory once more, half the tile's columns
-// at a time, to the threads that finish their elements.
+// Slabs of A and B go through workgroup memory as in product.ts, but rounded to f16; a subgroup owns some matrices of
+// the tile and multiplies them. Which lane holds which element is the driver's secret, so in the end the matrices go
+// through workgroup memory once more, half the tile's columns at a time, to the threads that finish their elements.
 import type { Matrices } from "./kernel.ts";
 import type { Slabs } from "./product.ts";
 import { side, type TileShape, tileColumns } from "./tile.ts";
@@ -24,7 +25,10 @@ const usualLanes = 32;
 /** WebGPU's guaranteed workgroup memory, bytes. */
 const workgroupBytes = 16384;
 
-/** The largest matrices that this adapter, which has f16, offers and that our tiles are made of; undefined where there are none. */
+/**
+ * The largest matrices that this adapter, which has f16, offers and that our tiles are made of; undefined where there
+ * are none.
+ */
 export function findMatrices({ features, info }: GPUAdapter): Matrices | undefined {
   const { subgroupMinSize = 0, subgroupMaxSize = 0 } = info;
   const { subgroupMatrixConfigs = [] } = info as { readonly subgroupMatrixConfigs?: readonly MatrixConfig[] };

@@ -40,8 +40,9 @@ fn each(i: u32) {
 };
 
 /**
- * WGSL `winner(base, channel, y, x)`: index in its plane of the maximum of output (y, x)'s window over activated x, the first in row order among
- * equals. A NaN wins, and only another one beats it; its bits are asked, because WGSL lets a compiler assume that x == x.
+ * WGSL `winner(base, channel, y, x)`: index in its plane of the maximum of output (y, x)'s window over activated x, the
+ * first in row order among equals. A NaN wins, and only another one beats it; its bits are asked, because WGSL lets a
+ * compiler assume that x == x.
  */
 const winner = ({ height, width, kernel, stride, padding }: WindowSize): string => `
 fn isNan(value: f32) -> bool { return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u; }

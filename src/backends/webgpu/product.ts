@@ -1,9 +1,11 @@
-// backends/webgpu: C[row, column] = Σ_k A[row, k]·B[k, column], the form of every convolution, its gradients and the classifier.
+// backends/webgpu: C[row, column] = Σ_k A[row, k]·B[k, column], the form of every convolution, its gradients and the
+// classifier.
 //
-// A workgroup owns a tile of C, a thread 4 rows × 4 columns of it in registers; its columns lie `across` apart, so that neighbouring threads
-// touch neighbouring addresses. Tiled: slabs of A and B go through workgroup memory, from which a thread reads two vec4f for 16 products.
-// By subgroup matrices: the same with slabs of f16 (matrix.ts). Otherwise each thread loads for itself. The depth may be split among workgroups;
-// a second dispatch sums their partial products in order.
+// A workgroup owns a tile of C, a thread 4 rows × 4 columns of it in registers; its columns lie `across` apart, so that
+// neighbouring threads touch neighbouring addresses. Tiled: slabs of A and B go through workgroup memory, from which a
+// thread reads two vec4f for 16 products. By subgroup matrices: the same with slabs of f16 (matrix.ts). Otherwise each
+// thread loads for itself. The depth may be split among workgroups; a second dispatch sums their partial products in
+// order.
 import { type Dispatch, forEach, type Operand } from "./dispatch.ts";
 import type { Addresses, Target } from "./kernel.ts";
 import { matrixTile } from "./matrix.ts";
@@ -23,7 +25,10 @@ export interface Product extends Extent {
   readonly rowEnds?: RowEnds;
   /** Which index of B runs along neighbouring addresses. */
   readonly contiguous: "column" | "depth";
-  /** A and B may be rounded to f16 where that lets the device multiply matrices: neither has values that f16 has no range for. */
+  /**
+   * A and B may be rounded to f16 where that lets the device multiply matrices: neither has values that f16 has no
+   * range for.
+   */
   readonly halves?: boolean;
 }
 
@@ -37,7 +42,10 @@ export interface RowEnds {
   readonly kind: "sums" | "moments";
 }
 
-/** Depth of a slab in workgroup memory: at least 16, and such that each thread stages whole columns of it, always the same ones. */
+/**
+ * Depth of a slab in workgroup memory: at least 16, and such that each thread stages whole columns of it, always the
+ * same ones.
+ */
 const slabDepth = ({ down }: TileShape): number => down * Math.ceil(16 / down);
 
 const indices = [0, 1, 2, 3] as const;
@@ -52,7 +60,10 @@ const fourRows = indices.map((i) => `  let row${i} = min(row + ${i}u, call.rows 
 
 const fourOfB = `vec4f(${indices.map((j) => `b_at(at, column${j})`).join(", ")})`;
 
-/** WGSL that a way of multiplying puts into the loop over slabs: stores of four rows of A and of four columns of B at depth `k`, and its own. */
+/**
+ * WGSL that a way of multiplying puts into the loop over slabs: stores of four rows of A and of four columns of B at
+ * depth `k`, and its own.
+ */
 export interface Slabs {
   readonly slab: number;
   readonly storeA: string;
@@ -96,8 +107,8 @@ ${multiply}
 };
 
 /**
- * Slabs in `memory`: A as [slab][down] of four rows, B as [slab][across] of four columns. A row of either has one vec4f to spare, so that threads
- * that store down a column hit different banks.
+ * Slabs in `memory`: A as [slab][down] of four rows, B as [slab][across] of four columns. A row of either has one vec4f
+ * to spare, so that threads that store down a column hit different banks.
  */
 const vectorSlabs = (shape: TileShape): Slabs => {
   const { down, across } = shape;
@@ -297,7 +308,10 @@ export interface SummedProduct {
   readonly sum: Dispatch | undefined;
 }
 
-/** A product with few elements and a long depth, stored row by row to `c`: its depth is shared out, the parts are summed in order. */
+/**
+ * A product with few elements and a long depth, stored row by row to `c`: its depth is shared out, the parts are summed
+ * in order.
+ */
 export function emitDeepProduct(
   product: Omit<Product, "rowEnds">,
   c: Operand,

@@ -48,9 +48,10 @@ function probe(activationDtype: ActivationDtype): Plan {
 }
 
 /**
- * What is wrong with a convolution that leaves 8·2⁻²⁴·Σ|terms| of its meaning, or undefined. Operands are multiples of 2⁻¹⁰, which f16 holds exactly; the
- * result may be stored in f16, as either of its neighbours (WGSL leaves the direction open). Sums of subgroup matrices may be cut instead of rounded,
- * and before the last bit: they get eight times as much, still a hundredth of what sums in f16 would need.
+ * What is wrong with a convolution that leaves 8·2⁻²⁴·Σ|terms| of its meaning, or undefined. Operands are multiples of
+ * 2⁻¹⁰, which f16 holds exactly; the result may be stored in f16, as either of its neighbours (WGSL leaves the
+ * direction open). Sums of subgroup matrices may be cut instead of rounded, and before the last bit: they get eight
+ * times as much, still a hundredth of what sums in f16 would need.
  */
 export async function findWrongProduct(backend: WebgpuBackend): Promise<string | undefined> {
   const { matrices } = backend.target;

@@ -7,8 +7,9 @@ import type { Addresses, Emit } from "./kernel.ts";
 const leastPart = 4096;
 
 /**
- * Mean and variance of channels of `count` values from the moments (mean, sum of squared deviations from it) of their parts [C, parts, 2].
- * A part is of `partCount` values, the last of what is left. Σ(x − mean)² = Σ over parts of squares + values·(own mean − mean)².
+ * Mean and variance of channels of `count` values from the moments (mean, sum of squared deviations from it) of their
+ * parts [C, parts, 2]. A part is of `partCount` values, the last of what is left. Σ(x − mean)² = Σ over parts of
+ * squares + values·(own mean − mean)².
  */
 export function mergeMoments(
   moments: Operand,
@@ -127,7 +128,10 @@ function locate(at: Addresses, { mean, variance, runningMean, runningVariance }:
   };
 }
 
-/** All consumers' running statistics at once, through a table of addresses; in several dispatches only where a binding cannot show all. */
+/**
+ * All consumers' running statistics at once, through a table of addresses; in several dispatches only where a binding
+ * cannot show all.
+ */
 export const emitUpdateRunningStatistics: Emit<"updateRunningStatistics"> = (args, at, { bindingBytes }) => {
   const { entries, momentum, count } = args;
   const groups: Located[][] = [];

@@ -1,4 +1,5 @@
-// backends/webgpu: how products are cut into the tiles that workgroups own. A thread has `side` rows × `side` columns of one.
+// backends/webgpu: how products are cut into the tiles that workgroups own. A thread has `side` rows × `side` columns
+// of one.
 import type { Target } from "./kernel.ts";
 
 /** Of a product: C [rows, columns] as sums of `depth` terms. */
@@ -35,10 +36,16 @@ export function tileFor(rows: number, { tiled }: Pick<Target, "tiled">): TileSha
     : { down: 4, across: 16 };
 }
 
-/** Multiply-adds that take as long as staging an element does: its address, a load, the composite function. Estimated, not measured. */
+/**
+ * Multiply-adds that take as long as staging an element does: its address, a load, the composite function. Estimated,
+ * not measured.
+ */
 const stagingMacs = 8;
 
-/** Tiles for two staged products in one dispatch, whose workgroups are of one size: those with the least to multiply and to stage in both. */
+/**
+ * Tiles for two staged products in one dispatch, whose workgroups are of one size: those with the least to multiply and
+ * to stage in both.
+ */
 export function tilesTogether(a: Extent, b: Extent): readonly [TileShape, TileShape] {
   const cost = ({ rows, columns, depth }: Extent, shape: TileShape): number => {
     const [height, width] = [side * shape.down, tileColumns(shape)];

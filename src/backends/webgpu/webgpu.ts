@@ -1,7 +1,8 @@
 // backends/webgpu: plans on a GPU through WebGPU, in Node and in browsers, also inside a worker.
 //
-// A run is one command buffer with one compute pass, or a few where it moves very much, submitted without waiting: dispatches of a pass run in order, so do submissions and the
-// queue's writes. `read` waits for its own results, `run` for the oldest of more than `queueDepth` runs.
+// A run is one command buffer with one compute pass, or a few where it moves very much, submitted without waiting:
+// dispatches of a pass run in order, so do submissions and the queue's writes. `read` waits for its own results, `run`
+// for the oldest of more than `queueDepth` runs.
 import { DeviceError, ResourceError } from "../../errors.ts";
 import { sizeOf } from "../../ops/op.ts";
 import type { ActivationDtype, BufferName, Plan } from "../../plan/plan.ts";
@@ -22,9 +23,10 @@ export interface WebgpuOptions {
   /** Default: navigator.gpu, or in Node the package `webgpu`. */
   readonly gpu?: GPU;
   /**
-   * How plans for it may store feature maps. f16 halves the memory and the traffic that grow with the batch and rounds each feature once, by at most 2⁻¹⁰ of itself;
-   * parameters, statistics, gradients and all sums stay f32. Where the device offers subgroup matrices (tensor cores) and multiplies right with them,
-   * convolutions of the forward pass round their operands to f16 as well. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
+   * How plans for it may store feature maps. f16 halves the memory and the traffic that grow with the batch and rounds
+   * each feature once, by at most 2⁻¹⁰ of itself; parameters, statistics, gradients and all sums stay f32. Where the
+   * device offers subgroup matrices (tensor cores) and multiplies right with them, convolutions of the forward pass
+   * round their operands to f16 as well. Default f32. f16 needs the feature shader-f16 and an engine with Float16Array.
    */
   readonly activationDtype?: ActivationDtype;
   /** false: subgroup matrices are not used, also where they are offered. */
@@ -38,14 +40,15 @@ export interface WebgpuOptions {
 }
 
 /**
- * Of the adapter's limits, those that decide how large a net fits: large buffers, or many windows on them. The others stay at WebGPU's defaults,
- * which every device has.
+ * Of the adapter's limits, those that decide how large a net fits: large buffers, or many windows on them. The others
+ * stay at WebGPU's defaults, which every device has.
  */
 const wantedLimits = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage"] as const;
 
 /**
  * A backend on the system's preferred GPU.
- * @throws DeviceError where there is no WebGPU, no adapter, one that lacks what is asked for, or one whose answers are wrong
+ * @throws DeviceError where there is no WebGPU, no adapter, one that lacks what is asked for, or one whose answers are
+ * wrong
  */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
   const { activationDtype = "f32" } = options;
@@ -181,8 +184,9 @@ export class WebgpuBackend implements Backend {
 }
 
 /**
- * Bytes moved by the dispatches of one submission, about. Drivers take a device away that works on one for seconds; an integrated GPU of 50 GB/s
- * moves as much in a third of one. A step of BC-100-12 at batch 64 is one submission, of 121 several. The order of dispatches is the same.
+ * Bytes moved by the dispatches of one submission, about. Drivers take a device away that works on one for seconds; an
+ * integrated GPU of 50 GB/s moves as much in a third of one. A step of BC-100-12 at batch 64 is one submission, of 121
+ * several. The order of dispatches is the same.
  */
 const submissionBytes = 16 * 2 ** 30;
 
@@ -449,7 +453,10 @@ export class WebgpuExecutable implements Executable {
     return found;
   }
 
-  /** Resolves when the run is submitted, not when it is done; when more than `queueDepth` are in flight, waits for the oldest. */
+  /**
+   * Resolves when the run is submitted, not when it is done; when more than `queueDepth` are in flight, waits for the
+   * oldest.
+   */
   async run(plan: string, scalars: RunScalars = {}): Promise<void> {
     this.#requireAlive();
     const { device } = this.#backend;

@@ -1,4 +1,5 @@
-// plan/steps: the paper's composite function. relu(normalize(x)) in front of a step never becomes a step of its own: whatever loads x applies it.
+// plan/steps: the paper's composite function. relu(normalize(x)) in front of a step never becomes a step of its own:
+// whatever loads x applies it.
 import type { GraphNode, TensorId } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import { gradientOf } from "../names.ts";

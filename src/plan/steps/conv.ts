@@ -1,7 +1,8 @@
 // plan/steps: a convolution with the composite function before it and the dropout behind it.
 //
-// A bottleneck is one with a composite function whose output is concatenated nowhere, so that only the same layer reads it: it can be computed
-// again, and the gradient of its statistics can be added while the fused backward kernel loads dy.
+// A bottleneck is one with a composite function whose output is concatenated nowhere, so that only the same layer reads
+// it: it can be computed again, and the gradient of its statistics can be added while the fused backward kernel loads
+// dy.
 import type { GraphNode } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import { gradientOf, recomputedOf } from "../names.ts";

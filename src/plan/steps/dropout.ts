@@ -1,5 +1,5 @@
-// plan/steps: dropout in place, behind the convolution that it belongs to. Its mask is a function of (seed, step, stream, index), so the backward
-// pass is the same kernel on the gradient.
+// plan/steps: dropout in place, behind the convolution that it belongs to. Its mask is a function of (seed, step,
+// stream, index), so the backward pass is the same kernel on the gradient.
 import type { GraphNode } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import type { View } from "../plan.ts";

@@ -1,4 +1,5 @@
-// plan/steps: forward graph → steps. Every forward node must belong to exactly one step, so that no op of a graph can be lost.
+// plan/steps: forward graph → steps. Every forward node must belong to exactly one step, so that no op of a graph can
+// be lost.
 import type { Graph, GraphNode } from "../../graph/graph.ts";
 import { ForwardNodes, type MatchStep, type Step } from "./step.ts";
 

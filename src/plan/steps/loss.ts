@@ -1,4 +1,5 @@
-// plan/steps: softmax cross-entropy. Where the graph has a backward pass, the forward kernel leaves the logits' gradient as well.
+// plan/steps: softmax cross-entropy. Where the graph has a backward pass, the forward kernel leaves the logits'
+// gradient as well.
 import type { GraphNode } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import { hostBuffers } from "../names.ts";

@@ -1,4 +1,5 @@
-// plan/steps: average pooling with the composite function before it: the global pool, and a transition's behind dropout.
+// plan/steps: average pooling with the composite function before it: the global pool, and a transition's behind
+// dropout.
 import type { GraphNode } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import { outputOf } from "../reading.ts";

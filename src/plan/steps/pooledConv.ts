@@ -1,5 +1,5 @@
-// plan/steps: a transition without dropout. Its average pool and its 1×1 convolution are both linear, so they commute: the pool comes first, and the
-// convolution works on a quarter of the pixels.
+// plan/steps: a transition without dropout. Its average pool and its 1×1 convolution are both linear, so they commute:
+// the pool comes first, and the convolution works on a quarter of the pixels.
 import type { GraphNode } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import { gradientOf, pooledAt } from "../names.ts";

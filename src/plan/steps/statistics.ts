@@ -1,5 +1,6 @@
-// plan/steps: mean and variance of a tensor's channels, once per channel, whoever normalizes by them. Backward, the two numbers that all consumers
-// have added up are applied once: by the kernel that goes on from the tensor's gradient, if it can, else by one of their own.
+// plan/steps: mean and variance of a tensor's channels, once per channel, whoever normalizes by them. Backward, the two
+// numbers that all consumers have added up are applied once: by the kernel that goes on from the tensor's gradient, if
+// it can, else by one of their own.
 import type { GraphNode } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import { inputOf, outputOf } from "../reading.ts";

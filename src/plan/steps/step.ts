@@ -1,11 +1,14 @@
-// plan/steps: a step is what one or two kernels compute forward and what is propagated backward together. One file per kind of step; a new kind
-// is a new file and a row in table.ts.
+// plan/steps: a step is what one or two kernels compute forward and what is propagated backward together. One file per
+// kind of step; a new kind is a new file and a row in table.ts.
 import type { Graph, GraphNode, TensorId } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import { outputOf, tensorOf } from "../reading.ts";
 
 export interface Step {
-  /** The forward nodes that it computes. Every forward node belongs to exactly one step (running statistics and addresses aside). */
+  /**
+   * The forward nodes that it computes. Every forward node belongs to exactly one step (running statistics and
+   * addresses aside).
+   */
   readonly nodes: readonly GraphNode[];
   /** Emits the forward kernel calls. */
   forward(lowering: Lowering): void;
@@ -13,11 +16,17 @@ export interface Step {
   backward(lowering: Lowering): void;
   /** Computes the output a second time, for the backward pass, so that it need not be kept. Absent: it is kept. */
   recompute?(lowering: Lowering): void;
-  /** Whether `backward` adds the gradient of its output's statistics on load, from `Lowering.pendingStatistics`, so that no kernel of its own does. */
+  /**
+   * Whether `backward` adds the gradient of its output's statistics on load, from `Lowering.pendingStatistics`, so that
+   * no kernel of its own does.
+   */
   addsStatisticsGradient?(lowering: Lowering): boolean;
 }
 
-/** The step whose first node in graph order, composite functions aside, is this one; undefined if it is none of this kind. */
+/**
+ * The step whose first node in graph order, composite functions aside, is this one; undefined if it is none of this
+ * kind.
+ */
 export type MatchStep = (node: GraphNode, forward: ForwardNodes) => Step | undefined;
 
 /** The forward pass of a graph as its matchers see it. */

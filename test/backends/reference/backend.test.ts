@@ -1,4 +1,5 @@
-// backends/reference: running plans. Plans here are written by hand, because the subject is the memory: poison, lifetimes, sharing.
+// backends/reference: running plans. Plans here are written by hand, because the subject is the memory: poison,
+// lifetimes, sharing.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createReferenceBackend } from "../../../src/backends/reference/backend.ts";

@@ -1,5 +1,5 @@
-// backends/reference: kernels on views, one by one. Backward kernels are judged by central differences of the forward kernels; what a kernel
-// must not touch is compared bit by bit.
+// backends/reference: kernels on views, one by one. Backward kernels are judged by central differences of the forward
+// kernels; what a kernel must not touch is compared bit by bit.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { referenceKernels } from "../../../src/backends/reference/kernels.ts";
@@ -66,8 +66,8 @@ function withPositiveVariance<M extends ReferenceMemory>(memory: M): M {
 }
 
 /**
- * Runs `forward` and `backward` on L = Σ weights·y. Afterwards dx, dMean and dVariance must have grown by the gradient inside their views
- * and be untouched outside, dGamma and dBeta must be the gradient.
+ * Runs `forward` and `backward` on L = Σ weights·y. Afterwards dx, dMean and dVariance must have grown by the gradient
+ * inside their views and be untouched outside, dGamma and dBeta must be the gradient.
  */
 function checkComposite(
   memory: ReferenceMemory & { readonly gapsIntact: () => boolean },

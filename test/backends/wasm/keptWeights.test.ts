@@ -1,4 +1,5 @@
-// Plans of inference keep their packed and transformed weights from run to run; they must be those of the parameters, whoever changed them.
+// Plans of inference keep their packed and transformed weights from run to run; they must be those of the parameters,
+// whoever changed them.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createWasmBackend } from "../../../src/backends/wasm/wasm.ts";

@@ -1,4 +1,5 @@
-// The WebGPU backend on an adapter, real or emulated on the CPU: conformance, PyTorch's fixtures, training beside wasm, a lost device.
+// The WebGPU backend on an adapter, real or emulated on the CPU: conformance, PyTorch's fixtures, training beside wasm,
+// a lost device.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Backend } from "../../../src/backends/backend.ts";
@@ -52,7 +53,8 @@ const largest = allCases.reduce((a, b) => (planOf(b).arenaBytes > planOf(a).aren
 const ways: Readonly<Record<string, { readonly options: WebgpuOptions; readonly cases: readonly AnyCase[] }>> = {
   direct: { options: { tiled: false }, cases: allCases },
   tiled: { options: { tiled: true }, cases: tiledCases },
-  // More than the largest dispatch touches contiguously, less than the largest case's memory, so every case is seen through windows.
+  // More than the largest dispatch touches contiguously, less than the largest case's memory, so every case is seen
+  // through windows.
   "direct, through windows of 1.5 MiB": {
     options: { tiled: false, bindingBytes: 1.5 * 2 ** 20 },
     cases: [...new Set([...some, largest])],

@@ -1,6 +1,7 @@
-// Test support: subgroup matrices of f16, emulated on an adapter that has none. Workgroups are cut into subgroups of consecutive lanes; a lane holds
-// every 32nd element of a result, and a matrix of an operand is where it begins in its slab. What the emulated shader multiplies and sums is what
-// the real one does: only the four functions that use the matrices, and the words that ask for them, are other text.
+// Test support: subgroup matrices of f16, emulated on an adapter that has none. Workgroups are cut into subgroups of
+// consecutive lanes; a lane holds every 32nd element of a result, and a matrix of an operand is where it begins in its
+// slab. What the emulated shader multiplies and sums is what the real one does: only the four functions that use the
+// matrices, and the words that ask for them, are other text.
 import { altered } from "./gpu.ts";
 
 export interface EmulatedMatrices {

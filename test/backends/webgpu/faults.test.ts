@@ -1,4 +1,5 @@
-// The suite can fail on a GPU. Mistakes planted in the text of shaders turn conformance cases red that are green without them.
+// The suite can fail on a GPU. Mistakes planted in the text of shaders turn conformance cases red that are green
+// without them.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createWebgpuBackend, type WebgpuBackend } from "../../../src/backends/webgpu/webgpu.ts";

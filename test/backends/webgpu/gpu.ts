@@ -1,5 +1,5 @@
-// Test support: GPUs for tests. Dawn's null backend validates shaders and pipelines on any machine and computes nothing; an adapter needs a
-// driver, if only one that computes on the CPU (VK_DRIVER_FILES names it).
+// Test support: GPUs for tests. Dawn's null backend validates shaders and pipelines on any machine and computes
+// nothing; an adapter needs a driver, if only one that computes on the CPU (VK_DRIVER_FILES names it).
 import { createRequire } from "node:module";
 import { openGpu } from "../../../src/backends/webgpu/gpu.ts";
 import { matrixFeatures } from "../../../src/backends/webgpu/matrix.ts";
@@ -53,7 +53,8 @@ export function altered<T extends object>(object: T, answers: Readonly<Record<st
 }
 
 /**
- * The backend with other shaders, as if its emitters had written them. What it compiles is disposed of alone: the device is the backend's.
+ * The backend with other shaders, as if its emitters had written them. What it compiles is disposed of alone: the
+ * device is the backend's.
  * @throws RangeError from `compile` if no shader of what is compiled changes
  */
 export function withShaders(backend: WebgpuBackend, change: (text: string) => string): WebgpuBackend {

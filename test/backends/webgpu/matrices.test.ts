@@ -1,4 +1,5 @@
-// Convolutions by subgroup matrices: an adapter's own where it has them, and the shapes that makers offer, emulated on any adapter with f16.
+// Convolutions by subgroup matrices: an adapter's own where it has them, and the shapes that makers offer, emulated on
+// any adapter with f16.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { findAdapter } from "../../../src/backends/webgpu/gpu.ts";

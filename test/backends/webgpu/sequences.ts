@@ -41,8 +41,9 @@ export async function runPlan(backend: WebgpuBackend, plan: Plan, contents: Cont
 }
 
 /**
- * What is wrong after a run. Each call is judged by what the calls before it have left; what dropout then changes in place is not there to be read,
- * so it is taken from the reference, and its error goes through. `allowing` adds what the backend may do beside.
+ * What is wrong after a run. Each call is judged by what the calls before it have left; what dropout then changes in
+ * place is not there to be read, so it is taken from the reference, and its error goes through. `allowing` adds what
+ * the backend may do beside.
  */
 export async function wrongIn(
   plan: Plan,

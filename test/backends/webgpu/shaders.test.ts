@@ -1,4 +1,5 @@
-// Every shader that the conformance cases and whole nets need, validated by Dawn on any machine; some of them to read, in shaders/.
+// Every shader that the conformance cases and whole nets need, validated by Dawn on any machine; some of them to read,
+// in shaders/.
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";

@@ -1,5 +1,6 @@
-// Calls of a plan that this backend runs together, against the meaning of each: a convolution and the statistics of what it writes, with dropout
-// between them or without; both gradients of a convolution, which are one dispatch of products, where they are tiled, and one of sums.
+// Calls of a plan that this backend runs together, against the meaning of each: a convolution and the statistics of
+// what it writes, with dropout between them or without; both gradients of a convolution, which are one dispatch of
+// products, where they are tiled, and one of sums.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { compileProgram } from "../../../src/backends/webgpu/compile.ts";
@@ -14,7 +15,10 @@ import { type Expectation, halved, storedInHalves } from "../../conformance/runC
 import { gpuOrReason } from "./gpu.ts";
 import { runPlan, type Sequence, sequence, withStatistics, wrongIn } from "./sequences.ts";
 
-/** The weight gradient's call comes first, as in plans. Without a composite, x is a buffer that the input gradient does not read. */
+/**
+ * The weight gradient's call comes first, as in plans. Without a composite, x is a buffer that the input gradient does
+ * not read.
+ */
 function withWeightGradient(given: Case<"convGradInput">): Sequence {
   const { composite, dx, dy, size } = given.args;
   const { weight = { shape: [] }, dx: plane = { shape: [] } } = given.buffers;
