@@ -9,8 +9,9 @@ import { exportStateDict, importStateDict } from "../model/stateDict.ts";
 import type { Tensor } from "../model/tensor.ts";
 import { defineSpec, type NetworkSpec } from "../networks/registry.ts";
 import { show, showSome } from "../show.ts";
+import { DIGEST_KEY, digestsOf, verifyDigests } from "./digest.ts";
 import { isRecord } from "./record.ts";
-import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
+import { decodeSafetensors, encodeSafetensors, readSafetensors } from "./safetensors.ts";
 
 export const MODEL_FILE = "model.safetensors";
 export const TRAINING_FILE = "training.safetensors";
@@ -64,13 +65,17 @@ export interface Checkpoint {
 export function encodeModel({ model, ...rest }: TrainedModel): Uint8Array<ArrayBuffer> {
   const description = { version: FORMAT_VERSION, spec: model.spec, ...rest };
   // Readers of PyTorch checkpoints look for format "pt".
-  return encodeSafetensors(exportStateDict(model), { format: "pt", [KEY]: JSON.stringify(description) });
+  return encodeDescribed(exportStateDict(model), description, { format: "pt" });
 }
 
-/** @throws InputError naming `source` and what is wrong with it. */
+/**
+ * The network in the bytes of a model.safetensors. Tensors and description are compared with the SHA-256 that the file
+ * carries; `isVerified` says whether it carries one.
+ * @throws InputError naming `source` and what is wrong with it
+ * @throws VerificationError when the file was changed after it was saved
+ */
 export function decodeModel(bytes: Uint8Array, source: string): TrainedModel {
-  const { tensors, metadata } = decodeSafetensors(bytes, source);
-  const description = readDescription(metadata, source);
+  const { tensors, description } = decodeDescribed(bytes, source);
   const spec = readSpec(description.spec, source);
   const preprocessing = readPreprocessing(description.preprocessing, spec, source);
   const { classes, dataset } = description;
@@ -93,13 +98,17 @@ export function decodeModel(bytes: Uint8Array, source: string): TrainedModel {
 export function encodeTraining({ momentum, run }: TrainingState): Uint8Array<ArrayBuffer> {
   const tensors = new Map<string, Tensor>();
   for (const [path, { shape, data }] of momentum) tensors.set(`momentum.${path}`, { dtype: "F32", shape, data });
-  return encodeSafetensors(tensors, { [KEY]: JSON.stringify({ version: FORMAT_VERSION, run }) });
+  return encodeDescribed(tensors, { version: FORMAT_VERSION, run }, {});
 }
 
-/** @throws InputError naming `source` and what is wrong with it, also when its momenta are not those of `model`'s parameters. */
+/**
+ * The state of a run in the bytes of a training.safetensors.
+ * @throws InputError naming `source` and what is wrong with it, also when its momenta are not those of `model`'s parameters
+ * @throws VerificationError when the file was changed after it was saved
+ */
 export function decodeTraining(bytes: Uint8Array, source: string, model: Model): TrainingState {
-  const { tensors, metadata } = decodeSafetensors(bytes, source);
-  const { run } = readDescription(metadata, source);
+  const { tensors, description } = decodeDescribed(bytes, source);
+  const { run } = description;
   const momentum = new Map<string, { shape: readonly number[]; data: Float32Array }>();
   for (const [path, parameter] of model.state) {
     if (isStatistic(parameter.role)) continue;
@@ -121,6 +130,30 @@ export function decodeTraining(bytes: Uint8Array, source: string, model: Model):
     );
   }
   return { momentum, run };
+}
+
+/** Whether the bytes of a file of ours carry the SHA-256 of what they hold. Files saved by the first releases do not. */
+export function isVerified(bytes: Uint8Array, source: string): boolean {
+  return DIGEST_KEY in readSafetensors(bytes, source).metadata;
+}
+
+function encodeDescribed(
+  tensors: ReadonlyMap<string, Tensor>,
+  description: Readonly<Record<string, unknown>>,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
+  const json = JSON.stringify(description);
+  return encodeSafetensors(tensors, { ...metadata, [KEY]: json, [DIGEST_KEY]: digestsOf(tensors, json) });
+}
+
+function decodeDescribed(
+  bytes: Uint8Array,
+  source: string,
+): { readonly tensors: ReadonlyMap<string, Tensor>; readonly description: Readonly<Record<string, unknown>> } {
+  const { tensors, metadata } = decodeSafetensors(bytes, source);
+  const description = readDescription(metadata, source);
+  verifyDigests(tensors, metadata[KEY], metadata[DIGEST_KEY], source);
+  return { tensors, description };
 }
 
 function readDescription(metadata: Readonly<Record<string, string>>, source: string): Record<string, unknown> {

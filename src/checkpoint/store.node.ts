@@ -15,6 +15,7 @@ import {
   decodeTraining,
   encodeModel,
   encodeTraining,
+  isVerified,
   MODEL_FILE,
   TRAINING_FILE,
 } from "./checkpoint.ts";
@@ -112,16 +113,20 @@ export async function writeFileAtomic(path: string, bytes: Uint8Array | string):
   }
 }
 
+/** A checkpoint that was read, and where it lies. */
+export interface LoadedCheckpoint extends Checkpoint {
+  readonly folder: string;
+  /** Whether a SHA-256 proved it: its folder's manifest or the one in the file. Lone files of the first releases have none. */
+  readonly verified: boolean;
+}
+
 /**
  * The checkpoint that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder, or a model.safetensors on its own.
- * Every file is compared with its manifest first, where it has one.
+ * Every file is compared with its manifest first, where it has one, and with the SHA-256 that it carries.
  * @throws InputError when there is no such checkpoint or a file of it is not what it should be
  * @throws VerificationError when a file's SHA-256 is not that of its manifest
  */
-export async function loadCheckpoint(
-  path: string,
-  pointer: Pointer = "last",
-): Promise<Checkpoint & { readonly folder: string }> {
+export async function loadCheckpoint(path: string, pointer: Pointer = "last"): Promise<LoadedCheckpoint> {
   const found = await stat(path).catch((cause: unknown) => {
     const why = systemCode(cause) === "ENOENT" ? "there is no such checkpoint" : undefined;
     throw readFailure(path, cause, why);
@@ -129,16 +134,16 @@ export async function loadCheckpoint(
   if (!found.isDirectory()) {
     if (basename(path) === MODEL_FILE && (await exists(join(path, "..", MANIFEST)))) {
       const { trained } = await loadFolder(join(path, ".."));
-      return { trained, folder: join(path, "..") };
+      return { trained, folder: join(path, ".."), verified: true };
     }
     if (!found.isFile()) throw new InputError(`${path}: is no file and no folder; ${EXPECTED}`, { path });
     const bytes = await readFile(path).catch((cause: unknown) => {
       throw readFailure(path, cause);
     });
-    return { trained: decodeModel(bytes, path), folder: join(path, "..") };
+    return { trained: decodeModel(bytes, path), folder: join(path, ".."), verified: isVerified(bytes, path) };
   }
   const folder = (await exists(join(path, MANIFEST))) ? path : await follow(path, pointer);
-  return { ...(await loadFolder(folder)), folder };
+  return { ...(await loadFolder(folder)), folder, verified: true };
 }
 
 const EXPECTED = "expected the folder of a run, a checkpoint's folder, or a .safetensors file that this package saved";
@@ -161,7 +166,7 @@ export interface DamagedCheckpoint {
 }
 
 export interface NewestWhole {
-  readonly checkpoint?: Checkpoint & { readonly folder: string };
+  readonly checkpoint?: LoadedCheckpoint;
   /** Where there is no checkpoint: why. */
   readonly missing?: DenseNetError;
   /** Newer ones that were passed over. */
@@ -187,7 +192,7 @@ export async function loadNewestWhole(runDir: string): Promise<NewestWhole> {
   for (const name of names) {
     const path = join(folder, name);
     try {
-      return { checkpoint: { ...(await loadFolder(path)), folder: path }, damaged };
+      return { checkpoint: { ...(await loadFolder(path)), folder: path, verified: true }, damaged };
     } catch (error) {
       if (!(error instanceof InputError || error instanceof VerificationError)) throw error;
       damaged.push({ folder: path, reason: error.message });

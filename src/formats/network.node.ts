@@ -2,6 +2,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { KEY, MODEL_FILE, type TrainedModel, type TrainingState } from "../checkpoint/checkpoint.ts";
+import { DIGEST_KEY } from "../checkpoint/digest.ts";
 import { readSafetensors } from "../checkpoint/safetensors.ts";
 import { FOLDER, loadCheckpoint, MANIFEST, type Pointer } from "../checkpoint/store.node.ts";
 import { InputError } from "../errors.ts";
@@ -17,7 +18,9 @@ export interface LoadedNetwork {
   readonly hasHead: boolean;
   /** False where `trained.classes` are numbers only: weights of another tool seldom name them. */
   readonly namesClasses: boolean;
-  /** What was matched, changed and assumed of another tool's weights, one line each; of our own nothing. */
+  /** Whether this package saved it; else it is weights of another tool. */
+  readonly own: boolean;
+  /** What was matched, changed and assumed of another tool's weights, and what no checksum proves; one line each. */
   readonly notes: readonly string[];
 }
 
@@ -25,12 +28,17 @@ export interface LoadedNetwork {
  * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of ours; or weights of another
  * tool: a PyTorch file, a safetensors file, a timm or Hugging Face folder.
  * @throws InputError when there is no such file, or it is neither, or damaged
- * @throws VerificationError when a file's SHA-256 is not that of its manifest
+ * @throws VerificationError when a file's SHA-256 is not that of its manifest, or not the one that it carries
  */
 export async function loadNetwork(path: string, pointer: Pointer = "last"): Promise<LoadedNetwork> {
-  if (await isOwn(path))
-    return { ...(await loadCheckpoint(path, pointer)), hasHead: true, namesClasses: true, notes: [] };
-  return describeWeights(await openWeights(path), path);
+  if (await isOwn(path)) {
+    const { verified, ...checkpoint } = await loadCheckpoint(path, pointer);
+    const notes = verified ? [] : ["saved by an earlier release without a SHA-256: nothing proves it unchanged"];
+    return { ...checkpoint, hasHead: true, namesClasses: true, own: true, notes };
+  }
+  const opened = describeWeights(await openWeights(path), path);
+  const unverified = "the file has no checksum: nothing proves it unchanged";
+  return { ...opened, own: false, notes: [...opened.notes, unverified] };
 }
 
 /** As loadNetwork, for those who want to classify. @throws InputError also when there is no classifier */
@@ -55,5 +63,8 @@ async function isOwn(path: string): Promise<boolean> {
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw new InputError(`${path}: cannot be read`, { path }, { cause });
   });
-  return isSafetensors(bytes) && KEY in readSafetensors(bytes, path).metadata;
+  if (!isSafetensors(bytes)) return false;
+  // Either key: a file of ours with one of them damaged must not pass for another tool's, whose mean and names are assumed.
+  const { metadata } = readSafetensors(bytes, path);
+  return KEY in metadata || DIGEST_KEY in metadata;
 }

@@ -118,10 +118,9 @@ export async function firstModel(
   const spec = configuredSpec(config, { classes: classes.length, channels });
   requireFit(config, spec, dataset, config.device);
   if (initFrom === undefined) return createNetwork(spec, { seed: config.seed, fan: config.initFan });
-  const { trained, notes, hasHead, namesClasses } = await loadNetwork(initFrom);
+  const { trained, notes, hasHead, namesClasses, own } = await loadNetwork(initFrom);
   for (const line of notes) report(line);
   const different = trained.classes.findIndex((label, index) => label !== classes[index]);
-  const own = notes.length === 0;
   if (own && different >= 0 && trained.classes.length === classes.length) {
     throw new InputError(
       `${initFrom}: class ${different} is "${trained.classes[different]}" there and "${classes[different]}" in ${name}; expected the same classes, or another number of them, which gets a new classifier`,

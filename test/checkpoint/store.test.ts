@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { cp, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { encodeModel } from "../../src/checkpoint/checkpoint.ts";
 import { loadCheckpoint, saveCheckpoint, writeFileAtomic } from "../../src/checkpoint/store.node.ts";
 import { InputError, ResourceError, UsageError, VerificationError } from "../../src/errors.ts";
 import { draws } from "../seeded.ts";
+import { killSaves } from "./killSaves.ts";
 import { markedCheckpoint } from "./marked.ts";
 
 let root: string;
@@ -24,8 +23,8 @@ test("store · a checkpoint returns as it was saved, through the run, its folder
   const run = freshRun();
   const folder = await saveCheckpoint(run, markedCheckpoint(7), { step: 7, best: false, keep: 2 });
   const expected = markedCheckpoint(7);
-  assert.deepEqual(await loadCheckpoint(run), { ...expected, folder });
-  assert.deepEqual(await loadCheckpoint(folder), { ...expected, folder });
+  assert.deepEqual(await loadCheckpoint(run), { ...expected, folder, verified: true });
+  assert.deepEqual(await loadCheckpoint(folder), { ...expected, folder, verified: true });
   const bare = await loadCheckpoint(join(folder, "model.safetensors"));
   assert.deepEqual(bare.trained, expected.trained);
   assert.equal(bare.training, undefined);
@@ -155,41 +154,8 @@ test("store · a full disk fails the save and keeps the earlier checkpoint", {
   assert.deepEqual((await loadCheckpoint(run)).trained, markedCheckpoint(1).trained);
 });
 
-test("store · kill -9 at 25 random moments: last and best always load whole, and no finished save is lost", async () => {
-  const run = freshRun();
-  const script = fileURLToPath(new URL("./saveForever.ts", import.meta.url));
-  let finished = 0;
-  const draw = draws("kills of a save");
-  for (let kill = 0; kill < 25; kill++) {
-    const child = spawn(process.execPath, [script, run, String(finished + 1)], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    let output = "";
-    const firstSave = new Promise<void>((resolve) => {
-      child.stdout.on("data", (chunk: Buffer) => {
-        output += chunk.toString();
-        resolve();
-      });
-    });
-    const closed = new Promise<void>((resolve) => child.on("close", () => resolve()));
-    await Promise.race([firstSave, closed]);
-    await new Promise((resolve) => setTimeout(resolve, draw() * 40));
-    child.kill("SIGKILL");
-    await closed;
-    assert.equal(child.signalCode, "SIGKILL");
-    const printed = output.split("\n").slice(0, -1).map(Number);
-    finished = Math.max(finished, ...printed);
-
-    const { folder: _, ...last } = await loadCheckpoint(run);
-    const step = last.trained.model.batchesTracked;
-    assert.ok(step >= finished, `step ${step} is loaded, ${finished} was saved`);
-    assert.deepEqual(last, markedCheckpoint(step));
-    finished = step;
-    if (finished >= 3) {
-      const { folder: _, ...best } = await loadCheckpoint(run, "best");
-      assert.equal(best.trained.model.batchesTracked % 3, 0);
-      assert.deepEqual(best, markedCheckpoint(best.trained.model.batchesTracked));
-    }
-  }
-  assert.ok(finished >= 25);
+test("store · kill -9 at 30 random moments: last and best always load whole, and no finished save is lost", async () => {
+  const { kills, saves } = await killSaves(freshRun(), 30, draws("kills of a save"));
+  assert.equal(kills, 30);
+  assert.ok(saves >= 30);
 });
