@@ -1,4 +1,4 @@
-// Beside the line: data of the benchmarks goes to stdout, progress to stderr; a failure is one sentence and an exit
+// bench: data of the benchmarks goes to stdout, progress to stderr; a failure is one sentence and an exit
 // code (options.ts lists them).
 import { DenseNetError, DeviceError, ResourceError, UsageError, VerificationError } from "../src/errors.ts";
 

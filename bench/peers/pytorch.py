@@ -60,7 +60,7 @@ def main():
     parser.add_argument("--net", choices=[*CIFAR_NETS, "densenet121"], default="BC-100-12")
     parser.add_argument("--mode", choices=["train", "infer"], default="train")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--size", type=int, help="height and width of a picture; default 32, densenet121 224")
+    parser.add_argument("--size", type=int, help="height and width of an image; default 32, densenet121 224")
     parser.add_argument("--layout", choices=["contiguous", "channels_last"], default="channels_last")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--amp", action="store_true", help="autocast to a 16-bit float")
@@ -83,10 +83,10 @@ def main():
     size = args.size or size
     layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
     net = net.to(args.device, memory_format=layout)
-    pictures = torch.randn(args.batch, 3, size, size).contiguous(memory_format=layout)
+    batch_images = torch.randn(args.batch, 3, size, size).contiguous(memory_format=layout)
     labels = torch.randint(0, classes, (args.batch,))
     if on_card:
-        pictures, labels = pictures.pin_memory(), labels.pin_memory()
+        batch_images, labels = batch_images.pin_memory(), labels.pin_memory()
         torch.backends.cudnn.benchmark = True
     half = torch.bfloat16 if not on_card or torch.cuda.is_bf16_supported() else torch.float16
     forward = torch.compile(net, mode="reduce-overhead") if args.compile else net
@@ -94,7 +94,7 @@ def main():
 
     def train_step():
         sgd.zero_grad(set_to_none=True)
-        images, classes_of = pictures.to(args.device, non_blocking=True), labels.to(args.device, non_blocking=True)
+        images, classes_of = batch_images.to(args.device, non_blocking=True), labels.to(args.device, non_blocking=True)
         with torch.autocast(args.device, dtype=half, enabled=args.amp):
             loss = F.cross_entropy(forward(images), classes_of)
         loss.backward()
@@ -103,7 +103,7 @@ def main():
 
     def infer_step():
         with torch.inference_mode(), torch.autocast(args.device, dtype=half, enabled=args.amp):
-            forward(pictures.to(args.device, non_blocking=True)).cpu()
+            forward(batch_images.to(args.device, non_blocking=True)).cpu()
 
     net.train(args.mode == "train")
     step = train_step if args.mode == "train" else infer_step

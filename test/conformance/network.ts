@@ -44,7 +44,7 @@ export function networkOf({ spec, batch, height, width, recompute, optimizer }: 
   return { plan, initial };
 }
 
-/** The pictures and labels that belong to a step. */
+/** The images and labels that belong to a step. */
 export const picturesOf = ({ spec, batch, height, width }: NetworkCase, step: number): Contents =>
   new Map<BufferName, Float32Array | Int32Array>([
     ["images", pictures(`pictures ${step}`, [batch, spec.inChannels, height, width])],

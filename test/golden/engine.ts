@@ -1,4 +1,4 @@
-// Beside the line: what the golden tests ask of anything that can compute a DenseNet, so that one suite covers all of them.
+// Test support: what the golden tests ask of anything that can compute a DenseNet, so that one suite covers all of them.
 import type { Fixture, Precision } from "./fixture.ts";
 
 /** Row-major values by name. */

@@ -1,4 +1,4 @@
-// Beside the line: the engines that the golden tests hold against PyTorch.
+// Test support: the engines that the golden tests hold against PyTorch.
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
 import { planInference, planTraining } from "../../src/plan/planners.ts";

@@ -1,4 +1,4 @@
-// Beside the line: reads what makeFixtures.py wrote, and says how far an implementation may be from it.
+// Test support: reads what makeFixtures.py wrote, and says how far an implementation may be from it.
 //
 // One idea: tolerances are derived, not chosen. A float32 implementation sums in another order than PyTorch's float32 did, so it may stray
 // a small multiple of what PyTorch's float32 strayed from its float64; a float64 one 2^-29 of that.

@@ -1,4 +1,4 @@
-// Beside the line: every engine against PyTorch (scripts/fixtures/makeFixtures.py), from logits to the tenth step of training.
+// Every engine against PyTorch (scripts/fixtures/makeFixtures.py), from logits to the tenth step of training.
 import assert from "node:assert/strict";
 import { after, describe, it } from "node:test";
 import { engines } from "./engines.ts";

@@ -1,4 +1,4 @@
-// Beside the line: the plain graph interpreter as an engine: no plan, no backend, one op after another.
+// Test support: the plain graph interpreter as an engine: no plan, no backend, one op after another.
 
 import { differentiate } from "../../src/graph/differentiate.ts";
 import { evaluateGraph } from "../../src/graph/evaluate.ts";

@@ -1,4 +1,4 @@
-// Beside the line: plans on a backend as an engine. It finds buffers by what the calls say, so it holds for every planner option and backend.
+// Test support: plans on a backend as an engine. It finds buffers by what the calls say, so it holds for every planner option and backend.
 import type { Backend, Executable } from "../../src/backends/backend.ts";
 import type { ReferenceExecutable } from "../../src/backends/reference/backend.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
