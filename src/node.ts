@@ -3,6 +3,7 @@ export { loadCheckpoint, type Pointer, type SaveOptions, saveCheckpoint } from "
 export { type DecodeOptions, decodeImage, type ImageFormat } from "./data/image.node.ts";
 export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
 export { type DatasetKind, type OpenOptions, openDataset } from "./data/open.node.ts";
+export { type LoadedNetwork, loadNetwork } from "./formats/network.node.ts";
 export * from "./index.ts";
 export { loadPredictor, predictFiles } from "./infer/files.node.ts";
 export type { ConstantGuess } from "./run/data.node.ts";

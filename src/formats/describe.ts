@@ -103,7 +103,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
     ...(file.classes === undefined && given !== undefined ? [`labels ${given.slice(0, 2).join(", ")} …`] : []),
   ];
   const notes = [
-    `${file.format}${file.origin === undefined ? "" : ` of ${showText(file.origin)}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${showSome(unexpected.map(showText))})`}`,
+    `${file.format}${file.origin === undefined ? "" : ` of ${showText(file.origin)}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${showSome(unexpected.map((text) => showText(text)))})`}`,
     ...file.notes,
     ...changes,
     ...(hasHead ? [] : ["no classifier in it: a new one is needed"]),

@@ -325,7 +325,7 @@ function weightFile(root: unknown, format: string, bytes: number, source: string
     }
     holder = found.holder;
     if (found.under !== "") notes.push(`weights under ${showText(found.under)}`);
-    if (found.others.length > 0) notes.push(`left aside: ${showSome(found.others.map(showText))}`);
+    if (found.others.length > 0) notes.push(`left aside: ${showSome(found.others.map((text) => showText(text)))}`);
   }
   const tensors = new Map<string, FileTensor>();
   if (holder instanceof Map) {
