@@ -86,6 +86,10 @@ export class Trainer implements AsyncDisposable {
   /** A checkpoint within the epoch is due; it stays due for the next device if this one is lost over it. */
   #saveIsDue = false;
   #evaluation: Evaluation | undefined;
+  /** Updates that were submitted and not reported. */
+  #pending: Update[] = [];
+  /** What the loader rejected with, an image that cannot be read as a rule. */
+  #loaderError: unknown;
   #backend: Backend;
   #losses = 0;
   /** What `run` returned, from its first event to its last. */
@@ -125,7 +129,8 @@ export class Trainer implements AsyncDisposable {
 
   /**
    * Trains to the end of the configured epochs, or until `signal` is aborted: then the updates in flight are finished, a checkpoint saved, and
-   * `interrupted` is the last event. Leaving the loop early loses what came after the last checkpoint.
+   * `interrupted` is the last event. Leaving the loop early loses what came after the last checkpoint. What the loader rejects with is thrown after
+   * the updates before it are saved, so that an image that cannot be read costs none of them.
    * @throws DivergedError when the loss or a weight is no longer finite; nothing is saved then
    * @throws DeviceError when the device is lost and there is no other, or it is lost again and again
    * @throws DisposedError when the trainer or its backend is disposed of
@@ -166,6 +171,10 @@ export class Trainer implements AsyncDisposable {
           }
         } catch (error) {
           this.#life.requireAlive();
+          if (run !== undefined && error !== undefined && error === this.#loaderError) {
+            yield* this.#report(run, this.#pending, 0);
+            yield* this.#saveStep(run.executable);
+          }
           if (!(error instanceof DeviceError)) throw error;
           this.#backend = await this.#reopen(error);
           this.#life.requireAlive();
@@ -279,6 +288,7 @@ export class Trainer implements AsyncDisposable {
     let { step } = this.#state;
     if (step < end && !signal?.aborted) {
       const pending: Update[] = [];
+      this.#pending = pending;
       // A reduced update cannot be repeated to find out later where it broke.
       const inspect = executable.queueDepth === 1 || reduction !== undefined;
       for await (const batch of this.#batches(step)) {
@@ -334,7 +344,17 @@ export class Trainer implements AsyncDisposable {
     const epoch = Math.floor(step / stepsPerEpoch);
     const startBatch = step - epoch * stepsPerEpoch;
     const how = { batchSize, seed, epoch, shuffle: true, augment: data.augment, startBatch };
-    return loadBatches(dataset, "train", how);
+    return this.#loaded(loadBatches(dataset, "train", how));
+  }
+
+  /** The same batches; what the loader rejects with is known again from what else fails. */
+  async *#loaded(batches: AsyncIterable<Batch>): AsyncGenerator<Batch, void, undefined> {
+    try {
+      yield* batches;
+    } catch (error) {
+      this.#loaderError = error;
+      throw error;
+    }
   }
 
   /** Reports what the oldest updates in flight found, until `keep` are left. */
@@ -402,7 +422,7 @@ export class Trainer implements AsyncDisposable {
       shuffle: false,
       augment: "none",
     } as const;
-    const batches = loadBatches(dataset, "val", options);
+    const batches = this.#loaded(loadBatches(dataset, "val", options));
     const tally = new EvaluationTally(dataset.classes.length);
     for await (const { item, found } of runAhead(executable, batches, evaluationWork, evaluationOutputs)) {
       if (signal?.aborted) return undefined;
@@ -414,9 +434,15 @@ export class Trainer implements AsyncDisposable {
   async *#interrupted(executable: Executable): AsyncGenerator<TrainEvent, void, undefined> {
     const { step, history } = this.#state;
     const epoch = history.length + 1;
+    yield* this.#saveStep(executable);
+    yield { type: "interrupted", step, epoch, ...(this.#saved ? { path: this.#saved.path } : {}) };
+  }
+
+  /** Saves the state where it stands, unless that was the last to be saved. */
+  async *#saveStep(executable: Executable): AsyncGenerator<TrainEvent, void, undefined> {
+    const { step } = this.#state;
     await this.#copy.take(executable, step);
     if (this.#saved?.step !== step) yield* this.#checkpoint(executable, false);
-    yield { type: "interrupted", step, epoch, ...(this.#saved ? { path: this.#saved.path } : {}) };
   }
 
   async *#checkpoint(executable: Executable, best: boolean): AsyncGenerator<TrainEvent, void, undefined> {

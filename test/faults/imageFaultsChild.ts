@@ -1,4 +1,5 @@
-// Test support: reads the files of one kind of imageFaults.ts and prints as JSON what came of them. In a process of its own, so that it can be killed.
+// Test support: reads the files of one kind of imageFaults.ts and prints as JSON what came of them. In a process of its
+// own, so that it can be killed.
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
-// What readers of images and data sets make of files that are wrong: every prefix and many changed bytes of a small file of each format. Each
-// file either decodes as the decoder alone decodes it, or is refused with one sentence that names it; nothing hangs, nothing else is thrown.
-// The files are read in a process of their own, which a timer kills.
+// What readers of images and data sets make of files that are wrong: every prefix and many changed bytes of a small
+// file of each format. Each file either decodes as the decoder alone decodes it, or is refused with one sentence that
+// names it; nothing hangs, nothing else is thrown. The files are read in a process of their own, which a timer kills.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
