@@ -83,6 +83,8 @@ export class Trainer implements AsyncDisposable {
   /** The device's state in host memory, as it was some updates ago. */
   readonly #copy: StateCopy;
   #saved: { readonly step: number; readonly path: string } | undefined;
+  /** When that was; before the first save, when the run began. */
+  #savedAt = 0; // ms
   /** A checkpoint within the epoch is due; it stays due for the next device if this one is lost over it. */
   #saveIsDue = false;
   #evaluation: Evaluation | undefined;
@@ -151,6 +153,7 @@ export class Trainer implements AsyncDisposable {
     begin();
     const { config } = this.#options;
     const began = performance.now();
+    this.#savedAt = began;
     let run: ActiveRun | undefined;
     let started = false;
     let lost: DeviceError | undefined;
@@ -276,8 +279,7 @@ export class Trainer implements AsyncDisposable {
 
   /** The rest of the current epoch, its validation and its checkpoint. Returns early when the run is aborted. */
   async *#epoch(run: ActiveRun): AsyncGenerator<TrainEvent, void, undefined> {
-    const { config, reopen, save, reduction } = this.#options;
-    const { checkpointEverySteps: every } = config;
+    const { config, reopen, reduction } = this.#options;
     const { stepsPerEpoch } = this.#layout;
     const { executable, signal } = run;
     const epoch = this.#state.history.length;
@@ -294,7 +296,7 @@ export class Trainer implements AsyncDisposable {
       for await (const batch of this.#batches(step)) {
         pending.push(await submitUpdate(run, batch, step, inspect));
         step++;
-        this.#saveIsDue = save !== undefined && step < end && every > 0 && step % every === 0;
+        this.#saveIsDue = step < end && this.#wantsSave(step);
         const copy = reopen !== undefined && this.#copy.ageSeconds > COPY_SECONDS;
         yield* this.#report(run, pending, this.#saveIsDue || copy ? 0 : executable.queueDepth - 1);
         if (this.#saveIsDue) yield* this.#checkpoint(executable, false);
@@ -334,6 +336,15 @@ export class Trainer implements AsyncDisposable {
     this.#evaluation = val;
     yield { type: "epoch", ...metrics, best };
     yield* this.#checkpoint(executable, best);
+  }
+
+  /** Whether to save after update number `step` (1-based), within its epoch. */
+  #wantsSave(step: number): boolean {
+    const { config, save } = this.#options;
+    const { checkpointEverySteps: every, checkpointMinutes: minutes } = config;
+    if (save === undefined) return false;
+    const late = minutes > 0 && performance.now() - this.#savedAt > minutes * 60_000;
+    return late || (every > 0 && step % every === 0);
   }
 
   /** The training batches from update `step` to the end of its epoch. */
@@ -453,6 +464,7 @@ export class Trainer implements AsyncDisposable {
     const training = { momentum: this.#copy.momentum, run: this.#state };
     const path = await save({ trained: this.#copy.trained, training }, { step, best });
     this.#saved = { step, path };
+    this.#savedAt = performance.now();
     this.#saveIsDue = false;
     yield { type: "checkpoint", path, step };
     this.#speed.resume();

@@ -236,6 +236,21 @@ test("trainer · a rate that blows the net up ends in DivergedError with a layer
   }
 });
 
+for (const [minutes, expected] of [
+  [10, [3, 4, 7, 8]],
+  [0, [4, 8]],
+] as const) {
+  test(`trainer · with ${minutes} minutes between checkpoints and 6 an update, saved are ${expected.join(", ")}`, async (t) => {
+    let now = 0;
+    t.mock.method(performance, "now", () => now);
+    const saved: number[] = [];
+    const config = tinyConfig({ epochs: 2, checkpointMinutes: minutes });
+    const run = trainer(config, { save: async (_, { step }) => String(saved.push(step)) });
+    for await (const { type } of run.run()) if (type === "step") now += 6 * 60_000;
+    assert.deepEqual(saved, expected);
+  });
+}
+
 for (const layer of [
   "features.conv0",
   "features.denseblock1.denselayer1.conv1",
