@@ -7,6 +7,7 @@ import { editDistance, nearestName } from "../nearestName.ts";
 import { show } from "../show.ts";
 import type { Architecture, ImageSize, Layer } from "./architecture.ts";
 import { densenet } from "./densenet/family.ts";
+import { smallDenseNet } from "./densenet/variants.ts";
 import type { BuildOptions, CommonSpec, Family } from "./family.ts";
 import { commonRules, type FieldRule } from "./fields.ts";
 import { plain } from "./plain/family.ts";
@@ -126,6 +127,11 @@ export function namedSpec(name: string, overrides: SpecFields = {}): NetworkSpec
   const { family, variant } = findVariant(name);
   const given = Object.entries(overrides).filter(([, value]) => value !== undefined);
   return family.define({ ...family.variants.get(variant), ...Object.fromEntries(given) });
+}
+
+/** A network so small that any device computes a training step of it in a moment, for self-checks. */
+export function smallSpec(numClasses: number): NetworkSpec {
+  return densenet.define({ ...smallDenseNet, numClasses });
 }
 
 /** The name of the variant with this spec's layers; classes, input channels and dropout are free. */

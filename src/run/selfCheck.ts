@@ -3,18 +3,18 @@ import type { Backend } from "../backends/backend.ts";
 import { createReferenceBackend } from "../backends/reference/backend.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import { createNetwork } from "../model/create.ts";
-import { buildGraph, defineSpec } from "../networks/registry.ts";
+import { buildGraph, smallSpec } from "../networks/registry.ts";
 import { planTraining } from "../plan/planners.ts";
 
 /** f32 results of a net this small differ by rounding alone, some hundred times 2⁻²⁴; a wrong kernel is off by far more. */
 export const SELF_CHECK_TOLERANCE = 1e-3;
 
 /**
- * One training step of a small DenseNet-BC from the same values on `backend` and on the f32 reference.
+ * One training step of a small network from the same values on `backend` and on the f32 reference.
  * @returns the largest difference of a gradient or the loss, relative to the largest value of its tensor
  */
 export async function compareWithReference(backend: Backend): Promise<number> {
-  const spec = defineSpec({ growthRate: 5, blockConfig: [2, 3], numClasses: 7 });
+  const spec = smallSpec(7);
   const size = { batch: 3, height: 10, width: 9 };
   const graph = differentiate(buildGraph(spec, { ...size, mode: "training" }));
   const plans = { step: planTraining(graph, { recompute: "none" }) };

@@ -36,7 +36,7 @@ const presets = {
   },
   /** A minute on two cores, on the pictures that come with the package. Not a recipe of the paper. */
   quick: {
-    model: { variant: "BC-40-12", blockConfig: [4, 4, 4] },
+    model: { variant: "BC-28-12" },
     data: { dir: "embedded", augment: "standard" },
     epochs: 5,
     batchSize: 32,

@@ -21,7 +21,7 @@ function imageNet(growthRate: number, ...blockConfig: number[]): Fields {
 }
 
 /**
- * In the order of the paper's tables. 232 and 264 are the names they were published under; their layers count to 233 and 265.
+ * In the order of the paper's tables, then one for a first run. 232 and 264 are the names they were published under; their layers count to 233 and 265.
  */
 export const densenetVariants: ReadonlyMap<string, Fields> = new Map([
   ["40-12", cifarNet(40, 12, false)],
@@ -41,7 +41,11 @@ export const densenetVariants: ReadonlyMap<string, Fields> = new Map([
   ["161", imageNet(48, 6, 12, 36, 24)],
   ["232", imageNet(48, 6, 12, 48, 48)],
   ["264-k48", imageNet(48, 6, 12, 64, 48)],
+  ["BC-28-12", cifarNet(28, 12, true)],
 ]);
+
+/** So small that any device computes a training step of it in a moment. */
+export const smallDenseNet: Fields = { growthRate: 5, blockConfig: [2, 3] };
 
 /** One spelling for all: `DenseNet-BC (L=100, k=12)`, `densenet_bc_100_12` and `BC-100-12` become `bc-100-12`. */
 export function normaliseDenseNet(name: string): string {

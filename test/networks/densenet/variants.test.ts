@@ -10,7 +10,7 @@ import { namedDenseNet } from "./named.ts";
 
 const variantNames = [...densenet.variants.keys()];
 
-test("variantNames · every network of the paper, its technical report and torchvision, each its own spec", () => {
+test("variantNames · every network of the paper, its technical report and torchvision, and BC-28-12 for a first run, each its own spec", () => {
   assert.deepEqual([...variantNames].sort(), [
     "100-12",
     "100-24",
@@ -25,6 +25,7 @@ test("variantNames · every network of the paper, its technical report and torch
     "BC-100-12",
     "BC-190-40",
     "BC-250-24",
+    "BC-28-12",
     "BC-40-12",
     "BC-40-36",
     "BC-40-48",
