@@ -1,4 +1,5 @@
-// The library's Node part: data sets, picture files, run folders. Includes everything portable.
+// The library's Node part: data sets, image files, run folders. Includes everything portable.
+export type { ConstantGuess } from "./analyze/classErrors.ts";
 export { loadCheckpoint, type Pointer, type SaveOptions, saveCheckpoint } from "./checkpoint/store.node.ts";
 export { type DecodeOptions, decodeImage, type ImageFormat } from "./data/image.node.ts";
 export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
@@ -6,6 +7,6 @@ export { type DatasetKind, type OpenOptions, openDataset } from "./data/open.nod
 export { type LoadedNetwork, loadNetwork } from "./formats/network.node.ts";
 export * from "./index.ts";
 export { loadPredictor, predictFiles } from "./infer/files.node.ts";
-export type { ConstantGuess } from "./run/data.node.ts";
+
 export { type FinishedEvent, type OpenedEvent, type RunEvent, type RunOptions, runTraining } from "./run/run.node.ts";
 export { savedConfig } from "./run/start.node.ts";

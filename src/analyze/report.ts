@@ -1,7 +1,8 @@
 // analyze: the report of a run as one HTML file that needs nothing else: no script, no network, light and dark, printable.
+import { classErrors, meanClassError } from "./classErrors.ts";
 import { formatBytes, formatDuration, formatInteger, formatPercent, wilsonInterval } from "./format.ts";
 import { type ChartPoint, lineChart } from "./report/chart.ts";
-import { confusedPairs, confusionMatrix } from "./report/confusion.ts";
+import { confusedPairs, confusionMatrix, hardestClasses } from "./report/confusion.ts";
 import type { ReportData, ReportPicture } from "./report/data.ts";
 import { type Html, html, raw } from "./report/html.ts";
 import { networkDrawing } from "./report/network.ts";
@@ -69,15 +70,15 @@ function headline(data: ReportData): Html {
   // Zero where a resumed run had only the validation of an epoch to do.
   const speed = data.epochs.findLast((epoch) => epoch.imagesPerSecond > 0)?.imagesPerSecond;
   const classes = data.data.classes.length;
-  const chance = 100 * (1 - 1 / classes);
+  const { constant } = data.data;
   const bestNote =
     best.epoch === last.epoch
       ? "its lowest so far"
       : `lowest ${formatPercent(best.valTop1Error)} after epoch ${best.epoch}`;
   return html`<dl class="figures">
-<div><dt>Validation error after epoch ${last.epoch}</dt><dd>${formatPercent(last.valTop1Error)}<small>95 % interval ${(100 * low).toFixed(1)}–${formatPercent(100 * high)}, ${bestNote}; guessing gives ${formatPercent(chance, 0)}</small></dd></div>
+<div><dt>Validation error after epoch ${last.epoch}</dt><dd>${formatPercent(last.valTop1Error)}<small>95 % interval ${(100 * low).toFixed(1)}–${formatPercent(100 * high)}, ${bestNote}; always naming “${constant.name}” gives ${formatPercent(constant.error)}</small></dd></div>
 ${classes > 5 ? html`<div><dt>Top-5 error</dt><dd>${formatPercent(last.valTop5Error)}<small>the label is not among the five first</small></dd></div>` : undefined}
-<div><dt>Validation loss</dt><dd>${last.valLoss.toFixed(3)}<small>nats; guessing gives ${Math.log(classes).toFixed(3)}</small></dd></div>
+<div><dt>Validation loss</dt><dd>${last.valLoss.toFixed(3)}<small>nats; ${Math.log(classes).toFixed(3)} where all classes are given the same chance</small></dd></div>
 <div><dt>Speed</dt><dd>${speed === undefined ? "–" : formatInteger(speed)}<small>pictures per second while training</small></dd></div>
 <div><dt>Time</dt><dd>${formatDuration(data.elapsedSeconds)}<small>${data.epochs.length} of ${data.epochsPlanned} epochs, ${formatBytes(data.peakBytes)} of memory</small></dd></div>
 </dl>`;
@@ -90,7 +91,6 @@ function curves(data: ReportData): Html {
   const points = (of: (epoch: (typeof epochs)[number]) => number): ChartPoint[] =>
     epochs.map((epoch) => ({ x: epoch.epoch, y: of(epoch) }));
   const xMax = data.state === "running" ? Math.max(last.epoch, data.epochsPlanned) : last.epoch;
-  const chance = 100 * (1 - 1 / data.data.classes.length);
   const rates = thinned(data.steps.map((step) => ({ x: step.epoch, y: step.learningRate })));
   const rateFormat = (value: number): string => String(Number(value.toPrecision(2)));
   return html`<section aria-labelledby="curves"><h2 id="curves">Learning</h2>
@@ -105,7 +105,7 @@ ${lineChart({
   xMax,
   formatTick: (value) => `${value} %`,
   formatValue: (value) => formatPercent(value),
-  reference: { value: chance, name: "guessing" },
+  reference: { value: data.data.constant.error, name: `always ${data.data.constant.name}` },
   height: 300,
 })}
 ${lineChart({
@@ -148,8 +148,8 @@ function mistakes(data: ReportData): Html {
   const { evaluation } = data;
   if (evaluation === undefined) return html``;
   return html`<section aria-labelledby="mistakes"><h2 id="mistakes">What is taken for what</h2>
-<p class="quiet">${evaluation.caption}: top-1 error ${formatPercent(evaluation.top1Error, 2)}, top-5 error ${formatPercent(evaluation.top5Error, 2)}, loss ${evaluation.loss.toFixed(4)}.</p>
-<div class="mistakes"><div>${confusionMatrix(evaluation.confusion, data.data.classes)}</div><div><h3>Most confused</h3>${confusedPairs(evaluation.confusion, data.data.classes)}</div></div></section>`;
+<p class="quiet">${evaluation.caption}: top-1 error ${formatPercent(evaluation.top1Error, 2)}, top-5 error ${formatPercent(evaluation.top5Error, 2)}, loss ${evaluation.loss.toFixed(4)}; with every class weighing the same, top-1 error ${formatPercent(meanClassError(classErrors(evaluation.confusion)), 2)}.</p>
+<div class="mistakes"><div>${confusionMatrix(evaluation.confusion, data.data.classes)}</div><div><h3>Most confused</h3>${confusedPairs(evaluation.confusion, data.data.classes)}<h3>Hardest classes</h3>${hardestClasses(evaluation.confusion, data.data.classes)}</div></div></section>`;
 }
 
 function pictures(all: readonly ReportPicture[]): Html {

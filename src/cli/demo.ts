@@ -97,7 +97,7 @@ function describe(finished: FinishedEvent, results: readonly SampleResult[]): st
     "",
     ...closingLines(finished),
     "",
-    `Of images that it had not seen it gets ${formatPercent(100 - final.valTop1Error, 0)} right; naming one of the ${classes.length} classes always gets ${formatPercent(100 - constant.error, 0)}.`,
+    `Of images that it had not seen it gets ${formatPercent(100 - final.valTop1Error, 0)} right; always naming one of its ${classes.length} classes gets ${formatPercent(100 - constant.error, 0)}.`,
     `That is a short run on ${trainCount} images: the paper trains 300 epochs on 50,000 and comes to 95 % with a larger network.`,
   ];
 }

@@ -1,4 +1,5 @@
 // cli: a training run as people follow it. `train` and `demo` share it; what a run is stands in run/.
+import { classErrors, meanClassError, worstFirst } from "../analyze/classErrors.ts";
 import { formatInteger, formatPercent } from "../analyze/format.ts";
 import { networkTitle } from "../networks/registry.ts";
 import { memoryLine } from "../run/memory.ts";
@@ -104,9 +105,17 @@ function introduction(start: StartEvent, opened: OpenedEvent): string[] {
 }
 
 /** What a run came to, for people. */
-export function closingLines({ final, best, constant, folder, report }: FinishedEvent): string[] {
+export function closingLines(finished: FinishedEvent): string[] {
+  const { final, best, constant, evaluation, classes, folder, report } = finished;
+  const errors = classErrors(evaluation.confusion);
+  const [worst] = worstFirst(errors);
   return [
-    `validation error ${formatPercent(final.valTop1Error, 2)} after epoch ${final.epoch} (loss ${final.valLoss.toFixed(4)}; always naming "${constant.label}" gives ${formatPercent(constant.error)})`,
+    `validation error ${formatPercent(final.valTop1Error, 2)} after epoch ${final.epoch} (loss ${final.valLoss.toFixed(4)}; always naming "${constant.name}" gives ${formatPercent(constant.error)})`,
+    ...(worst === undefined
+      ? []
+      : [
+          `by class ${formatPercent(meanClassError(errors), 2)} on average, worst "${classes[worst.label]}" with ${formatPercent(worst.error)} of its ${formatInteger(worst.count)}`,
+        ]),
     ...(best.valTop1Error === final.valTop1Error
       ? []
       : [`lowest was ${formatPercent(best.valTop1Error, 2)} after epoch ${best.epoch}`]),

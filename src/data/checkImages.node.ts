@@ -51,3 +51,16 @@ export function listed(bad: readonly BadImage[]): string {
   const more = bad.length - lines.length;
   return lines.join("") + (more > 0 ? `\n  and ${more} more` : "");
 }
+
+/** The refusal of a folder with such images. */
+export function badImages(dir: string, bad: readonly BadImage[], count: number): InputError {
+  const [first] = bad;
+  const details = { dir, count: bad.length, files: bad.map(({ message }) => message) };
+  if (bad.length === 1 && first !== undefined) {
+    return new InputError(`${first.message}; repair or remove it, or leave it out with skipBad (--skip-bad)`, details);
+  }
+  return new InputError(
+    `${dir}: ${bad.length} of ${count} images cannot be read; repair or remove them, or leave them out with skipBad (--skip-bad):${listed(bad)}`,
+    details,
+  );
+}

@@ -1,7 +1,7 @@
 // data: a folder of images per class — train/<class>/… with val/<class>/…, or only one of classes, split by a seed.
 import { basename } from "node:path";
 import { InputError, UsageError } from "../errors.ts";
-import { type BadImage, findBad, listed } from "./checkImages.node.ts";
+import { type BadImage, badImages, findBad, listed } from "./checkImages.node.ts";
 import type { Dataset, FilesDescription } from "./dataset.ts";
 import { filesSplit, withCache } from "./filesSplit.node.ts";
 import { stratifiedSplit } from "./holdOut.ts";
@@ -223,18 +223,6 @@ function requireSameClasses(dir: string, folders: readonly Subfolder[], expected
       class: unknown.name,
     });
   }
-}
-
-function badImages(dir: string, bad: readonly BadImage[], count: number): InputError {
-  const [first] = bad;
-  const details = { dir, count: bad.length, files: bad.map(({ message }) => message) };
-  if (bad.length === 1 && first !== undefined) {
-    return new InputError(`${first.message}; repair or remove it, or leave it out with skipBad (--skip-bad)`, details);
-  }
-  return new InputError(
-    `${dir}: ${bad.length} of ${count} images cannot be read; repair or remove them, or leave them out with skipBad (--skip-bad):${listed(bad)}`,
-    details,
-  );
 }
 
 function pick(listing: Listing, positions: Int32Array): Listing {

@@ -2,17 +2,24 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { relative, sep } from "node:path";
-import type { Dataset, Split } from "../data/dataset.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open.node.ts";
 import { UsageError } from "../errors.ts";
 import type { TrainConfig } from "../train/config.ts";
 
-/** The data set of a configuration. @throws UsageError when it names none. */
-export async function openConfiguredDataset({ data, seed }: Pick<TrainConfig, "data" | "seed">): Promise<Dataset> {
-  if (data.dir === null) {
+/**
+ * The data set of a configuration. `report` receives sentences for people: what was left out, and how far a long check is.
+ * @throws UsageError when it names none
+ */
+export async function openConfiguredDataset(
+  { data, seed }: Pick<TrainConfig, "data" | "seed">,
+  report?: (line: string) => void,
+): Promise<Dataset> {
+  const { dir, valSplit, maxPixels, skipBad, imageSize } = data;
+  if (dir === null) {
     throw new UsageError('data.dir: not given, expected a folder of images or "embedded"', { field: "data.dir" });
   }
-  return openDataset({ dir: data.dir, valSplit: data.valSplit, seed, imageSize: data.imageSize ?? undefined });
+  return openDataset({ dir, valSplit, seed, imageSize: imageSize ?? undefined, maxPixels, skipBad, report });
 }
 
 /** Files asked for their size at once. */
@@ -57,19 +64,4 @@ async function sizeOf(file: string): Promise<number> {
 
 function bytesOf({ buffer, byteOffset, byteLength }: Uint16Array | Int32Array): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
-}
-
-/** What naming one and the same class comes to: the least that a network must beat. */
-export interface ConstantGuess {
-  /** The commonest of these images; of equally common ones the first. */
-  readonly label: string;
-  /** Of these images, percent. */
-  readonly error: number;
-}
-
-export function constantGuess({ labels }: Pick<Split, "labels">, classes: readonly string[]): ConstantGuess {
-  const counts = new Array<number>(classes.length).fill(0);
-  for (const label of labels) counts[label] = (counts[label] ?? 0) + 1;
-  const most = Math.max(...counts);
-  return { label: classes[counts.indexOf(most)] ?? "", error: 100 * (1 - most / labels.length) };
 }

@@ -244,7 +244,7 @@ function isEvent(value: unknown): value is TrainEvent {
 }
 
 /** What environment.json says of the run's beginning. A folder that was copied without it, or a run that died before it was there, has none. */
-async function readOrigin(path: string): Promise<RunOrigin> {
+export async function readOrigin(path: string): Promise<RunOrigin> {
   try {
     const value: unknown = JSON.parse(await readFile(join(path, ENVIRONMENT), "utf8"));
     if (!isRecord(value)) return noPast().origin;

@@ -1,65 +1,188 @@
-// run: the images that a checkpoint is measured on, so that none of them was trained on.
-import { resolve } from "node:path";
+// run: the images that a checkpoint is measured on, and how to call them. Of a run's own images those that it held out, or some would have been trained
+// on; of others all.
+import { stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { findCifar } from "../data/cifar.node.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { type FolderSplit, type LabelledFolder, openLabelledFolder } from "../data/labelledFolder.node.ts";
 import { openDataset } from "../data/open.node.ts";
 import { DenseNetError, InputError, UsageError } from "../errors.ts";
-import type { RunState } from "../train/runState.ts";
+import type { LoadedNetwork } from "../formats/network.node.ts";
+import { parseRunState, type RunState } from "../train/runState.ts";
+import { dataDigest } from "./data.node.ts";
+import { readOrigin } from "./folder.node.ts";
+import { runOf } from "./start.node.ts";
+
+export type MeasuredSplit = FolderSplit | "all";
 
 export interface HeldOutOptions {
+  /** Other images than the run's. */
   readonly dataDir?: string | undefined;
+  /** Default: what the run was validated with; of other images their val or test split, or all. */
+  readonly split?: MeasuredSplit | undefined;
+  /** Holds out of the training images, as in training. Default: the run's, for its own images. */
   readonly valSplit?: number | undefined;
+  /** That chose them. */
   readonly seed?: number | undefined;
+  readonly report?: ((line: string) => void) | undefined;
 }
 
 export interface HeldOut {
   readonly dataset: Dataset;
-  /** What the person may not expect of it. */
-  readonly note?: string;
+  /** Which of its splits is meant. */
+  readonly split: "train" | "val";
+  /** What these images are: the run's validation images, or a split of a folder or data set. */
+  readonly which: "validation" | MeasuredSplit;
+  /** The same in words, for "12 images: …". */
+  readonly words: string;
 }
 
 /**
- * The pictures to measure on: of --data-dir, else the run's, else the embedded ones. What a run held out of its training pictures must be the
- * same part again, or it would hold pictures that were trained on. Pictures in another place than the run's are its own, moved, if that leaves
- * as many to train on; if not, they are others and have a val split of their own. What the user says of the split holds in any case.
+ * The images to measure `network`, which was loaded from `checkpoint`, on. Images in another place than the run's are its own, moved, if names, sizes
+ * and labels are the same.
+ * @throws InputError when they cannot be opened, or are not those of the run any more, so that nobody knows what it held out
+ * @throws UsageError when nobody says where they are, or the split does not fit the data
  */
 export async function openHeldOut(
-  { dataDir, valSplit, seed }: HeldOutOptions,
-  imageSize: number,
-  run: RunState | undefined,
+  network: Pick<LoadedNetwork, "trained" | "training" | "namesClasses">,
+  checkpoint: string,
+  options: HeldOutOptions,
 ): Promise<HeldOut> {
-  if (run === undefined) return { dataset: await openDataset({ dir: dataDir, imageSize, valSplit, seed }) };
-  const { data, seed: runSeed } = run.config;
-  const asInRun = (dir: string): Promise<Dataset> =>
-    openDataset({ dir, imageSize, valSplit: valSplit ?? data.valSplit, seed: seed ?? runSeed });
-  const isSaid = valSplit !== undefined || seed !== undefined;
-
-  if (dataDir === undefined || resolve(dataDir) === data.dir) {
-    if (data.dir === null) {
-      throw new UsageError("--data-dir: not given, and the run does not say in what folder its pictures are", {
-        flag: "--data-dir",
-      });
-    }
-    const own = await asInRun(data.dir).catch((error: unknown) => {
-      if (!(error instanceof InputError)) throw error;
-      const message = `the run's pictures cannot be opened, say with --data-dir where they are: ${error.message}`;
+  const { dataDir, split, report } = options;
+  const { training } = network;
+  const run = training && parseRunState(training.run, checkpoint);
+  if (run === undefined) return await openOthers(network, dataDir ?? "embedded", options);
+  const saved = await savedDigest(checkpoint);
+  const { data } = run.config;
+  const isOwnPlace = dataDir === undefined || resolve(dataDir) === data.dir;
+  const dir = isOwnPlace ? data.dir : dataDir;
+  if (dir === null) {
+    throw new UsageError("--data-dir: not given, and the run does not say in what folder its images are", {
+      flag: "--data-dir",
+    });
+  }
+  const isSaid = options.valSplit !== undefined || options.seed !== undefined;
+  if (isOwnPlace || isSaid) {
+    const own = await openAsInRun(run, dir, options).catch((error: unknown) => {
+      if (!(error instanceof InputError) || dataDir !== undefined) throw error;
+      const message = `the run's images cannot be opened, say with --data-dir where they are: ${error.message}`;
       throw new InputError(message, error.details, { cause: error });
     });
-    if (isSaid || own.train.length === run.trainCount) return { dataset: own };
-    throw new InputError(
-      `${data.dir}: leaves ${own.train.length} pictures to train on, the run had ${run.trainCount}, so what it held out cannot be told any more; expected the pictures as they were, or --val-split for a part that the run may have seen`,
-      { dir: data.dir, count: own.train.length, expected: run.trainCount },
-    );
+    if (!isSaid) await requireUnchanged(own, run, dir, saved);
+    return await ownSplit(network, own, dir, options);
   }
-
-  if (isSaid) return { dataset: await asInRun(dataDir) };
-  const moved = await asInRun(dataDir).catch((error: unknown) => {
-    // The run's split need not fit other pictures. What else is wrong with them shows below.
+  const moved = await openAsInRun(run, dir, options).catch((error: unknown) => {
+    // The run's split need not fit other images. What else is wrong with them shows below.
     if (!(error instanceof DenseNetError)) throw error;
     return undefined;
   });
-  if (moved?.train.length === run.trainCount) return { dataset: moved };
-  return {
-    dataset: await openDataset({ dir: dataDir, imageSize }),
-    note: `${dataDir}: not the pictures of the run, so their own split is used; --val-split and --seed choose another`,
-  };
+  if (moved !== undefined && (await isOfRun(moved, run, dir, saved))) {
+    if (saved === undefined) {
+      report?.(
+        `${dir}: as many images as the run had, so they are taken for the run's own; it was saved without names`,
+      );
+    }
+    return await ownSplit(network, moved, dir, options);
+  }
+  if (split === undefined) report?.(`${dir}: not the images of the run, so none are held out of them`);
+  return await openOthers(network, dir, options);
+}
+
+function openAsInRun({ config }: RunState, dir: string, options: HeldOutOptions): Promise<Dataset> {
+  const { data, seed } = config;
+  return openDataset({
+    dir,
+    imageSize: data.imageSize ?? undefined,
+    valSplit: options.valSplit ?? data.valSplit,
+    seed: options.seed ?? seed,
+    maxPixels: data.maxPixels,
+    skipBad: data.skipBad,
+    report: options.report,
+  });
+}
+
+async function isOfRun(found: Dataset, run: RunState, dir: string, saved: string | undefined): Promise<boolean> {
+  if (found.train.length !== run.trainCount) return false;
+  return saved === undefined || saved === (await dataDigest(found, dir));
+}
+
+async function requireUnchanged(own: Dataset, run: RunState, dir: string, saved: string | undefined): Promise<void> {
+  if (await isOfRun(own, run, dir, saved)) return;
+  const { length } = own.train;
+  const what =
+    length === run.trainCount
+      ? "names or sizes of its images are not those that the run began with"
+      : `leaves ${length} images to train on, the run had ${run.trainCount}`;
+  throw new InputError(
+    `${dir}: ${what}, so nobody knows any more what it held out; expected the images as they were, --val-split for images that the run may have seen, or --split all`,
+    { dir, count: length, expected: run.trainCount },
+  );
+}
+
+/** A split of the run's own images. */
+async function ownSplit(
+  network: Pick<LoadedNetwork, "trained" | "namesClasses">,
+  own: Dataset,
+  dir: string,
+  options: HeldOutOptions,
+): Promise<HeldOut> {
+  const { split = "val" } = options;
+  if (split === "test" || split === "all") return await openOthers(network, dir, options);
+  if (split === "train") {
+    return { dataset: own, split, which: "train", words: `those of ${own.name} that the run was trained on` };
+  }
+  const said = options.valSplit !== undefined || options.seed !== undefined;
+  return said
+    ? { dataset: own, split, which: "val", words: `held out of ${own.name} as asked; the run may have seen some` }
+    : { dataset: own, split, which: "validation", words: `those of ${own.name} that the run was validated with` };
+}
+
+/** Images that no run held anything out of. */
+async function openOthers(
+  { trained, namesClasses }: Pick<LoadedNetwork, "trained" | "namesClasses">,
+  dir: string,
+  { split, valSplit, seed, report }: HeldOutOptions,
+): Promise<HeldOut> {
+  const { height, width } = trained.preprocessing;
+  if (valSplit === undefined && (await isFolderOfImages(dir))) {
+    const channels = trained.model.spec.inChannels;
+    if (channels !== 1 && channels !== 3) {
+      throw new InputError(`a network of ${channels} input channels cannot take image files, expected 1 or 3`);
+    }
+    const classes = namesClasses ? trained.classes : undefined;
+    const found = await openLabelledFolder(dir, { channels, height, width, classes, split, report });
+    return { dataset: asDataset(found, trained), split: "val", which: found.which, words: wordsOf(found, dir) };
+  }
+  if (split === "all") {
+    throw new UsageError(`--split all: is for folders of images, expected val or train for ${dir}`, {
+      flag: "--split",
+    });
+  }
+  const dataset = await openDataset({ dir, imageSize: height, valSplit, seed, report });
+  const which = split === "train" ? "train" : "val";
+  return { dataset, split: which, which: split ?? which, words: `the ${split ?? which} split of ${dataset.name}` };
+}
+
+function asDataset(
+  { name, classes, images }: LabelledFolder,
+  { preprocessing, model }: LoadedNetwork["trained"],
+): Dataset {
+  const { height, width, mean, std } = preprocessing;
+  return { name, classes, channels: model.spec.inChannels, height, width, mean, std, train: images, val: images };
+}
+
+function wordsOf({ which, name }: LabelledFolder, dir: string): string {
+  return which === "all" ? `all of ${dir}` : `the ${which} split of ${name}`;
+}
+
+async function isFolderOfImages(dir: string): Promise<boolean> {
+  if (dir === "embedded") return false;
+  const found = await stat(dir).catch(() => undefined);
+  return found?.isDirectory() === true && (await findCifar(dir)) === undefined;
+}
+
+/** Of the run that a checkpoint is from, if it says. */
+async function savedDigest(checkpoint: string): Promise<string | undefined> {
+  const isFolder = (await stat(checkpoint)).isDirectory();
+  return (await readOrigin(runOf(isFolder ? checkpoint : dirname(checkpoint)))).dataDigest;
 }

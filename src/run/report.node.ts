@@ -1,4 +1,5 @@
 // run: what the report of a run shows, gathered from the run.
+import { constantGuess } from "../analyze/classErrors.ts";
 import type { ReportData, ReportEvaluation, ReportFact, ReportPicture, ReportSetting } from "../analyze/report/data.ts";
 import { renderReport } from "../analyze/report.ts";
 import { summarize } from "../analyze/summary.ts";
@@ -52,6 +53,7 @@ export async function writeReport(context: ReportContext, standing: ReportStandi
         validationCount: start.valCount,
         classes,
         ...(citation === undefined ? {} : { citation }),
+        constant: constantGuess(dataset.val, classes),
       },
       epochsPlanned: start.config.epochs,
       epochs: folder.epochs,

@@ -1,6 +1,7 @@
 // run: a training run from its settings to its folder. Whoever starts one — the command, a server, a page's host — gets the same events and leaves the
 // same folder; they only show what happens.
 import { join } from "node:path";
+import { type ConstantGuess, constantGuess } from "../analyze/classErrors.ts";
 import type { Backend, BackendInfo } from "../backends/backend.ts";
 import { saveCheckpoint, setAside } from "../checkpoint/store.node.ts";
 import type { Dataset } from "../data/dataset.ts";
@@ -12,7 +13,7 @@ import { createTrainer } from "../train/createTrainer.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, TrainEvent } from "../train/events.ts";
 import type { CheckpointSink, Trainer } from "../train/trainer.ts";
-import { type ConstantGuess, constantGuess, dataDigest, openConfiguredDataset } from "./data.node.ts";
+import { dataDigest, openConfiguredDataset } from "./data.node.ts";
 import { openRunDevice, type RunDevice } from "./device.node.ts";
 import { type Environment, environmentFacts, readEnvironment } from "./environment.node.ts";
 import { RunFolder, type RunPast, readPast, requireFree } from "./folder.node.ts";
@@ -92,7 +93,7 @@ export async function* runTraining(options: RunOptions): AsyncGenerator<RunEvent
   let device: RunDevice | undefined;
   let training: ReturnType<Trainer["run"]> | undefined;
   try {
-    const dataset = await openConfiguredDataset(config);
+    const dataset = await openConfiguredDataset(config, report);
     signal?.throwIfAborted();
     device = await openRunDevice(config);
     signal?.throwIfAborted();

@@ -17,7 +17,14 @@ function reportData(changes: Partial<ReportData> = {}): ReportData {
     state: "finished",
     startedAt: HOSTILE,
     elapsedSeconds: 75,
-    data: { name: HOSTILE, trainCount: 90, validationCount: 30, classes: CLASSES, citation: HOSTILE },
+    data: {
+      name: HOSTILE,
+      trainCount: 90,
+      validationCount: 30,
+      classes: CLASSES,
+      citation: HOSTILE,
+      constant: { name: HOSTILE, error: 66.7 },
+    },
     epochsPlanned: 2,
     epochs: [
       { ...epoch, epoch: 1, trainLoss: 1, trainTop1Error: 60, valLoss: 0.9, valTop1Error: 50 },

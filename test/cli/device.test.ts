@@ -12,7 +12,7 @@ import { openRunDevice } from "../../src/run/device.node.ts";
 import type { StartEvent, TrainEvent } from "../../src/train/events.ts";
 import { gpuOrReason } from "../backends/webgpu/gpu.ts";
 import { densenet, events } from "./command.ts";
-import { makePictures, tinyConfig } from "./pictures.ts";
+import { makeImages, tinyConfig } from "./images.ts";
 
 const gpu = await gpuOrReason();
 let folder = "";
@@ -20,7 +20,7 @@ let data = "";
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "densenet-device-"));
   data = join(folder, "pictures");
-  await makePictures(data, 8);
+  await makeImages(data, 8);
   await writeFile(join(folder, "config.json"), JSON.stringify(tinyConfig(data, 4)));
 });
 after(() => rm(folder, { recursive: true }));

@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { loadCheckpoint, saveCheckpoint } from "../../src/checkpoint/store.node.ts";
 import { parseRunState } from "../../src/train/runState.ts";
 import { densenet, entry, events, start } from "./command.ts";
-import { CLASSES, makePictures, tinyConfig } from "./pictures.ts";
+import { CLASSES, makeImages, tinyConfig } from "./images.ts";
 
 let folder = "";
 let data = "";
@@ -25,7 +25,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "densenet-run-"));
   data = join(folder, "pictures");
   run = join(folder, "run");
-  await makePictures(data, 16);
+  await makeImages(data, 16);
   firstRun = await densenet(["train", "--config", await config(2), "--output", run, "--json"]);
 });
 after(() => rm(folder, { recursive: true }));
@@ -101,7 +101,10 @@ test("eval --json · the errors, loss and count of the last epoch", async () => 
   const { code, stdout } = await densenet(["eval", run, "--data-dir", data, "--threads", "1", "--json"]);
   assert.equal(code, 0);
   const found = JSON.parse(stdout);
-  assert.deepEqual(Object.keys(found), ["top1Error", "top5Error", "loss", "count"]);
+  assert.deepEqual(Object.keys(found), [
+    ...["top1Error", "top5Error", "loss", "count"],
+    ...["images", "constant", "meanClassError", "classes"],
+  ]);
   const end = events(firstRun.stdout).at(-1) as { final: { valTop1Error: number; valLoss: number } };
   assert.equal(found.count, 12);
   assert.equal(found.top1Error, end.final.valTop1Error);
@@ -119,44 +122,82 @@ test("eval · without --data-dir the run's own pictures and the part that it hel
   const moved = join(folder, "moved");
   await cp(data, moved, { recursive: true });
   const there = await densenet(["eval", run, "--data-dir", moved, "--threads", "1", "--json"]);
-  assert.deepEqual([there.stdout, there.stderr], [stdout, ""]);
+  assert.deepEqual(found.images, { of: "pictures", which: "validation" });
+  assert.deepEqual(JSON.parse(there.stdout), { ...found, images: { of: "moved", which: "validation" } });
+  assert.equal(there.stderr, "");
 });
 
-test("eval --data-dir · other pictures are measured by their own val part; --val-split holds out of their training pictures", async () => {
+test("eval --data-dir · other images are measured by their own val split; --val-split holds out of their training images", async () => {
   const others = join(folder, "withVal");
-  await makePictures(join(others, "train"), 20);
-  await makePictures(join(others, "val"), 4);
+  await makeImages(join(others, "train"), 20);
+  await makeImages(join(others, "val"), 4);
   const own = await densenet(["eval", run, "--data-dir", others, "--json"]);
   assert.equal(JSON.parse(own.stdout).count, 12);
-  assert.match(own.stderr, /withVal: not the pictures of the run, so their own split is used/);
+  assert.match(own.stderr, /withVal: not the images of the run, so none are held out of them/);
   const held = await densenet(["eval", run, "--data-dir", others, "--val-split", "0.5", "--json"]);
   assert.deepEqual([JSON.parse(held.stdout).count, held.stderr], [30, ""]);
+  assert.deepEqual(JSON.parse(own.stdout).images, { of: "withVal", which: "val" });
   // Where the run's split cannot even be made: a class of one picture.
   const few = join(folder, "few");
-  await makePictures(join(few, "train"), 1);
-  await makePictures(join(few, "val"), 5);
+  await makeImages(join(few, "train"), 1);
+  await makeImages(join(few, "val"), 5);
   assert.equal(JSON.parse((await densenet(["eval", run, "--data-dir", few, "--json"])).stdout).count, 15);
+});
+
+test("eval --data-dir · a folder of classes, though as many as the run's, or fewer classes: all of it", async () => {
+  const same = join(folder, "sameCount");
+  await makeImages(same, 16, 500);
+  const whole = await densenet(["eval", run, "--data-dir", same, "--json"]);
+  const found = JSON.parse(whole.stdout);
+  assert.deepEqual([found.count, found.images], [48, { of: "sameCount", which: "all" }]);
+  assert.match(whole.stderr, /sameCount: not the images of the run/);
+  await rm(join(same, "green"), { recursive: true });
+  const two = JSON.parse((await densenet(["eval", run, "--data-dir", same, "--json"])).stdout);
+  assert.equal(two.count, 32);
+  assert.deepEqual(
+    two.classes.map(({ name, count }: { name: string; count: number }) => [name, count]),
+    [
+      ["blue", 16],
+      ["green", 0],
+      ["red", 16],
+    ],
+  );
+  assert.deepEqual(two.constant, { name: "blue", error: 50 });
+  const text = await densenet(["eval", run, "--data-dir", same]);
+  assert.match(text.stdout, /^images +32: all of .*sameCount$/m);
+});
+
+test("eval · a folder with nothing but test/, --split names a split that is there or not", async () => {
+  const parent = join(folder, "testOnly");
+  await makeImages(join(parent, "test"), 5);
+  for (const args of [[], ["--split", "test"], ["--split", "all"]]) {
+    const { stdout, stderr } = await densenet(["eval", run, "--data-dir", parent, ...args, "--json"]);
+    assert.equal(JSON.parse(stdout).count, 15, stderr);
+  }
+  const missing = await densenet(["eval", run, "--data-dir", parent, "--split", "val"]);
+  assert.equal(missing.code, 3);
+  assert.match(missing.stderr, /testOnly: has no folder "val" with folders of classes/);
 });
 
 test("eval · the run's pictures are more now, or gone · exit 3, both named, and what to say", async () => {
   const own = join(folder, "own");
   const output = join(folder, "ownRun");
-  await makePictures(own, 8);
+  await makeImages(own, 8);
   const settings = join(folder, "own.json");
   await writeFile(settings, JSON.stringify(tinyConfig(own, 1)));
   await densenet(["train", "--config", settings, "--output", output]);
-  await makePictures(own, 10);
+  await makeImages(own, 10);
   for (const place of [[], ["--data-dir", own]]) {
     const more = await densenet(["eval", output, ...place]);
     assert.equal(more.code, 3);
-    assert.match(more.stderr, /own: leaves 21 pictures to train on, the run had 18, .* --val-split/);
+    assert.match(more.stderr, /own: leaves 21 images to train on, the run had 18, .* --val-split/);
   }
   const said = await densenet(["eval", output, "--val-split", "0.2", "--json"]);
   assert.equal(JSON.parse(said.stdout).count, 6);
   await rm(own, { recursive: true });
   const gone = await densenet(["eval", output]);
   assert.equal(gone.code, 3);
-  assert.match(gone.stderr, /^densenet: the run's pictures .* --data-dir .*own: does not exist/);
+  assert.match(gone.stderr, /^densenet: the run's images .* --data-dir .*own: does not exist/);
 });
 
 test("eval · a model without a run · the embedded pictures, or what --data-dir names", async () => {
@@ -184,20 +225,23 @@ test("eval · a run that does not say where its pictures are · exit 2 without -
   );
   const { code, stderr } = await densenet(["eval", output]);
   assert.equal(code, 2);
-  assert.match(stderr, /^densenet: --data-dir: not given, and the run does not say in what folder its pictures are/);
+  assert.match(stderr, /^densenet: --data-dir: not given, and the run does not say in what folder its images are/);
   assert.equal(JSON.parse((await densenet(["eval", output, "--data-dir", data, "--json"])).stdout).count, 12);
 });
 
-test("eval --data-dir · pictures of another size · exit 2; of other classes · exit 3", async () => {
+test("eval --data-dir · embedded images of another size · exit 2; a folder that is no class of the network · exit 3", async () => {
   const embedded = await densenet(["eval", run, "--data-dir", "embedded"]);
   assert.equal(embedded.code, 2);
-  assert.match(embedded.stderr, /^densenet: imageSize: got 12, expected 32, .* CIFAR-10 subset/);
+  assert.match(embedded.stderr, /^densenet: imageSize: got 12, expected 32, .* CIFAR-10 subset/m);
   const others = join(folder, "others");
   await cp(data, others, { recursive: true });
   await rename(join(others, "blue"), join(others, "azure"));
   const { code, stderr } = await densenet(["eval", run, "--data-dir", others]);
   assert.equal(code, 3);
-  assert.match(stderr, /^densenet: .*class 0 is "azure", the network was trained with "blue"/);
+  assert.match(
+    stderr,
+    /^densenet: .*azure: the network has no class "azure", expected folders called "blue", "green", "red"/,
+  );
 });
 
 test("predict --json · file, label, index, score of each file in order", async () => {

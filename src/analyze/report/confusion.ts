@@ -1,4 +1,5 @@
 // analyze/report: which classes are taken for which. Blue is right, vermilion is wrong, everywhere in the report.
+import { classErrors, worstFirst } from "../classErrors.ts";
 import { formatInteger, formatPercent } from "../format.ts";
 import { type Html, html } from "./html.ts";
 
@@ -36,6 +37,21 @@ export function confusedPairs(confusion: readonly (readonly number[])[], classes
 ${pairs.map(
   (pair) => html`<tr><th scope="row">${classes[pair.label]}</th><td>${classes[pair.prediction]}</td>
 <td class="number bar"><span style="width:calc((100% - 44px) * ${(pair.count / most).toFixed(2)})"></span>${formatInteger(pair.count)}</td><td class="number">${formatPercent(100 * pair.share)}</td></tr>
+`,
+)}</tbody></table>
+`;
+}
+
+/** The classes with the largest errors, beside how many images they have. */
+export function hardestClasses(confusion: readonly (readonly number[])[], classes: readonly string[]): Html {
+  const worst = worstFirst(classErrors(confusion)).slice(0, 10);
+  return html`<table class="pairs"><thead><tr><th scope="col">class</th><th scope="col" class="number">error</th><th scope="col" class="number">images</th></tr></thead><tbody>
+${worst.map(
+  ({
+    label,
+    error,
+    count,
+  }) => html`<tr><th scope="row">${classes[label]}</th><td class="number bar"><span style="width:calc((100% - 44px) * ${(error / 100).toFixed(2)})"></span>${formatPercent(error)}</td><td class="number">${formatInteger(count)}</td></tr>
 `,
 )}</tbody></table>
 `;

@@ -1,5 +1,6 @@
 // analyze/report: everything a report shows, as plain data. Who trains fills it; renderReport turns it into one file.
 import type { EpochMetrics } from "../../train/events.ts";
+import type { ConstantGuess } from "../classErrors.ts";
 import type { Summary } from "../summary.ts";
 
 export interface ReportStep {
@@ -61,6 +62,8 @@ export interface ReportData {
     readonly validationCount: number;
     readonly classes: readonly string[];
     readonly citation?: string;
+    /** What a constant answer comes to on the validation images. */
+    readonly constant: ConstantGuess;
   };
   readonly epochsPlanned: number;
   readonly epochs: readonly EpochMetrics[];

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { densenet, events, start } from "../../cli/command.ts";
-import { CLASSES, makePictures, tinyConfig } from "../../cli/pictures.ts";
+import { CLASSES, makeImages, tinyConfig } from "../../cli/images.ts";
 
 const EPOCHS = 8;
 let folder = "";
@@ -17,7 +17,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "densenet-plain-"));
   data = join(folder, "images");
   config = join(folder, "config.json");
-  await makePictures(data, 16);
+  await makeImages(data, 16);
   const model = { variant: "plain-40-12", blockConfig: [1, 2], widths: [6, 8] };
   await writeFile(config, JSON.stringify({ ...tinyConfig(data, EPOCHS), model }));
   whole = await densenet(["train", "--config", config, "--output", join(folder, "whole"), "--json"]);

@@ -6,14 +6,14 @@ import sharp from "sharp";
 export const CLASSES = ["blue", "green", "red"] as const;
 const SIDE = 12;
 
-/** `folder`/<class>/<number>.png */
-export async function makePictures(folder: string, perClass: number): Promise<void> {
+/** `folder`/<class>/<number>.png. Others with another `variation`. */
+export async function makeImages(folder: string, perClass: number, variation = 0): Promise<void> {
   for (const [channel, name] of ["red", "green", "blue"].entries()) {
     await mkdir(join(folder, name), { recursive: true });
     for (let picture = 0; picture < perClass; picture++) {
       const pixels = Uint8Array.from(
         { length: SIDE * SIDE * 3 },
-        (_, at) => ((at * 7919 + picture * 104_729) % 90) + (at % 3 === channel ? 120 : 0),
+        (_, at) => ((at * 7919 + (picture + variation) * 104_729) % 90) + (at % 3 === channel ? 120 : 0),
       );
       const image = sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 3 } });
       await writeFile(join(folder, name, `${picture}.png`), await image.png().toBuffer());
