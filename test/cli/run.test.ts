@@ -240,7 +240,7 @@ test("eval --data-dir · embedded images of another size · exit 2; a folder tha
   assert.equal(code, 3);
   assert.match(
     stderr,
-    /^densenet: .*azure: the network has no class "azure", expected folders called "blue", "green", "red"/,
+    /^densenet: .*azure: the network has no class "azure", expected folders called "blue", "green", "red"/m,
   );
 });
 
