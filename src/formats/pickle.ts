@@ -525,7 +525,7 @@ const REFUSED_MODULES: ReadonlySet<string> = new Set(
 /** Data of Python's library and of numpy's that lie beside weights, and types that are only named. */
 const HARMLESS: ReadonlySet<string> = new Set([
   ...["builtins", "__builtin__"].flatMap((module) =>
-    "bool int long float complex str unicode bytes bytearray set frozenset list tuple dict object slice range NoneType"
+    "bool int long float complex str unicode bytes bytearray set frozenset list tuple dict object slice range xrange NoneType"
       .split(" ")
       .map((name) => `${module}.${name}`),
   ),
@@ -536,6 +536,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
   ]),
   "_codecs.encode",
   "types.SimpleNamespace",
+  "functools.partial",
   "datetime.datetime",
   "datetime.date",
   "datetime.timedelta",

@@ -5,17 +5,20 @@
 // (torch/serialization.py, torch/_utils.py). The root may be a state dict, a dict around one, or a whole module.
 import { decodeFloats, dtypeBytes } from "../checkpoint/floats.ts";
 import { InputError } from "../errors.ts";
+import { EPS } from "../networks/modules.ts";
 import { showSome, showText } from "../show.ts";
 import { PickleGlobal, PickleProblem, PickleRecord, readPickle } from "./pickle.ts";
 import { elementCount, type FileTensor, type WeightFile } from "./weightFile.ts";
 import { readZip, type ZipFile } from "./zip.ts";
 
-/** The first pickle of the older container: the integer 0x1950a86a20f9469cfc6c. */
+/** The first pickle of the older container: the integer 0x1950a86a20f9469cfc6c, which protocols from 4 on put into a frame. */
 const LEGACY_MAGIC = Uint8Array.of(0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19);
+const FRAME = 0x95;
+const FRAME_BYTES = 9;
 
-/** The magic number stands behind the pickle's own two bytes, its protocol. */
 export function isLegacyTorch(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x80 && LEGACY_MAGIC.every((byte, i) => bytes[2 + i] === byte);
+  const start = bytes[2] === FRAME ? 2 + FRAME_BYTES : 2;
+  return bytes[0] === 0x80 && LEGACY_MAGIC.every((byte, i) => bytes[start + i] === byte);
 }
 
 /** @throws InputError naming `source`, the place and what is wrong there */
@@ -331,8 +334,9 @@ function weightFile(root: unknown, format: string, bytes: number, source: string
   if (holder instanceof Map) {
     for (const [key, value] of holder) if (value instanceof TorchTensor) tensors.set(String(key), value);
   } else if (holder instanceof PickleRecord) {
-    collectModule(holder, tensors);
+    const otherEpsilons = collectModule(holder, tensors);
     notes.push(`a whole module of class ${showText(holder.type)}`);
+    if (otherEpsilons > 0) notes.push(`ε of ${otherEpsilons} batch norms taken into their variances`);
   }
   if (tensors.size === 0) {
     throw new InputError(`${source}: is ${format} that holds ${kindOf(root)}, expected named weights`, {
@@ -417,9 +421,11 @@ function isStateDict(value: unknown): value is Map<unknown, unknown> {
 const MAX_MODULE_DEPTH = 40;
 const MAX_MODULES = 50_000;
 
-function collectModule(root: PickleRecord, tensors: Map<string, FileTensor>): void {
+/** @returns how many batch norms have another ε than ours */
+function collectModule(root: PickleRecord, tensors: Map<string, FileTensor>): number {
   const open = new Set<PickleRecord>();
   let modules = 0;
+  let otherEpsilons = 0;
   const visit = (module: PickleRecord, path: string): void => {
     if (open.has(module) || open.size === MAX_MODULE_DEPTH || ++modules > MAX_MODULES) return;
     open.add(module);
@@ -433,9 +439,22 @@ function collectModule(root: PickleRecord, tensors: Map<string, FileTensor>): vo
         else if (value instanceof PickleRecord) visit(value, at);
       }
     }
+    if (withOurEpsilon(module, `${path}.running_var`, tensors)) otherEpsilons++;
     open.delete(module);
   };
   visit(root, "");
+  return otherEpsilons;
+}
+
+/** A module keeps the ε of its batch norm, which a state dict does not; what it differs from ours by is added to the variance, where it stands too. */
+function withOurEpsilon(module: PickleRecord, key: string, tensors: Map<string, FileTensor>): boolean {
+  const variance = tensors.get(key);
+  const epsilon = module.state.get("eps");
+  if (variance === undefined || typeof epsilon !== "number" || epsilon === EPS) return false;
+  const more = epsilon - EPS;
+  const read = (): Float32Array<ArrayBuffer> => variance.read().map((value) => Math.max(0, value + more));
+  tensors.set(key, { shape: variance.shape, dtype: variance.dtype, read });
+  return true;
 }
 
 /** A list of names, or an index by name, under a key that says so. */

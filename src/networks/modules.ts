@@ -21,7 +21,7 @@ import type { BuildOptions, CommonSpec } from "./family.ts";
 import type { Stem } from "./fields.ts";
 
 /** Added to variances, as in the official code and torchvision. */
-const EPS = 1e-5;
+export const EPS = 1e-5;
 /** Weight of the newest batch in running statistics. */
 const STATISTICS_MOMENTUM = 0.1;
 

@@ -74,6 +74,7 @@ for (const [file, said] of [
   ["in-front.pth", /new maps stand in front/],
   ["pytorch-cifar.pth", /new maps stand in front/],
   ["biased.pth", /biases of 8 convolutions/],
+  ["module.pt", /ε of 9 batch norms taken into their variances/],
   ["pytorch-cifar100.pth", /no ReLU there/],
 ] as const) {
   test(`${file} · what was changed is said`, async () => {
@@ -83,7 +84,7 @@ for (const [file, said] of [
 
 for (const file of ["pytorch-classification.pth", "densenet-pytorch.pth", "zip.pth"]) {
   test(`${file} · nothing was changed and nothing of the kind is said`, async () => {
-    assert.doesNotMatch((await described(file)).notes.join("\n"), /in front|biases|ReLU/);
+    assert.doesNotMatch((await described(file)).notes.join("\n"), /in front|biases|ReLU|ε/);
   });
 }
 

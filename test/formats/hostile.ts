@@ -129,7 +129,7 @@ const FUNCTIONS: readonly (readonly [module: string, name: string])[] = [
   ["pdb", "run"],
   ["bdb", "Bdb"],
   ["cProfile", "runctx"],
-  ["functools", "partial"],
+  ["functools", "reduce"],
   ["operator", "attrgetter"],
   ["operator", "methodcaller"],
   ["itertools", "starmap"],
@@ -174,6 +174,7 @@ const hiddenCalls: readonly (readonly [string, Bytes])[] = [
     "inside a tensor's hooks",
     call("torch._utils", "_rebuild_tensor_v2", storage("0", 4), call("os", "system", text("id"))),
   ],
+  ["a partial", call("functools", "partial", global("os", "system"), text("id"))],
   ["in a persistent id", [tuple(text("storage"), global("os", "system"), text("0"), text("cpu"), int(4)), "Q"]],
   [
     "getattr of getattr",
