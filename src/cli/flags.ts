@@ -57,7 +57,9 @@ export function settingOptions(group: SettingGroup): readonly Option[] {
 
 function optionOf(path: string, { schema }: Setting, { name, short, value }: SettingFlag, description: string): Option {
   const flags = `${short === undefined ? "" : `${short}, `}${name}${value === undefined ? "" : ` <${value}>`}`;
-  return new Option(flags, description).argParser((text: string) => settingValue(path, textValue(text, schema), name));
+  const option = new Option(flags, description);
+  if (value === undefined) return option;
+  return option.argParser((text: string) => settingValue(path, textValue(text, schema), name));
 }
 
 /** Help, range and default: `images per weight update (whole number from 1 to 1048576; default: 64)`. */
