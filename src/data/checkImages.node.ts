@@ -1,5 +1,7 @@
 // data: finds the images of a folder that cannot be read, all of them before anything is trained.
 import { InputError } from "../errors.ts";
+import type { FilesDescription } from "./dataset.ts";
+import { filesSplit } from "./filesSplit.node.ts";
 
 export interface BadImage {
   /** Position in the list that was checked. */
@@ -45,8 +47,18 @@ export async function findBad(
   return bad.sort((a, b) => a.index - b.index);
 }
 
+/** Decodes every image of a split, into its cache where it has one, and returns those that do not decode. */
+export async function findUndecodable(
+  description: FilesDescription,
+  report: ((line: string) => void) | undefined,
+): Promise<BadImage[]> {
+  const split = filesSplit(description);
+  const stride = description.channels * description.height * description.width;
+  return findBad(split.length, async (index) => split.pixels(index, new Uint8Array(stride)), report);
+}
+
 /** The first of them, one a line, and how many there are. */
-export function listed(bad: readonly BadImage[]): string {
+export function listOfBad(bad: readonly BadImage[]): string {
   const lines = bad.slice(0, SHOWN).map(({ message }) => `\n  ${message}`);
   const more = bad.length - lines.length;
   return lines.join("") + (more > 0 ? `\n  and ${more} more` : "");
@@ -60,7 +72,7 @@ export function badImages(dir: string, bad: readonly BadImage[], count: number):
     return new InputError(`${first.message}; repair or remove it, or leave it out with skipBad (--skip-bad)`, details);
   }
   return new InputError(
-    `${dir}: ${bad.length} of ${count} images cannot be read; repair or remove them, or leave them out with skipBad (--skip-bad):${listed(bad)}`,
+    `${dir}: ${bad.length} of ${count} images cannot be read; repair or remove them, or leave them out with skipBad (--skip-bad):${listOfBad(bad)}`,
     details,
   );
 }

@@ -1,7 +1,7 @@
 // data: a folder of images per class — train/<class>/… with val/<class>/…, or only one of classes, split by a seed.
 import { basename } from "node:path";
 import { InputError, UsageError } from "../errors.ts";
-import { type BadImage, badImages, findBad, listed } from "./checkImages.node.ts";
+import { type BadImage, badImages, findBad, findUndecodable, listOfBad } from "./checkImages.node.ts";
 import type { Dataset, FilesDescription } from "./dataset.ts";
 import { filesSplit, withCache } from "./filesSplit.node.ts";
 import { stratifiedSplit } from "./holdOut.ts";
@@ -114,16 +114,11 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
   let trainFiles = describe(train);
   let valFiles = describe(val);
   if (skipBad) {
-    const stride = channels * side * side;
-    const undecodable = async (description: FilesDescription): Promise<BadImage[]> => {
-      const split = filesSplit(description);
-      return findBad(split.length, async (index) => split.pixels(index, new Uint8Array(stride)), report);
-    };
-    const inTrain = await undecodable(trainFiles);
-    const inVal = await undecodable(valFiles);
+    const inTrain = await findUndecodable(trainFiles, report);
+    const inVal = await findUndecodable(valFiles, report);
     const everywhere = [...inTrain, ...inVal];
     if (everywhere.length > 0) {
-      report?.(`${dir}: left out ${everywhere.length} of ${files.length} images:${listed(everywhere)}`);
+      report?.(`${dir}: left out ${everywhere.length} of ${files.length} images:${listOfBad(everywhere)}`);
       trainFiles = { ...trainFiles, files: replaced(train, inTrain) };
       valFiles = describe(without(val, inVal));
     }
@@ -243,7 +238,7 @@ function replaced({ classes, files, labels }: Listing, bad: readonly BadImage[])
       if (labels[other] === labels[position] && !positions.has(other)) return files[other];
     }
     const name = classes[labels[position]];
-    throw new InputError(`class "${name}": none of its training images decodes:${listed(bad)}`, { class: name });
+    throw new InputError(`class "${name}": none of its training images decodes:${listOfBad(bad)}`, { class: name });
   });
 }
 

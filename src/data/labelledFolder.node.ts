@@ -1,8 +1,8 @@
 // data: every image of a folder of classes, to measure a trained network on. Nothing is held out, and not every class need be there.
 import { basename } from "node:path";
 import { InputError } from "../errors.ts";
-import { badImages, findBad } from "./checkImages.node.ts";
-import type { Split } from "./dataset.ts";
+import { badImages, findBad, findUndecodable, listOfBad } from "./checkImages.node.ts";
+import type { FilesDescription, Split } from "./dataset.ts";
 import { filesSplit, withCache } from "./filesSplit.node.ts";
 import { type ImageFormat, readFileHeader } from "./image.node.ts";
 import { DEFAULT_MAX_PIXELS, READABLE } from "./imageFormats.ts";
@@ -54,21 +54,28 @@ export async function openLabelledFolder(dir: string, options: LabelledFolderOpt
   }
   const passedOver = leftOutText(leftOut);
   if (passedOver !== undefined) report?.(`${dir}: left out ${passedOver}; expected ${READABLE}`);
-  const bad = await findBad(listed.length, (index) => readFileHeader(listed[index]?.file ?? "", maxPixels), report);
-  if (bad.length > 0 && !skipBad) throw badImages(dir, bad, listed.length);
-  const positions = new Set(bad.map(({ index }) => index));
-  const kept = listed.filter((_, index) => !positions.has(index));
-  if (kept.length === 0) {
-    throw new InputError(`${dir}: holds no image in a folder of its class, expected ${READABLE}`, { dir });
-  }
-  const images = filesSplit(
+  const describe = (of: typeof listed): FilesDescription =>
     withCache({
       kind: "files",
-      files: kept.map(({ file }) => file),
-      labels: Uint16Array.from(kept, ({ label }) => label),
+      files: of.map(({ file }) => file),
+      labels: Uint16Array.from(of, ({ label }) => label),
       ...{ channels, height, width, maxPixels },
-    }),
-  );
+    });
+  let description = describe(listed);
+  const { files } = description;
+  const bad = skipBad
+    ? await findUndecodable(description, report)
+    : await findBad(files.length, (index) => readFileHeader(files[index], maxPixels), report);
+  if (bad.length > 0) {
+    if (!skipBad) throw badImages(dir, bad, files.length);
+    report?.(`${dir}: left out ${bad.length} of ${files.length} images:${listOfBad(bad)}`);
+    const positions = new Set(bad.map(({ index }) => index));
+    description = describe(listed.filter((_, index) => !positions.has(index)));
+  }
+  const images = filesSplit(description);
+  if (images.length === 0) {
+    throw new InputError(`${dir}: holds no image in a folder of its class, expected ${READABLE}`, { dir });
+  }
   return { name: basename(dir), classes, which, images };
 }
 

@@ -9,6 +9,7 @@ import sharp, { type Sharp } from "sharp";
 import type { Batch, Dataset } from "../../src/data/dataset.ts";
 import { readEmbedded } from "../../src/data/embedded.node.ts";
 import { openImageFolder } from "../../src/data/imageFolder.node.ts";
+import { openLabelledFolder } from "../../src/data/labelledFolder.node.ts";
 import { type LoadOptions, loadBatches } from "../../src/data/loader.node.ts";
 import { openDataset } from "../../src/data/open.node.ts";
 import { InputError, ResourceError, UsageError } from "../../src/errors.ts";
@@ -231,6 +232,31 @@ test("skipBad · bad headers and cut-off pixels are left out and named; in train
   // What is held out is the same with and without the bad ones.
   const held = await openDataset({ dir, skipBad: true, valSplit: 0.3 });
   assert.deepEqual(held.train.labels, (await openDataset({ dir: split, valSplit: 0.3 })).train.labels);
+});
+
+test("a labelled folder · every image of the classes that are there; with skipBad those that do not decode are left out and named", async () => {
+  const dir = join(root, "labelled");
+  await cp(flat, dir, { recursive: true });
+  await rm(join(dir, "dog"), { recursive: true });
+  const classes = ["cat", "dog", "truck"];
+  const format = { channels: 3, height: 32, width: 32, classes } as const;
+  assert.deepEqual(
+    [...(await openLabelledFolder(dir, format)).images.labels],
+    [...Array(10).fill(0), ...Array(10).fill(2)],
+  );
+  const png = await (await image(0)).png().toBuffer();
+  const cut = join(dir, "cat", "cut.png");
+  await writeFile(cut, png.subarray(0, png.length >> 1));
+  await writeFile(join(dir, "truck", "empty.png"), "");
+  await refuses(openLabelledFolder(dir, format), InputError, "empty.png: is empty");
+  const lines: string[] = [];
+  const report = (line: string) => lines.push(line);
+  const { images } = await openLabelledFolder(dir, { ...format, skipBad: true, report });
+  assert.equal(images.length, 20);
+  assert.match(
+    lines.join(),
+    /left out 2 of 22 images:\n.*cut\.png: does not decode as a PNG.*\n.*empty\.png: is empty/,
+  );
 });
 
 test("empty class, one class, no class, missing and unknown class in val, one image to split · each one sentence", async () => {
