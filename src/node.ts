@@ -6,7 +6,7 @@ export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
 export { type DatasetKind, type OpenOptions, openDataset } from "./data/open.node.ts";
 export { type LoadedNetwork, loadNetwork } from "./formats/network.node.ts";
 export * from "./index.ts";
-export { loadPredictor, predictFiles } from "./infer/files.node.ts";
+export { classifyFiles, type FileAnswer, type FileOptions, loadPredictor, predictFiles } from "./infer/files.node.ts";
 
 export { type FinishedEvent, type OpenedEvent, type RunEvent, type RunOptions, runTraining } from "./run/run.node.ts";
 export { savedConfig } from "./run/start.node.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cp, mkdtemp, readdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -271,23 +271,90 @@ test("predict · as text: a line for each file", async () => {
   for (const line of lines) assert.match(line, /\.png +(blue|green|red) +\d+\.\d %$/);
 });
 
-test("predict · a file that is no picture · exit 3, named, nothing on stdout", async () => {
+test("predict · good files get their answer, bad ones are named · exit 3, --json has both in order", async () => {
   const broken = join(folder, "broken.png");
-  await cp(join(data, "red", "0.png"), broken);
+  const good = join(data, "red", "0.png");
+  await cp(good, broken);
   await truncate(broken, 60);
-  const { code, stdout, stderr } = await densenet(["predict", run, join(data, "red", "0.png"), broken]);
+  const missing = join(folder, "missing.png");
+  const { code, stdout, stderr } = await densenet(["predict", run, broken, good, missing, good]);
   assert.equal(code, 3);
-  assert.equal(stdout, "");
-  assert.match(stderr, /broken\.png: does not decode/);
+  assert.match(stdout, /^(\S+red\/0\.png +red +\d+\.\d %\n){2}$/);
+  assert.match(
+    stderr,
+    /^densenet: .*broken\.png: .*\ndensenet: .*missing\.png: does not exist, .*\n2 of 4 could not be/,
+  );
+  const json = await densenet(["predict", run, broken, good, missing, "--json"]);
+  assert.equal(json.code, 3);
+  const [first, second, third] = JSON.parse(json.stdout);
+  assert.deepEqual([first.file, first.error.kind, first.label], [broken, "InputError", undefined]);
+  assert.deepEqual([second.file, second.label, second.error], [good, "red", undefined]);
+  assert.match(third.error.message, /missing\.png: does not exist/);
+  const only = await densenet(["predict", run, missing]);
+  assert.deepEqual([only.code, only.stdout], [3, ""]);
 });
 
-test("predict · a folder, a file that is not there · exit 3, called that; settings for a checkpoint are called no checkpoint", async () => {
-  const missing = await densenet(["predict", run, join(folder, "missing.png")]);
-  assert.equal(missing.code, 3);
-  assert.match(missing.stderr, /^densenet: .*missing\.png: does not exist, expected a PNG/);
-  const whole = await densenet(["predict", run, data]);
-  assert.equal(whole.code, 3);
-  assert.match(whole.stderr, /^densenet: .*pictures: is a folder, expected a PNG/);
+test("predict · a folder stands for the images below it, a pattern for what it matches; what is neither is named", async () => {
+  const mixed = join(folder, "mixed");
+  await cp(join(data, "red", "0.png"), join(mixed, "b.png"));
+  await cp(join(data, "blue", "0.png"), join(mixed, "deep", "a.png"));
+  await writeFile(join(mixed, "notes.txt"), "no image");
+  await mkdir(join(mixed, "empty"));
+  const names = (stdout: string): string[] =>
+    JSON.parse(stdout).map(({ file }: { file: string }) => file.slice(folder.length + 1));
+  const whole = await densenet(["predict", run, mixed, join(mixed, "b.png"), "--json"]);
+  assert.equal(whole.code, 0, whole.stderr);
+  assert.deepEqual(names(whole.stdout), ["mixed/b.png", "mixed/deep/a.png", "mixed/b.png"]);
+  assert.match(whole.stderr, /mixed: left out 1 \.txt/);
+  const pattern = await densenet(["predict", run, join(mixed, "**/*.png"), "--json"]);
+  assert.deepEqual(names(pattern.stdout), ["mixed/b.png", "mixed/deep/a.png"]);
+  const nothing = await densenet(["predict", run, join(mixed, "empty"), join(mixed, "*.jpg")]);
+  assert.equal(nothing.code, 3);
+  assert.match(nothing.stderr, /empty: holds no image, .*\n.*\*\.jpg: matches no image file/);
+});
+
+test("predict --output · a table of the answers and of what is bad, commas and quotes kept", async () => {
+  const odd = join(folder, 'a "b",c.png');
+  await cp(join(data, "red", "0.png"), odd);
+  const output = join(folder, "answers.csv");
+  const missing = join(folder, "missing.png");
+  const { code, stdout } = await densenet(["predict", run, odd, missing, "--top-k", "2", "--output", output]);
+  assert.deepEqual([code, stdout], [3, ""]);
+  const [header, first, second] = (await readFile(output, "utf8")).split("\n");
+  assert.equal(header, "file,label,score,label2,score2,error");
+  assert.match(first ?? "", /a ""b"",c\.png",red,0\.\d+,(blue|green),0\.\d+,$/);
+  assert.match(second ?? "", /missing\.png,,,,,".*missing\.png: does not exist/);
+  for (const [file, says] of [
+    [join(folder, "nowhere", "a.csv"), /--output: the folder .*nowhere does not exist/],
+    [data, /--output: .* is no regular file/],
+    ["", /--output: got ""/],
+  ] as const) {
+    const refused = await densenet(["predict", run, odd, "--output", file]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, says);
+  }
+});
+
+test("class names and file names never reach the terminal as control characters", async () => {
+  const hostile = join(folder, "hostile");
+  const name = `red\u001b]0;owned\u0007\u009b31m\u202e`;
+  await makeImages(hostile, 6);
+  await rename(join(hostile, "red"), join(hostile, name));
+  const settings = join(folder, "hostile.json");
+  await writeFile(settings, JSON.stringify(tinyConfig(hostile, 1)));
+  const output = join(folder, `hostile\u001brun`);
+  const results = [
+    await densenet(["train", "--config", settings, "--output", output]),
+    await densenet(["eval", output]),
+    await densenet(["predict", output, join(hostile, name)]),
+    await densenet(["predict", output, join(hostile, `${name}.png`)]),
+  ];
+  const controls = /[^\P{Cc}\n]|\u202e/u;
+  for (const { stdout, stderr } of results) assert.doesNotMatch(stdout + stderr, controls);
+  assert.match(results[1]?.stdout ?? "", /red\\u001b\]0;owned\\u0007/);
+});
+
+test("settings for a checkpoint are called no checkpoint", async () => {
   const settings = await densenet(["predict", join(run, "config.json"), join(data, "red", "0.png")]);
   assert.equal(settings.code, 3);
   assert.match(settings.stderr, /config\.json: is a JSON text; expected weights: .*\n$/);
