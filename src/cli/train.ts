@@ -26,7 +26,7 @@ export function runOptions(resolved: ResolvedConfig, flags: TrainFlags & { reado
   // What a resumed run kept came from where it came from then; the run's folder knows.
   const given = Object.entries(sourceNames(resolved, flags)).filter(([, source]) => source !== RESUMED);
   const sources = Object.fromEntries(given);
-  return { config: resolved.config, folder: flags.output, resume: flags.resume, sources };
+  return { config: resolved.config, folder: flags.output, resume: flags.resume, initFrom: flags.initFrom, sources };
 }
 
 export function addTrain(program: Command): void {
@@ -49,6 +49,7 @@ ${examples(
   "densenet train --model BC-40-12 --data-dir photos --val-split 0.2 --epochs 60 --sched cosine",
   "densenet train --config runs/first/config.json --seed 2 --output runs/second",
   "densenet train --resume runs/first",
+  "densenet train --init-from densenet121-a639ec97.pth --data-dir photos --epochs 5",
   "densenet train --preset paper-cifar100 --print-config --json",
 )}`,
     )

@@ -2,10 +2,10 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { UsageError } from "../errors.ts";
-import { savedConfig } from "../run/start.node.ts";
+import { savedConfig, settingsFrom } from "../run/start.node.ts";
 import { settingSchemas } from "../train/config.ts";
 import { presetNames } from "../train/presets.ts";
-import { type ResolvedConfig, resolveConfig } from "../train/resolveConfig.ts";
+import { type PartialTrainConfig, type ResolvedConfig, resolveConfig } from "../train/resolveConfig.ts";
 import { settingGroups, settings } from "../train/settings.ts";
 import { readConfigFile } from "./configFile.ts";
 import { flagValues, settingOptions } from "./flags.ts";
@@ -15,6 +15,7 @@ export interface TrainFlags {
   readonly preset?: string;
   readonly config?: string;
   readonly resume?: string;
+  readonly initFrom?: string;
   readonly [setting: string]: unknown;
 }
 
@@ -37,6 +38,10 @@ function addStartingPoints(command: Command): void {
     .option(
       "--resume <run>",
       "continue the run in this folder; on the same device and threads bit for bit as if it had not stopped",
+    )
+    .option(
+      "--init-from <path>",
+      "start from the weights of a run, a checkpoint, or another tool's file (.safetensors, .pth, a timm folder)",
     );
 }
 
@@ -47,22 +52,25 @@ const wrapped = (text: string): string => text.replace(/(.{1,80})(?: |$)/g, "$1\
 
 /** Settings from the flags, the config file (or the run to resume), the preset and the defaults. Data is the embedded set where none is named. */
 export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedConfig> {
-  const { preset, config: file, resume } = flags;
+  const { preset, config: file, resume, initFrom } = flags;
   if (resume !== undefined) {
     for (const [flag, value] of [
       ["--preset", preset],
       ["--config", file],
+      ["--init-from", initFrom],
     ] as const) {
       if (value !== undefined) {
         throw new UsageError(`${flag}: cannot be given with --resume, which keeps the settings of the run`, { flag });
       }
     }
   }
+  const weights = initFrom === undefined ? undefined : await settingsFrom(initFrom);
   const resolved = resolveConfig({
     flags: flagValues(flags),
     ...(preset === undefined ? {} : { preset }),
     ...(file === undefined ? {} : { file: await readConfigFile(file), fileName: file }),
     ...(resume === undefined ? {} : { file: await savedConfig(resume), fileName: resume }),
+    ...weightsLayer(flags, weights),
   });
   const { dir } = resolved.config.data;
   // The paper's recipes are about data sets that do not come with the package: they need a folder, the rest has a default.
@@ -71,12 +79,20 @@ export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedCon
   return { ...resolved, config: { ...resolved.config, data: { ...resolved.config.data, dir: found } } };
 }
 
+/** The settings of the run that the weights are from; with a preset or a config file, only what network they are of. */
+function weightsLayer({ preset, config, initFrom }: TrainFlags, weights: PartialTrainConfig | undefined) {
+  if (weights === undefined || initFrom === undefined) return {};
+  if (preset === undefined && config === undefined) return { file: weights, fileName: initFrom };
+  return weights.model === undefined ? {} : { settings: { model: weights.model } };
+}
+
 /** Source of what a resumed run keeps. */
 export const RESUMED = "resumed run";
 
 /** Setting, as dotted path → where it came from, in words. */
 export function sourceNames({ sources }: ResolvedConfig, flags: TrainFlags): Record<string, string> {
-  const fromFile = flags.resume === undefined ? "config file" : RESUMED;
+  const unresumed = flags.config === undefined ? "run of the weights" : "config file";
+  const fromFile = flags.resume === undefined ? unresumed : RESUMED;
   return Object.fromEntries(
     Object.entries(sources).map(([path, source]) => [path, source === "file" ? fromFile : source]),
   );
