@@ -75,6 +75,7 @@ const AsyncFunction = (async () => undefined).constructor as new (
 ) => (library: object, threads: number, device: string) => Promise<Result>;
 const runHere = new AsyncFunction("densenet", "threads", "device", training);
 const server = await serveFolder(browserFolder);
+const whole = await serveFolder(".");
 const browser = await openChromium();
 let problems = 0;
 try {
@@ -125,7 +126,18 @@ try {
   const named = message.startsWith("DeviceError: ") && message.includes("Cross-Origin-Embedder-Policy: require-corp");
   if (!named) problems++;
   process.stdout.write(`${named ? "ok" : "NOT OK"} wasm in a page whose worker script lacks the header: ${message}\n`);
+  const example = await browser.newPage();
+  await example.goto(whole.url("plain", "examples/page.html"));
+  const { result } = (await (
+    await example.waitForFunction("document.body.dataset.result && { ...document.body.dataset }")
+  ).jsonValue()) as { result: string };
+  const { error, label } = JSON.parse(result) as { error: number; label: string };
+  const learnt = error < 25 && label === "standing";
+  if (!learnt) problems++;
+  const lines = ((await example.locator("#log").textContent()) ?? "").trim().replaceAll("\n", "; ");
+  process.stdout.write(`${learnt ? "ok" : "NOT OK"} examples/page.html: ${lines}\n`);
 } finally {
+  whole.close();
   await browser.close();
   server.close();
 }

@@ -1,9 +1,10 @@
 // The README shows only what runs: its code blocks are executed against the built package, its commands are parsed by the command.
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
+import { requireBuilt } from "../built.ts";
 
 const readme = readFileSync("README.md", "utf8");
 const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code);
@@ -13,12 +14,7 @@ const commands = [...readme.matchAll(/^ {4}densenet (.+?)(?:\s{2,}#.*)?$/gm)].ma
 const runs = (): string[] => (existsSync("runs") ? readdirSync("runs") : []);
 
 describe("README", () => {
-  before(() => {
-    rmSync("dist", { recursive: true, force: true });
-    execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], {
-      stdio: "inherit",
-    });
-  });
+  before(requireBuilt);
 
   for (const [index, code] of blocks.entries()) {
     test(`code block ${index + 1} runs`, () => {
