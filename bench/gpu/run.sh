@@ -9,8 +9,8 @@
 # run.sh cifar DATA [SECONDS]              BC-100-12 by the paper's recipe on the CIFAR-10 in folder DATA; stops after SECONDS, goes on when called again
 # run.sh all                               conformance, roofline, train, infer
 #
-# roofline, train and infer run ours with feature maps in f32 and then in f16, the fair opposite of PyTorch's AMP; STORAGES=f16 takes the second alone.
-# torch.compile takes minutes for one net: where a command may run for ten only, ask for one at a time: STORAGES=f16 run.sh train 121 --batch 64 --rounds 2
+# roofline, train and infer run ours with feature maps in f32 and then in f16, the fair opposite of PyTorch's AMP; ACTIVATION_DTYPES=f16 takes the second alone.
+# torch.compile takes minutes for one net: where a command may run for ten only, ask for one at a time: ACTIVATION_DTYPES=f16 run.sh train 121 --batch 64 --rounds 2
 # Everything is written beside this file, or to ${TMPDIR:-/tmp}/densenet-gpu where that folder is read-only; results to $OUT (default: results there).
 # A driver that the Vulkan loader does not find by itself is named in VK_DRIVER_FILES.
 set -eu
@@ -54,7 +54,7 @@ node() { "$tree/bin/node" "$@"; }
 # Tables to the terminal and the files that --output writes to $OUT, also those of a command that failed later.
 measure() {
   status=0
-  for storage in ${STORAGES:-f32 f16}; do node "$@" --device webgpu --storage "$storage" --output || status=$?; done
+  for dtype in ${ACTIVATION_DTYPES:-f32 f16}; do node "$@" --device webgpu --activation-dtype "$dtype" --output || status=$?; done
   [ ! -d bench/results ] || cp bench/results/* "$out"
   return $status
 }
