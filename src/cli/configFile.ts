@@ -1,28 +1,22 @@
 // cli: a config file, from its path to parsed JSON. A key that is given twice, of which JSON.parse takes the last in silence, is refused.
-import { readFile, stat } from "node:fs/promises";
+import { readRegularFile } from "../data/readFile.node.ts";
 import { InputError } from "../errors.ts";
 import { show } from "../show.ts";
 
 /** Some hundred times what every setting written out takes. */
 const MAX_BYTES = 1_000_000;
 
+const EXPECTED = "a JSON file of settings";
+
 /**
  * The value in a JSON file, not yet checked as settings.
  * @throws InputError when there is no such file, or it holds something else
+ * @throws ResourceError when the system has run out of files or memory
  */
 export async function readConfigFile(path: string): Promise<unknown> {
+  const bytes = await readRegularFile(path, { expected: EXPECTED, maxBytes: MAX_BYTES });
   const refusal = (why: string, cause?: unknown): InputError =>
-    new InputError(`${path || '""'}: ${why}, expected a JSON file of settings`, { file: path }, { cause });
-  const found = await stat(path).catch((cause: unknown) => {
-    throw refusal(readFailure(cause), cause);
-  });
-  if (found.isDirectory()) throw refusal("is a folder");
-  // Anything else, such as a pipe or a device, may never end.
-  if (!found.isFile()) throw refusal("is not a regular file");
-  if (found.size > MAX_BYTES) throw refusal(`is ${(found.size / 1e6).toFixed(1)} MB long`);
-  const bytes = await readFile(path).catch((cause: unknown) => {
-    throw refusal(readFailure(cause), cause);
-  });
+    new InputError(`${path}: ${why}, expected ${EXPECTED}`, { file: path }, { cause });
   const text = decoded(bytes);
   if (text === undefined) throw refusal("is not text in UTF-8");
   if (text.trim() === "") throw refusal("is empty");
@@ -35,13 +29,6 @@ export async function readConfigFile(path: string): Promise<unknown> {
   const twice = duplicateKey(text);
   if (twice !== undefined) throw refusal(`gives ${show(twice.key)} twice, the second time in line ${twice.line}`);
   return value;
-}
-
-function readFailure(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "ENOENT") return "does not exist";
-  if (code === "EACCES" || code === "EPERM") return "may not be read";
-  return code === undefined ? "cannot be read" : `cannot be read (${code})`;
 }
 
 /** Without a byte order mark, which editors on Windows write and JSON does not know. */

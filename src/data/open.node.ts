@@ -1,7 +1,7 @@
 // data: what a path holds → a Dataset. The one door that the command and the trainer use.
 import { stat } from "node:fs/promises";
 import { InputError, UsageError } from "../errors.ts";
-import { CIFAR_SIDE, findCifar, readCifar } from "./cifar.node.ts";
+import { findCifar, readCifar } from "./cifar.node.ts";
 import type { Dataset } from "./dataset.ts";
 import { readEmbedded } from "./embedded.node.ts";
 import { holdOut } from "./holdOut.ts";
@@ -36,9 +36,9 @@ export async function openDataset(options: OpenOptions = {}): Promise<Dataset> {
   const { dir, kind, valSplit, seed = 0 } = options;
   const dataset = await openWhole(options);
   if (kind !== "folder" && dataset.train.describe().kind === "bytes") {
-    if (options.imageSize !== undefined && options.imageSize !== CIFAR_SIDE) {
+    if (options.imageSize !== undefined && options.imageSize !== dataset.height) {
       throw new UsageError(
-        `imageSize: got ${options.imageSize}, expected ${CIFAR_SIDE}, the size of the images of ${dataset.name}${dir === undefined ? "" : ` in ${dir}`}`,
+        `imageSize: got ${options.imageSize}, expected ${dataset.height}, the size of the images of ${dataset.name}${dir === undefined ? "" : ` in ${dir}`}`,
         { field: "imageSize", value: options.imageSize },
       );
     }

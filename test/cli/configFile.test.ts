@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,18 +29,34 @@ const deep = (levels: number, core = "1"): string => "[".repeat(levels) + core +
 const ROWS: readonly Row[] = [
   // Whether it is a file at all
   { name: "missing", holds: async () => {}, code: 3, says: /^FILE: does not exist, expected a JSON file of settings$/ },
-  { name: "a link to itself", holds: (path) => symlink(path, path), code: 3, says: /^FILE: cannot be read \(ELOOP\)/ },
+  {
+    name: "a link to itself",
+    holds: (path) => symlink(path, path),
+    code: 3,
+    says: /^FILE: is a link that leads back to itself \(ELOOP\), expected a JSON file of settings$/,
+  },
   { name: "a folder", holds: (path) => symlink(tmpdir(), path), code: 3, says: /^FILE: is a folder/ },
   {
     name: "a device that never ends",
     holds: (path) => symlink("/dev/zero", path),
     code: 3,
-    says: /^FILE: is not a regular/,
+    says: /^FILE: is a device, expected a JSON file of settings$/,
+  },
+  {
+    name: "a named pipe that nobody writes to",
+    holds: async (path) => void execFileSync("mkfifo", [path]),
+    code: 3,
+    says: /^FILE: is a named pipe, expected a JSON file of settings$/,
   },
   { name: "empty", holds: "", code: 3, says: /^FILE: is empty/ },
   { name: "blank", holds: " \n\t\n", code: 3, says: /^FILE: is empty/ },
   { name: "a mark and nothing", holds: "\uFEFF", code: 3, says: /^FILE: is empty/ },
-  { name: "10 MB", holds: `{"lr": ${" ".repeat(10_000_000)}0.1}`, code: 3, says: /^FILE: is 10\.0 MB long/ },
+  {
+    name: "10 MB",
+    holds: `{"lr": ${" ".repeat(10_000_000)}0.1}`,
+    code: 3,
+    says: /^FILE: has 100000\d\d bytes, expected a JSON file of settings of at most 1000000$/,
+  },
   {
     name: "UTF-16, as PowerShell writes",
     holds: Buffer.from("\uFEFF{}", "utf16le"),
