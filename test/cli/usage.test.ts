@@ -176,11 +176,16 @@ for (const { args, code, says } of ABSURD) {
       const outcome = await densenet(command);
       return { ...outcome, ms: performance.now() - began };
     };
-    const start = await timed(["doctor", "--help"]);
-    const refused = await timed(["train", "--output", "/nowhere/at/all", ...args]);
-    assert.equal(refused.code, code, refused.stderr);
-    assert.match(refused.stderr, says);
-    assert.ok(refused.ms < start.ms + 1000, `took ${refused.ms} ms, --help took ${start.ms} ms`);
+    // Other processes may take the processor away from one of the two; not every time.
+    const differences: number[] = [];
+    while (differences.length < 4 && Math.min(...differences) > 1000) {
+      const start = await timed(["doctor", "--help"]);
+      const refused = await timed(["train", "--output", "/nowhere/at/all", ...args]);
+      assert.equal(refused.code, code, refused.stderr);
+      assert.match(refused.stderr, says);
+      differences.push(refused.ms - start.ms);
+    }
+    assert.ok(Math.min(...differences) < 1000, `took ${differences.join(", ")} ms longer than --help`);
   });
 }
 
