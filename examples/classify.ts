@@ -1,4 +1,5 @@
-// Classifies image files with a trained network: a run's folder, or weights of another tool (.safetensors, .pth, a timm folder).
+// Classifies image files with a trained network: a run's folder, or weights of another tool (.safetensors, .pth, a timm
+// folder).
 //   node examples/classify.ts runs/photos cat.jpg dog.png
 import { createBackend, DenseNetError, loadPredictor, predictFiles } from "densenet/node";
 

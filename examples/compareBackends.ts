@@ -1,4 +1,5 @@
-// One network on every device of this machine: the scores must agree with the reference within the rounding of f32, the times need not.
+// One network on every device of this machine: the scores must agree with the reference within the rounding of f32, the
+// times need not.
 //   node examples/compareBackends.ts
 import { type Backend, createBackend, createNetwork, createPredictor, DeviceError, defineSpec } from "densenet";
 

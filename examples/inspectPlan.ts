@@ -1,4 +1,5 @@
-// A network before any device: its sizes, and what one update costs, with and without recomputation, down to the kernel calls.
+// A network before any device: its sizes, and what one update costs, with and without recomputation, down to the kernel
+// calls.
 //   node examples/inspectPlan.ts BC-100-12
 import {
   buildGraph,

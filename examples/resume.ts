@@ -1,4 +1,5 @@
-// Stops a run after some updates and goes on with it: the second half ends with the bits of a run that was never stopped.
+// Stops a run after some updates and goes on with it: the second half ends with the bits of a run that was never
+// stopped.
 //   node examples/resume.ts photos [runs/stopped]
 import { resolveConfig, runTraining, savedConfig } from "densenet/node";
 

@@ -1,5 +1,6 @@
-// The portable subpaths as files that a page imports with no bundler and no import map: dist/browser/NAME.js, whose common code lies in chunks
-// beside them, so that a page which imports two of them loads nothing twice. Compute threads start from dist/browser/worker.js.
+// The portable subpaths as files that a page imports with no bundler and no import map: dist/browser/NAME.js, whose
+// common code lies in chunks beside them, so that a page which imports two of them loads nothing twice. Compute threads
+// start from dist/browser/worker.js.
 //   node scripts/bundle.ts      after tsc -p tsconfig.build.json
 import { rmSync } from "node:fs";
 import { build, type Metafile } from "esbuild";

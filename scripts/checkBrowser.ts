@@ -1,25 +1,29 @@
-// The library in a real browser: it trains, saves, resumes, evaluates and classifies in Node (wasm) and in headless Chromium, on wasm with shared
-// memory and threads and without, and on WebGPU in a page and in a worker. What comes out must agree within the rounding of f32, and a resumed run
-// must end with the bits of one that was not stopped.
+// The library in a real browser: it trains, saves, resumes, evaluates and classifies in Node (wasm) and in headless
+// Chromium, on wasm with shared memory and threads and without, and on WebGPU in a page and in a worker. What comes out
+// must agree within the rounding of f32, and a resumed run must end with the bits of one that was not stopped.
 import { execFileSync } from "node:child_process";
 import { browserFolder } from "./bundle.ts";
 import { openChromium, serveFolder } from "./chromium.ts";
 
-/** Runs in Node and, as text, in the page: two epochs of a small DenseNet-BC on made pictures, the second one twice, and what comes of them. */
+/**
+ * Runs in Node and, as text, in the page: two epochs of a small DenseNet-BC on generated images, the second one twice, and
+ * what comes of them.
+ */
 const training = `
   const side = 16;
-  // Noise, not waves: windows of a wave span two dimensions, whole channels come out constant and batch norm magnifies the last bit.
+  // Noise, not waves: windows of a wave span two dimensions, whole channels come out constant and batch norm magnifies
+  // the last bit.
   const noise = (length, seed) => Uint8Array.from({ length }, (_, i) => {
     let bits = Math.imul(i + 1 + seed * 1000003, 0x9e3779b1);
     bits = Math.imul(bits ^ (bits >>> 15), 0x85ebca6b);
     return (bits ^ (bits >>> 13)) & 255;
   });
-  const pictures = (count, seed) => densenet.bytesSplit({
+  const images = (count, seed) => densenet.bytesSplit({
     pixels: noise(count * 3 * side * side, seed), labels: Uint16Array.from({ length: count }, (_, i) => i % 10), channels: 3, height: side, width: side,
   });
   const dataset = {
     name: "noise", classes: [..."abcdefghij"], channels: 3, height: side, width: side, mean: [0.5, 0.5, 0.5], std: [0.29, 0.29, 0.29],
-    train: pictures(32, 1), val: pictures(12, 2),
+    train: images(32, 1), val: images(12, 2),
   };
   const { config } = densenet.resolveConfig({ settings: {
     model: { variant: "BC-40-12", blockConfig: [3, 3, 3] }, data: { dir: "noise", augment: "standard" },
@@ -63,7 +67,7 @@ interface Result {
   losses: number[];
   /** Of the second epoch, resumed from what was saved after the first. */
   resumed: number[];
-  /** Of three pictures, by class. */
+  /** Of three images, by class. */
   scores: number[];
   info: { name: string; threads: number; features: Record<string, boolean>; notes: string[] };
 }
@@ -103,8 +107,8 @@ try {
     const scoreDifference = apart(result.scores, expected.scores);
     const resumes = result.resumed.length === 5 && apart(result.resumed, result.losses.slice(5, 10)) === 0;
     const { info } = result;
-    // The first loss is one forward pass. Later a ReLU near 0 that opens here and not there parts the runs: of seven seeds (2026-11-25), wasm, WebGPU
-    // and the reference ended up to 2.5e-4 apart in a loss and 8.4e-5 in a score.
+    // The first loss is one forward pass. Later a ReLU near 0 that opens here and not there parts the runs: of seven
+    // seeds (2026-11-25), wasm, WebGPU and the reference ended up to 2.5e-4 apart in a loss and 8.4e-5 in a score.
     const agrees = firstDifference < 1e-5 && lossDifference < 1e-3 && scoreDifference < 5e-4;
     const fine = agrees && resumes && info.name === device && info.threads === threads;
     if (!fine) problems++;

@@ -14,7 +14,10 @@ import { build } from "esbuild";
 import { portableEntries } from "./bundle.ts";
 import { openChromium, serveFolder } from "./chromium.ts";
 
-/** Largest sizes in kB (1000 bytes), gzipped and minified, chunks included: about a tenth above what they were when they were last set. */
+/**
+ * Largest sizes in kB (1000 bytes), gzipped and minified, chunks included: about a tenth above what they were when they
+ * were last set.
+ */
 const bundleGates: Readonly<Record<string, number>> = {
   densenet: 136,
   infer: 30,
@@ -26,7 +29,10 @@ const bundleGates: Readonly<Record<string, number>> = {
 };
 /** kB of the tarball. */
 const tarballGate = 14_000;
-/** What a program that imports one name of `densenet` may hold, in kB, minified, and rooms of which it must hold nothing. */
+/**
+ * What a program that imports one name of `densenet` may hold, in kB, minified, and rooms of which it must hold
+ * nothing.
+ */
 const oneName: readonly { readonly name: string; readonly gate: number; readonly without: readonly string[] }[] = [
   { name: "parameterCount", gate: 40, without: ["backends", "train", "infer", "checkpoint", "data", "plan"] },
   { name: "printPlan", gate: 3, without: ["backends", "train", "infer", "checkpoint", "data"] },

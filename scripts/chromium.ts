@@ -29,7 +29,10 @@ export async function openChromium(): Promise<Browser> {
 
 const types: Readonly<Record<string, string>> = { ".js": "text/javascript", ".html": "text/html", ".png": "image/png" };
 
-/** How a page is served: alone in its process, so that it gets shared memory; the same without the header on worker scripts; or as any other page. */
+/**
+ * How a page is served: alone in its process, so that it gets shared memory; the same without the header on worker
+ * scripts; or as any other page.
+ */
 export const servings = ["isolated", "unmarked-worker", "plain"] as const;
 export type Serving = (typeof servings)[number];
 
@@ -39,7 +42,9 @@ export interface FileServer {
   close(): void;
 }
 
-/** Serves the files of `folder` under /isolated/, /unmarked-worker/ and /plain/; the folder of each is an empty page. */
+/**
+ * Serves the files of `folder` under /isolated/, /unmarked-worker/ and /plain/; the folder of each is an empty page.
+ */
 export async function serveFolder(folder: string): Promise<FileServer> {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? "/", "http://localhost");

@@ -1,4 +1,4 @@
-// beside the line: makes assets/cifar10-subset.bin.br, assets/samples/ and assets/README.md from the official binary version of CIFAR-10.
+// Makes assets/cifar10-subset.bin.br, assets/samples/ and assets/README.md from the official binary version of CIFAR-10.
 //   node scripts/makeEmbedded.ts FOLDER_OR_TAR_GZ
 import { createHash } from "node:crypto";
 import { mkdir, rm, writeFile } from "node:fs/promises";
@@ -10,7 +10,7 @@ import { embeddedFile, type LabelledPixels, packEmbedded } from "../src/data/emb
 
 const TRAIN_PER_CLASS = 600;
 const TEST_PER_CLASS = 100;
-/** Sample pictures come from behind the embedded test pictures, so that nothing embedded is among them. */
+/** Sample images come from behind the embedded test images, so that nothing embedded is among them. */
 const SAMPLE_CLASSES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3, 8];
 
 const assets = new URL("../assets/", import.meta.url);
@@ -22,7 +22,7 @@ if (source?.kind !== "cifar10") {
 }
 const cifar = await readCifar(source);
 
-/** Pictures of `split` in file order, the first `skip` of each class passed over, then `take` of each class. */
+/** Images of `split` in file order, the first `skip` of each class passed over, then `take` of each class. */
 function balanced(split: Split, skip: number, take: number): Int32Array {
   const seen = new Map<number, number>();
   const chosen: number[] = [];
@@ -34,7 +34,7 @@ function balanced(split: Split, skip: number, take: number): Int32Array {
   return Int32Array.from(chosen);
 }
 
-async function pictures(split: Split, indices: Int32Array): Promise<LabelledPixels> {
+async function images(split: Split, indices: Int32Array): Promise<LabelledPixels> {
   const pixels = new Uint8Array(indices.length * CIFAR_PIXELS);
   for (const [position, index] of indices.entries()) {
     await split.pixels(index, pixels.subarray(position * CIFAR_PIXELS, (position + 1) * CIFAR_PIXELS));
@@ -42,8 +42,8 @@ async function pictures(split: Split, indices: Int32Array): Promise<LabelledPixe
   return { labels: Uint8Array.from(indices, (index) => split.labels[index]), pixels };
 }
 
-const train = await pictures(cifar.train, balanced(cifar.train, 0, TRAIN_PER_CLASS));
-const test = await pictures(cifar.val, balanced(cifar.val, 0, TEST_PER_CLASS));
+const train = await images(cifar.train, balanced(cifar.train, 0, TRAIN_PER_CLASS));
+const test = await images(cifar.val, balanced(cifar.val, 0, TEST_PER_CLASS));
 const packed = packEmbedded(train, test);
 const compressed = brotliCompressSync(packed, {
   params: {
@@ -79,15 +79,15 @@ const sha256 = (...parts: Uint8Array[]): string => {
 };
 await writeFile(
   new URL("README.md", assets),
-  `# Pictures that come with the package
+  `# Images that come with the package
 
-\`cifar10-subset.bin.br\` holds ${train.labels.length} training and ${test.labels.length} test pictures of CIFAR-10 (32×32 RGB, 10 balanced classes), unchanged.
-\`samples/\` holds ${SAMPLE_CLASSES.length} further pictures of the CIFAR-10 test set as PNG, none of them in the subset.
+\`cifar10-subset.bin.br\` holds ${train.labels.length} training and ${test.labels.length} test images of CIFAR-10 (32×32 RGB, 10 balanced classes), unchanged.
+\`samples/\` holds ${SAMPLE_CLASSES.length} further images of the CIFAR-10 test set as PNG, none of them in the subset.
 
 > ${CIFAR_CITATION}
 > https://www.cs.toronto.edu/~kriz/cifar.html
 
-Chosen without looking: the first ${TRAIN_PER_CLASS} pictures of every class in \`data_batch_1.bin\` … and the first ${TEST_PER_CLASS} in \`test_batch.bin\`, in file order;
+Chosen without looking: the first ${TRAIN_PER_CLASS} images of every class in \`data_batch_1.bin\` … and the first ${TEST_PER_CLASS} in \`test_batch.bin\`, in file order;
 the samples are the next ones of their class in the test set. Made by \`node scripts/makeEmbedded.ts FOLDER\` from the official binary
 version. Format: brotli over two counts, the labels and the pixels' prediction errors (\`src/data/embedded.node.ts\`, \`src/data/losslessPixels.ts\`).
 
@@ -101,5 +101,5 @@ version. Format: brotli over two counts, the labels and the pixels' prediction e
 `,
 );
 console.log(
-  `${compressed.length} bytes, ${(compressed.length / (train.labels.length + test.labels.length)).toFixed(0)} a picture`,
+  `${compressed.length} bytes, ${(compressed.length / (train.labels.length + test.labels.length)).toFixed(0)} an image`,
 );

@@ -1,4 +1,5 @@
-// Runs tests and says at the end how long each folder took and what was skipped for want of something, in the last line.
+// Runs tests and says at the end how long each folder took and what was skipped for want of something, in the last
+// line.
 //   node scripts/test.ts                   everything
 //   node scripts/test.ts --fast            what to run while working: see `fast` below
 //   node scripts/test.ts --write           everything, and docs/testTimes.md
@@ -9,7 +10,10 @@ import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { parseArgs } from "node:util";
 
-/** The units of a network from its description to its plan and of the data, a small PyTorch fixture, and one engine of conformance. */
+/**
+ * The units of a network from its description to its plan and of the data, a small PyTorch fixture, and one engine of
+ * conformance.
+ */
 const fast = {
   globs: [
     "test/*.test.ts",
@@ -71,7 +75,7 @@ if (flags.write) {
     `# How long the tests take
 
 ${new Date().toISOString().slice(0, 10)}, ${machine}: ${seconds(wall)} s together. Files run side by side, one process each, so the folders' sums are longer.
-Written by \`node scripts/test.ts --write\`, which \`.ci/run\` calls.
+Written by \`node scripts/test.ts --write\`; every run prints the same table.
 
 | folder of \`test/\` | tests | seconds |
 |---|--:|--:|

@@ -1,4 +1,5 @@
-// densenet/settings: what a training run can be asked for: presets, defaults and checks, as a form or a server needs them. No backend. Portable.
+// densenet/settings: what a training run can be asked for: presets, defaults and checks, as a form or a server needs
+// them. No backend. Portable.
 export { type BackendName, backendNames } from "./backends/names.ts";
 export * from "./errors.ts";
 export type { Stem } from "./networks/fields.ts";

@@ -1,4 +1,5 @@
-// densenet/train: the training loop with what it needs beside a backend: settings, data in memory, checkpoints as bytes. Portable.
+// densenet/train: the training loop with what it needs beside a backend: settings, data in memory, checkpoints as
+// bytes. Portable.
 export type { Backend, BackendInfo, Executable, RunScalars } from "./backends/backend.ts";
 export {
   type Checkpoint,

@@ -1,4 +1,5 @@
-// Test support: the package as `npm run build` leaves it, for tests of what a user imports. They never build it, because they run side by side.
+// Test support: the package as `npm run build` leaves it, for tests of what a user imports. They never build it,
+// because they run side by side.
 import { globSync, statSync } from "node:fs";
 
 const newest = (pattern: string): number => Math.max(0, ...globSync(pattern).map((file) => statSync(file).mtimeMs));

@@ -1,4 +1,5 @@
-// Every program in examples/ runs as its first lines say, against the built package. The page runs in scripts/checkBrowser.ts.
+// Every program in examples/ runs as its first lines say, against the built package. The page runs in
+// scripts/checkBrowser.ts.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
