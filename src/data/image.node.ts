@@ -115,9 +115,10 @@ export async function decodeImage(
   let decoded: { data: Uint8Array; info: { width: number; height: number; channels: number } };
   try {
     // "error": refused is what is cut off or stops the decoder, not what it warns of.
-    const upright = sharp(decodable(encoded, header.format), { failOn: "error", limitInputPixels: maxPixels })
-      .autoOrient()
-      .flatten({ background: "white" });
+    const upright = sharp(decodable(encoded, header.format), {
+      failOn: "error",
+      limitInputPixels: maxPixels,
+    }).autoOrient();
     decoded = await shrunk(upright, header, box, framing)
       .toColourspace("srgb")
       .raw({ depth: "uchar" })
@@ -126,8 +127,8 @@ export async function decodeImage(
     throw undecodable(name, header.format, cause);
   }
   const { data, info } = decoded;
-  if (info.channels !== 3) {
-    throw new InputError(`${name}: decodes to ${info.channels} channels, expected 3`, { file: name });
+  if (info.channels !== 3 && info.channels !== 4) {
+    throw new InputError(`${name}: decodes to ${info.channels} channels, expected 3 or 4`, { file: name });
   }
   return framed({ data, width: info.width, height: info.height }, framing, format.channels);
 }
@@ -148,13 +149,18 @@ function shrunk(image: Sharp, { format, width, height }: ImageHeader, box: Box, 
     const ratio = Math.min(width / (3 * scaledWidth), height / (3 * scaledHeight));
     const divisor = [8, 4, 2].find((n) => n <= ratio);
     if (divisor !== undefined && width % divisor === 0 && height % divisor === 0) {
-      return image.resize(3 * scaledWidth, 3 * scaledHeight, { fit: "fill", kernel: "cubic" });
+      return onWhite(image).resize(3 * scaledWidth, 3 * scaledHeight, { fit: "fill", kernel: "cubic" });
     }
   }
   // What is extracted first is not shrunk while it is decoded.
   const part = image.extract(box);
   if (box.width <= 5 * scaledWidth || box.height <= 5 * scaledHeight) return part;
-  return part.resize(5 * scaledWidth, 5 * scaledHeight, { fit: "fill", kernel: "cubic" });
+  return onWhite(part).resize(5 * scaledWidth, 5 * scaledHeight, { fit: "fill", kernel: "cubic" });
+}
+
+/** Before it is resized, or hidden colours would mix in. What is not resized here is laid on white by fitImage.ts. */
+function onWhite(image: Sharp): Sharp {
+  return image.flatten({ background: "white" });
 }
 
 /** What is given to the decoder. */

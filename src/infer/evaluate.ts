@@ -79,7 +79,8 @@ function requireSameKind({ model, preprocessing, classes }: TrainedModel, datase
   }
   const differs = Math.max(classes.length, dataset.classes.length);
   for (let index = 0; index < differs; index++) {
-    if (classes[index] === dataset.classes[index]) continue;
+    // A checkpoint of a Mac may hold decomposed letters; a data set's are composed.
+    if (classes[index]?.normalize("NFC") === dataset.classes[index]?.normalize("NFC")) continue;
     throw new InputError(
       `${dataset.name}: class ${index} is ${named(dataset.classes[index])}, the network was trained with ${named(classes[index])}`,
       { dataset: dataset.name, index },

@@ -175,6 +175,13 @@ test("evaluate · refused: images of another size, classes in another order, an 
   });
 });
 
+test("evaluate · a class whose letters another system decomposed is the same class", async () => {
+  const named = (form: "NFC" | "NFD"): string[] => dataset.classes.map((name) => `${name} é`.normalize(form));
+  const on = { dataset: { ...dataset, classes: named("NFC") }, backend, loadBatches, batchSize: 500 };
+  const { count } = await evaluate({ ...on, trained: { ...trained, classes: named("NFD") } });
+  assert.equal(count, 1000);
+});
+
 test("evaluate · errors by hand: labels against the guesses it gives", async () => {
   const done: number[] = [];
   const onProgress = (count: number) => done.push(count);
