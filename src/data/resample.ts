@@ -35,6 +35,7 @@ export interface Framing {
 /** @returns [framing.height, framing.width, channels] bytes */
 export function resample(source: Pixels, framing: Framing): Pixels {
   const { width, height, channels } = source;
+  if (framing.scaledWidth === width && framing.scaledHeight === height) return cut(source, framing);
   const kernel = KERNELS[framing.interpolation];
   const rows = taps(height, framing.scaledHeight, framing.top, framing.height, kernel);
   const firstRow = rows.first[0];
@@ -43,6 +44,18 @@ export function resample(source: Pixels, framing: Framing): Pixels {
   const narrow = resampleRows(source, columns, firstRow, lastRow - firstRow);
   const data = resampleColumns(narrow, rows, firstRow, framing.width * channels);
   return { data, width: framing.width, height: framing.height, channels };
+}
+
+/** What is kept of an image that is not scaled. */
+function cut({ data, width, height, channels }: Pixels, framing: Framing): Pixels {
+  if (framing.width === width && framing.height === height) return { data, width, height, channels };
+  const stride = framing.width * channels;
+  const out = new Uint8Array(framing.height * stride);
+  for (let y = 0; y < framing.height; y++) {
+    const from = ((framing.top + y) * width + framing.left) * channels;
+    out.set(data.subarray(from, from + stride), y * stride);
+  }
+  return { data: out, width: framing.width, height: framing.height, channels };
 }
 
 const PRECISION = 22;
