@@ -101,7 +101,7 @@ export const EMBEDDED = settings.get("data.dir")?.defaultMeans ?? "";
 export const jsonOption = (what = "one JSON document on stdout, errors too"): Option => new Option("--json", what);
 export const EXIT_CODES = `Exit codes:
   0 ok   1 bug   2 usage   3 bad input   4 diverged   5 out of memory or disk
-  6 device   7 verification failed   130 or 143 stopped by SIGINT or SIGTERM`;
+  6 device   7 verification failed   129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM`;
 
 /** The text under a verb's help. */
 export function examples(...lines: readonly string[]): string {

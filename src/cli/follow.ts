@@ -111,7 +111,7 @@ export function closingLines(finished: FinishedEvent): string[] {
   const [worst] = worstFirst(errors);
   return [
     `validation error ${formatPercent(final.valTop1Error, 2)} after epoch ${final.epoch} (loss ${final.valLoss.toFixed(4)}; always naming "${constant.name}" gives ${formatPercent(constant.error)})`,
-    ...(worst === undefined
+    ...(worst === undefined || worst.error === 0
       ? []
       : [
           `by class ${formatPercent(meanClassError(errors), 2)} on average, worst "${classes[worst.label]}" with ${formatPercent(worst.error)} of its ${formatInteger(worst.count)}`,

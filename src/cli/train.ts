@@ -42,7 +42,8 @@ export function addTrain(program: Command): void {
       "after",
       `
 The run folder gets config.json, environment.json, metrics.csv, metrics.jsonl, report.html and checkpoints.
-Ctrl-C (SIGINT) and SIGTERM finish the step, save and end; --resume continues from there.
+Ctrl-C (SIGINT), SIGTERM and SIGHUP finish the step, save and end; --resume continues from there.
+A run that has done its epochs is over: --init-from starts a new one from its weights.
 ${examples(
   "densenet train --preset quick",
   "densenet train --preset paper-cifar10-plus --data-dir cifar-10-binary.tar.gz",
@@ -50,6 +51,7 @@ ${examples(
   "densenet train --config runs/first/config.json --seed 2 --output runs/second",
   "densenet train --resume runs/first",
   "densenet train --init-from densenet121-a639ec97.pth --data-dir photos --epochs 5",
+  "densenet train --init-from runs/first --epochs 20 --lr 0.01 --output runs/longer",
   "densenet train --preset paper-cifar100 --print-config --json",
 )}`,
     )

@@ -14,6 +14,7 @@ import {
   type NetworkSpec,
   namedSpec,
   networkTitle,
+  parameterCount,
   variantName,
   variantNames,
 } from "../networks/registry.ts";
@@ -131,7 +132,7 @@ export async function firstModel(
     JSON.stringify({ ...of, dropRate: 0, numClasses: classes.length, inChannels: channels });
   if (shapeOf(trained.model.spec) !== shapeOf(spec)) {
     throw new UsageError(
-      `${initFrom}: is ${networkTitle(trained.model.spec)} and the settings ask for ${networkTitle(spec, config.model.variant)}; expected the same network, so leave out --model and its settings`,
+      `${initFrom}: holds another network (${parameterCount(trained.model.spec)} parameters) than the settings ask for (${networkTitle(spec, config.model.variant)}, ${parameterCount(spec)} parameters); leave out --model and its settings to take the network as it is`,
       { path: initFrom },
     );
   }

@@ -71,7 +71,7 @@ export function requireSameRun(saved: RunState, config: TrainConfig, trainCount:
   for (const key of new Set([...before.keys(), ...now.keys()])) {
     if (before.get(key) === now.get(key)) continue;
     throw new UsageError(
-      `${key}: got ${now.get(key) ?? "nothing"}, but the run to resume began with ${before.get(key) ?? "nothing"}; a resumed run keeps its settings`,
+      `${key}: got ${now.get(key) ?? "nothing"}, but the run to resume began with ${before.get(key) ?? "nothing"}; a resumed run keeps its settings. A new run with others can start from its weights: initFrom (--init-from)`,
       { field: key },
     );
   }

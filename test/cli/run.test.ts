@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { loadCheckpoint, saveCheckpoint } from "../../src/checkpoint/store.node.ts";
+import type { TrainConfig } from "../../src/train/config.ts";
 import { parseRunState } from "../../src/train/runState.ts";
 import { densenet, entry, events, start } from "./command.ts";
 import { CLASSES, makeImages, tinyConfig } from "./images.ts";
@@ -384,6 +385,38 @@ test("inspect <run> · the network of the checkpoint", async () => {
   assert.equal(code, 0);
   const { spec, height, connections } = JSON.parse(stdout);
   assert.deepEqual([spec.numClasses, spec.growthRate, height, connections], [3, 4, 12, 1 + 3]);
+});
+
+test("train --resume · a finished run says so, and with other settings that --init-from starts a new one", async () => {
+  const again = await densenet(["train", "--resume", run, "--json"]);
+  assert.equal(again.code, 0);
+  assert.deepEqual(
+    events(again.stdout).map(({ type }) => type),
+    ["start", "end"],
+  );
+  assert.match(again.stderr, /has done its 2 epochs already; .* densenet train --init-from .*run$/m);
+  const longer = await densenet(["train", "--resume", run, "--epochs", "4"]);
+  assert.equal(longer.code, 2);
+  assert.match(longer.stderr, /epochs: got 4, .* began with 2; .*--init-from/);
+});
+
+test("train --init-from · a new run of the same network and settings from the weights, with other epochs and rate", async () => {
+  const output = join(folder, "longer");
+  const args = ["train", "--init-from", run, "--epochs", "3", "--lr", "0.01", "--output", output, "--json"];
+  const { code, stdout, stderr } = await densenet(args);
+  assert.equal(code, 0, stderr);
+  const [start, first] = events(stdout) as { config: TrainConfig; loss: number; resumedAtStep: number }[];
+  assert.deepEqual([start?.config.epochs, start?.config.lr, start?.resumedAtStep], [3, 0.01, 0]);
+  assert.deepEqual(start?.config.model, JSON.parse(await readFile(join(run, "config.json"), "utf8")).model);
+  // Weights that were trained for two epochs, not first ones.
+  const firstOfAll = events(firstRun.stdout)[1] as { loss: number };
+  assert.ok((first?.loss ?? 9) < 0.6 * firstOfAll.loss, `${first?.loss} after ${firstOfAll.loss}`);
+  const other = await densenet(["train", "--init-from", run, "--model", "BC-100-12", "--output", join(folder, "not")]);
+  assert.equal(other.code, 2);
+  assert.match(other.stderr, /run: holds another network \(\d+ parameters\) than .*DenseNet-BC-100-12/);
+  await assert.rejects(stat(join(folder, "not")));
+  const both = await densenet(["train", "--init-from", run, "--resume", run]);
+  assert.deepEqual([both.code, both.stdout], [2, ""]);
 });
 
 for (const [signal, code] of [
