@@ -1,5 +1,5 @@
 // cli: `densenet eval` — how well a checkpoint does on labelled images.
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { classErrors, constantGuess, meanClassError, worstFirst } from "../analyze/classErrors.ts";
 import { formatInteger, formatPercent, table, wilsonInterval } from "../analyze/format.ts";
 import { mostConfused } from "../analyze/report/confusion.ts";
@@ -18,6 +18,8 @@ interface EvalOptions extends Partial<DeviceChoice> {
   readonly split?: MeasuredSplit;
   readonly valSplit?: number;
   readonly seed?: number;
+  readonly maxPixels?: number;
+  readonly skipBad?: boolean;
   readonly best?: boolean;
   readonly batchSize: number;
   readonly json?: boolean;
@@ -53,6 +55,8 @@ export function addEval(program: Command): void {
       "that chose the held-out images (default: the run's, for its own images)",
       wholeFlag("--seed", 0),
     )
+    .addOption(settingOption("data.maxPixels"))
+    .addOption(new Option("--skip-bad", "leave out images that do not decode, in place of refusing the folder"))
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
     .option("-b, --batch-size <n>", "images at once", wholeFlag("--batch-size", 1), 64)
     .addOption(settingOption("device"))
@@ -73,8 +77,8 @@ export function addEval(program: Command): void {
 async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Promise<void> {
   const loaded = await loadClassifier(checkpoint, options.best ? "best" : "last");
   for (const line of loaded.notes) say(line);
-  const { dataDir, valSplit, seed } = options;
-  const wanted = { dataDir, split: options.split, valSplit, seed, report: say };
+  const { dataDir, split: of, valSplit, seed, maxPixels, skipBad } = options;
+  const wanted = { dataDir, split: of, valSplit, seed, maxPixels, skipBad, report: say };
   const { dataset, split, which, words } = await openHeldOut(loaded, checkpoint, wanted);
   // Weights whose file names no classes are measured by index.
   const { length } = loaded.trained.classes;

@@ -17,6 +17,7 @@ import { printJson, printLine, say, toned } from "./output.ts";
 interface PredictOptions extends Partial<DeviceChoice> {
   readonly topK: number;
   readonly output?: string;
+  readonly maxPixels?: number;
   readonly best?: boolean;
   readonly json?: boolean;
 }
@@ -32,6 +33,7 @@ export function addPredict(program: Command): void {
     .argument("<file...>", "image files, folders of them, or patterns such as 'photos/**/*.jpg'")
     .option("--top-k <n>", "classes to name per file, best first", wholeFlag("--top-k", 1), 1)
     .option("-o, --output <file>", "write a table of the answers to this file, as comma-separated values")
+    .addOption(settingOption("data.maxPixels"))
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
     .addOption(settingOption("device"))
     .addOption(settingOption("activationDtype"))
@@ -53,7 +55,7 @@ export function addPredict(program: Command): void {
 }
 
 async function predict(checkpoint: string, names: string[], options: PredictOptions): Promise<void> {
-  const { topK, output, json } = options;
+  const { topK, output, maxPixels, json } = options;
   if (output !== undefined) await requireWritable(output);
   const backend = await openBackend(chosenDevice(options));
   const answers: FileAnswer[] = [];
@@ -62,7 +64,7 @@ async function predict(checkpoint: string, names: string[], options: PredictOpti
     const found: (string | InputError)[] = [];
     for await (const file of imageFiles(names, say)) found.push(file);
     const files = found.filter((file) => typeof file === "string");
-    const classified = classifyFiles(predictor, files, { topK });
+    const classified = classifyFiles(predictor, files, { topK, maxPixels });
     for (const file of found) {
       if (file instanceof InputError) answers.push({ file: String(file.details.file), error: file });
       else {

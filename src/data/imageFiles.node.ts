@@ -1,13 +1,14 @@
 // data: the image files that somebody names: files, folders of them, and patterns that no shell has expanded.
-import { glob, stat } from "node:fs/promises";
-import { basename, resolve } from "node:path";
+import { glob, realpath, stat } from "node:fs/promises";
+import { basename } from "node:path";
 import { InputError } from "../errors.ts";
 import { imageExtensions, READABLE } from "./imageFormats.ts";
 import { imagesBelow, type LeftOut, leftOutText } from "./scanFolder.node.ts";
 
 /**
- * Files in the order of `names`; in the place of a folder every image file below it, in that of a pattern (`photos/**\/*.jpg`) what it matches, each in
- * the order of their paths. A name that leads to nothing stays, for who opens it to say so. `report` receives what was left out of folders.
+ * Files in the order of `names`; in the place of a folder every image file below it, in that of a pattern
+ * (`photos/**\/*.jpg`) what it matches, each in the order of their paths. A name that leads to nothing stays, for who
+ * opens it to say so. `report` receives what was left out of folders.
  * @throws InputError for a folder without images or a pattern that matches none
  */
 export async function* imageFiles(
@@ -29,7 +30,7 @@ export async function* imageFiles(
 
 async function inFolder(path: string, report?: (line: string) => void): Promise<string[]> {
   const leftOut: LeftOut = new Map();
-  const real = resolve(path);
+  const real = await realpath(path);
   const files = await imagesBelow({ name: basename(real), path, real }, { folders: new Map(), leftOut });
   const passedOver = leftOutText(leftOut);
   if (files.length === 0) {

@@ -1,5 +1,5 @@
-// data: what images are read, and what a file's first bytes say that it is. Only what this names as readable is given to
-// a decoder. Portable.
+// data: what images are read, and what a file's first bytes say that it is. Only what this names as readable is given
+// to a decoder. Portable.
 
 /** Formats that decode, as messages call them. */
 export type ReadableFormat = "PNG" | "JPEG" | "WebP" | "GIF" | "TIFF" | "AVIF";

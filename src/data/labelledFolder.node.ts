@@ -1,4 +1,5 @@
-// data: every image of a folder of classes, to measure a trained network on. Nothing is held out, and not every class need be there.
+// data: every image of a folder of classes, to measure a trained network on. Nothing is held out, and not every class
+// need be there.
 import { basename } from "node:path";
 import { InputError } from "../errors.ts";
 import { badImages, findBad, findUndecodable, listOfBad } from "./checkImages.node.ts";
@@ -15,7 +16,10 @@ export type FolderSplit = keyof typeof SPLITS;
 export interface LabelledFolderOptions extends Pick<ImageFormat, "channels" | "height" | "width"> {
   /** Of the network, by index; without them the folders' names in code-unit order. */
   readonly classes?: readonly string[] | undefined;
-  /** Which split of the folder. Default: val or test, where it has one and no class is called so; else all that it holds. */
+  /**
+   * Which split of the folder. Default: val or test, where it has one and no class is called so; else all that it
+   * holds.
+   */
   readonly split?: FolderSplit | "all" | undefined;
   readonly maxPixels?: number | undefined;
   readonly skipBad?: boolean | undefined;
@@ -32,7 +36,8 @@ export interface LabelledFolder {
 
 /**
  * Opens the folders of classes in `dir`, or in one of its splits.
- * @throws InputError when there is no such split, no image, a folder that is no class of the network, or an image that cannot be read
+ * @throws InputError when there is no such split, no image, a folder that is no class of the network, or an image
+ *   that cannot be read
  */
 export async function openLabelledFolder(dir: string, options: LabelledFolderOptions): Promise<LabelledFolder> {
   const { channels, height, width, maxPixels = DEFAULT_MAX_PIXELS, skipBad = false, report } = options;

@@ -40,7 +40,7 @@ export async function* loadBatches(
     wake?.();
   });
   worker.on("exit", (code) => {
-    broken ??= new Error(`the loader's thread ended by itself with code ${code}`);
+    broken ??= new Error(`the loader's thread ended with code ${code}`);
     wake?.();
   });
   let asked = startBatch;

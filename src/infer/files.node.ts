@@ -25,7 +25,7 @@ export async function loadPredictor(
 /** Files decoded at once: enough to keep the device busy, few enough to hold in memory. */
 const AT_ONCE = 64;
 
-/** What a file was found to show, or why it could not be told. */
+/** What a file was found to show, or why there is no answer. */
 export type FileAnswer =
   | { readonly file: string; readonly top: readonly Prediction[] }
   | { readonly file: string; readonly error: InputError };
@@ -37,8 +37,8 @@ export interface FileOptions extends PredictOptions {
 }
 
 /**
- * The best classes of each image file, in order; a file that is no image, does not decode, is too large or has no finite scores gets an error and
- * keeps no other from its answer.
+ * The best classes of each image file, in order; a file that is no image, does not decode, is too large or has no
+ * finite scores gets an error and keeps no other from its answer.
  * @throws InputError for a network that takes no images of files
  * @throws ResourceError when the process or the system has run out of files or memory
  */

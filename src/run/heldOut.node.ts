@@ -24,6 +24,9 @@ export interface HeldOutOptions {
   readonly valSplit?: number | undefined;
   /** That chose them. */
   readonly seed?: number | undefined;
+  /** As of the settings `data.maxPixels` and `data.skipBad`. Default: the run's, for its own images. */
+  readonly maxPixels?: number | undefined;
+  readonly skipBad?: boolean | undefined;
   readonly report?: ((line: string) => void) | undefined;
 }
 
@@ -95,8 +98,8 @@ function openAsInRun({ config }: RunState, dir: string, options: HeldOutOptions)
     imageSize: data.imageSize ?? undefined,
     valSplit: options.valSplit ?? data.valSplit,
     seed: options.seed ?? seed,
-    maxPixels: data.maxPixels,
-    skipBad: data.skipBad,
+    maxPixels: options.maxPixels ?? data.maxPixels,
+    skipBad: options.skipBad ?? data.skipBad,
     report: options.report,
   });
 }
@@ -141,7 +144,7 @@ async function ownSplit(
 async function openOthers(
   { trained, namesClasses }: Pick<LoadedNetwork, "trained" | "namesClasses">,
   dir: string,
-  { split, valSplit, seed, report }: HeldOutOptions,
+  { split, valSplit, seed, maxPixels, skipBad, report }: HeldOutOptions,
 ): Promise<HeldOut> {
   const { height, width } = trained.preprocessing;
   if (valSplit === undefined && (await isFolderOfImages(dir))) {
@@ -150,7 +153,8 @@ async function openOthers(
       throw new InputError(`a network of ${channels} input channels cannot take image files, expected 1 or 3`);
     }
     const classes = namesClasses ? trained.classes : undefined;
-    const found = await openLabelledFolder(dir, { channels, height, width, classes, split, report });
+    const reading = { maxPixels, skipBad, report };
+    const found = await openLabelledFolder(dir, { channels, height, width, classes, split, ...reading });
     return { dataset: asDataset(found, trained), split: "val", which: found.which, words: wordsOf(found, dir) };
   }
   if (split === "all") {
@@ -158,7 +162,7 @@ async function openOthers(
       flag: "--split",
     });
   }
-  const dataset = await openDataset({ dir, imageSize: height, valSplit, seed, report });
+  const dataset = await openDataset({ dir, imageSize: height, valSplit, seed, maxPixels, skipBad, report });
   const which = split === "train" ? "train" : "val";
   return { dataset, split: which, which: split ?? which, words: `the ${split ?? which} split of ${dataset.name}` };
 }

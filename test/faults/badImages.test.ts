@@ -1,5 +1,5 @@
-// The command on a folder with images that cannot be read: all named before the first update, left out with --skip-bad, and where only the
-// pixels are damaged the run is saved and can go on without them.
+// The command on a folder with images that cannot be read: all named before the first update, left out with --skip-bad,
+// and where only the pixels are damaged the run is saved and can go on without them.
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -74,6 +74,18 @@ test("train · an image whose pixels are cut off is found in validation · exit 
   const repaired = await densenet(["train", "--resume", out]);
   assert.equal(repaired.code, 0, repaired.stderr);
   assert.match(repaired.stderr, /goes on after step 2 of 4/);
+
+  // The same run and other images with one that is damaged: refused, or left out.
+  const others = await folder("others", 3);
+  await writeFile(join(others, "val", "cat", "1.png"), png.subarray(0, png.length - 60));
+  const strict = await densenet(["eval", out, "--data-dir", others]);
+  assert.equal(strict.code, 3, strict.stderr);
+  const lenient = await densenet(["eval", out, "--data-dir", others, "--skip-bad", "--json"]);
+  assert.equal(lenient.code, 0, lenient.stderr);
+  assert.equal(JSON.parse(lenient.stdout).count, 5);
+  const large = await densenet(["predict", out, join(others, "val", "dog", "1.png"), "--max-pixels", "143"]);
+  assert.equal(large.code, 3);
+  assert.match(large.stderr, /1\.png: has 12×12 = 144 pixels, expected at most 143/);
 });
 
 test("train · a folder's largest image beyond --max-pixels · exit 3 with both numbers", async () => {

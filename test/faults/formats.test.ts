@@ -1,4 +1,5 @@
-// What happens when a file of weights means harm or is broken: one sentence with the file, the place and the reason, soon and in little memory.
+// What happens when a file of weights means harm or is broken: one sentence with the file, the place and the reason,
+// soon and in little memory.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,5 +1,5 @@
-// Test support: many more kills of a saving process than a test has time for. node test/faults/kills.ts [COUNT] prints a
-// table row with the machine and the date; test/faults/results/kills.md keeps the last long run.
+// Test support: many more kills of a saving process than a test has time for. node test/faults/kills.ts [COUNT] prints
+// a table row with the machine and the date; test/faults/results/kills.md keeps the last long run.
 import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
