@@ -1,6 +1,12 @@
 // The library's Node part: data sets, image files, run folders. Includes everything portable.
 export type { ConstantGuess } from "./analyze/classErrors.ts";
-export { loadCheckpoint, type Pointer, type SaveOptions, saveCheckpoint } from "./checkpoint/store.node.ts";
+export {
+  type LoadedCheckpoint,
+  loadCheckpoint,
+  type Pointer,
+  type SaveOptions,
+  saveCheckpoint,
+} from "./checkpoint/store.node.ts";
 export { type DecodeOptions, decodeImage, type ImageFormat } from "./data/image.node.ts";
 export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
 export { type DatasetKind, type OpenOptions, openDataset } from "./data/open.node.ts";

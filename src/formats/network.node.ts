@@ -10,6 +10,7 @@ import { describeWeights } from "./describe.ts";
 import { isWeightsName, openWeights } from "./open.node.ts";
 import { isSafetensors } from "./read.ts";
 
+/** A network from a file or folder, and what had to be assumed to read it. */
 export interface LoadedNetwork {
   readonly trained: TrainedModel;
   /** Of a run of ours that can go on. */
