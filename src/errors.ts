@@ -24,7 +24,7 @@ export class UsageError extends DenseNetError {
 export class DisposedError extends UsageError {
   override readonly name = "DisposedError";
 }
-/** A file, picture, label or checkpoint that is not what was expected. */
+/** A file, image, label or checkpoint that is not what was expected. */
 export class InputError extends DenseNetError {
   override readonly name = "InputError";
 }

@@ -3,10 +3,10 @@ import { classErrors, meanClassError } from "./classErrors.ts";
 import { formatBytes, formatDuration, formatInteger, formatPercent, wilsonInterval } from "./format.ts";
 import { type ChartPoint, lineChart } from "./report/chart.ts";
 import { confusedPairs, confusionMatrix, hardestClasses } from "./report/confusion.ts";
-import type { ReportData, ReportPicture } from "./report/data.ts";
+import type { ReportData, ReportImage } from "./report/data.ts";
 import { type Html, html, raw } from "./report/html.ts";
 import { networkDrawing } from "./report/network.ts";
-import { factsTable, layerTables, pictureGrid, settingsTable } from "./report/sections.ts";
+import { factsTable, imageGrid, layerTables, settingsTable } from "./report/sections.ts";
 import { reportStyle } from "./report/style.ts";
 
 /** More points than this of a step curve cannot be told apart on the page; they are averaged in groups. */
@@ -43,11 +43,11 @@ ${networkDrawing(data.summary)}
 </header>
 ${curves(data)}
 ${mistakes(data)}
-${pictures(data.pictures)}
+${images(data.images)}
 <section aria-labelledby="run"><h2 id="run">How it was run</h2>
 <div class="columns">${settingsTable(data.config)}<div>${factsTable(data.environment)}<pre>${data.command}</pre></div></div></section>
 <section aria-labelledby="layers"><h2 id="layers">The network, stage by stage</h2>${layerTables(data.summary)}</section>
-<footer>${data.data.citation === undefined ? "" : `Pictures: ${data.data.citation} `}Network: ${data.summary.citation}.</footer>
+<footer>${data.data.citation === undefined ? "" : `Images: ${data.data.citation} `}Network: ${data.summary.citation}.</footer>
 </main>
 </body>
 </html>
@@ -56,7 +56,7 @@ ${pictures(data.pictures)}
 
 function lede(data: ReportData): Html {
   const { name, trainCount, validationCount, classes } = data.data;
-  return html`<p class="lede">A ${data.summary.description} with <b>${formatInteger(data.summary.params)} parameters</b> and ${data.summary.depth} layers, trained on ${formatInteger(trainCount)} pictures of ${classes.length} classes (${name}) and measured on ${formatInteger(validationCount)} others. Started ${data.startedAt}.</p>`;
+  return html`<p class="lede">A ${data.summary.description} with <b>${formatInteger(data.summary.params)} parameters</b> and ${data.summary.depth} layers, trained on ${formatInteger(trainCount)} images of ${classes.length} classes (${name}) and measured on ${formatInteger(validationCount)} others. Started ${data.startedAt}.</p>`;
 }
 
 function headline(data: ReportData): Html {
@@ -79,7 +79,7 @@ function headline(data: ReportData): Html {
 <div><dt>Validation error after epoch ${last.epoch}</dt><dd>${formatPercent(last.valTop1Error)}<small>95 % interval ${(100 * low).toFixed(1)}–${formatPercent(100 * high)}, ${bestNote}; always naming “${constant.name}” gives ${formatPercent(constant.error)}</small></dd></div>
 ${classes > 5 ? html`<div><dt>Top-5 error</dt><dd>${formatPercent(last.valTop5Error)}<small>the label is not among the five first</small></dd></div>` : undefined}
 <div><dt>Validation loss</dt><dd>${last.valLoss.toFixed(3)}<small>nats; ${Math.log(classes).toFixed(3)} where all classes are given the same chance</small></dd></div>
-<div><dt>Speed</dt><dd>${speed === undefined ? "–" : formatInteger(speed)}<small>pictures per second while training</small></dd></div>
+<div><dt>Speed</dt><dd>${speed === undefined ? "–" : formatInteger(speed)}<small>images per second while training</small></dd></div>
 <div><dt>Time</dt><dd>${formatDuration(data.elapsedSeconds)}<small>${data.epochs.length} of ${data.epochsPlanned} epochs, ${formatBytes(data.peakBytes)} of memory</small></dd></div>
 </dl>`;
 }
@@ -152,19 +152,19 @@ function mistakes(data: ReportData): Html {
 <div class="mistakes"><div>${confusionMatrix(evaluation.confusion, data.data.classes)}</div><div><h3>Most confused</h3>${confusedPairs(evaluation.confusion, data.data.classes)}<h3>Hardest classes</h3>${hardestClasses(evaluation.confusion, data.data.classes)}</div></div></section>`;
 }
 
-function pictures(all: readonly ReportPicture[]): Html {
+function images(all: readonly ReportImage[]): Html {
   const groups = [
     {
       name: "Wrong, the surest first",
-      of: all.filter((picture) => picture.label !== undefined && picture.label !== picture.prediction),
+      of: all.filter((image) => image.label !== undefined && image.label !== image.prediction),
     },
-    { name: "Right", of: all.filter((picture) => picture.label !== undefined && picture.label === picture.prediction) },
-    { name: "Of unknown class", of: all.filter((picture) => picture.label === undefined) },
+    { name: "Right", of: all.filter((image) => image.label !== undefined && image.label === image.prediction) },
+    { name: "Of unknown class", of: all.filter((image) => image.label === undefined) },
   ].filter((group) => group.of.length > 0);
   if (groups.length === 0) return html``;
-  return html`<section aria-labelledby="pictures"><h2 id="pictures">Pictures it had not seen</h2>
+  return html`<section aria-labelledby="images"><h2 id="images">Images it had not seen</h2>
 <p class="quiet">Each with the network's answer and how sure it is.</p>
-${groups.map((group) => html`<div class="group"><h3>${group.name}</h3>${pictureGrid(group.of)}</div>`)}</section>`;
+${groups.map((group) => html`<div class="group"><h3>${group.name}</h3>${imageGrid(group.of)}</div>`)}</section>`;
 }
 
 /** At most MAX_TRACE_POINTS points, each the mean of a run of neighbours. */

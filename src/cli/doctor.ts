@@ -27,7 +27,7 @@ export function addDoctor(program: Command): void {
     .command("doctor")
     .summary("check this machine and what the backend found on it")
     .description(
-      "Checks Node, the WebAssembly backend, the GPU if there is one and picture decoding, and trains a tiny network one step on each backend and on the reference to compare them.",
+      "Checks Node, the WebAssembly backend, the GPU if there is one and image decoding, and trains a tiny network one step on each backend and on the reference to compare them.",
     )
     .addOption(settingOption("threads"))
     .addOption(jsonOption())
@@ -62,9 +62,9 @@ async function doctor(options: { readonly threads?: number; readonly json?: bool
     checks.push(compared);
     if (!compared.ok) failure ??= new DeviceError(`${compared.name}: ${compared.detail}`);
   }
-  const pictures = await pictureCheck();
-  checks.push(pictures);
-  if (!pictures.ok) failure ??= new DeviceError(`picture decoding: ${pictures.detail}`);
+  const images = await imageCheck();
+  checks.push(images);
+  if (!images.ok) failure ??= new DeviceError(`image decoding: ${images.detail}`);
   if (checks[0]?.ok === false) failure ??= new DeviceError(`node: ${checks[0].detail}`);
   if (options.json) {
     printJson({
@@ -185,17 +185,17 @@ function nodeCheck(version: string): Check {
   return { name: "node", ok, detail: ok ? version : `found ${version}, expected ${OLDEST_NODE} or later` };
 }
 
-async function pictureCheck(): Promise<Check> {
+async function imageCheck(): Promise<Check> {
   try {
     const { default: sharp } = await import("sharp");
     return {
-      name: "picture decoding",
+      name: "image decoding",
       ok: true,
       detail: `sharp ${sharp.versions.sharp ?? ""} (libvips ${sharp.versions.vips})`,
     };
   } catch (error) {
     const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    return { name: "picture decoding", ok: false, detail: `the package sharp does not load (${why})` };
+    return { name: "image decoding", ok: false, detail: `the package sharp does not load (${why})` };
   }
 }
 

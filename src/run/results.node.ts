@@ -1,29 +1,29 @@
-// run: what a finished run shows of itself: its mistakes on the validation pictures, and some of these pictures.
+// run: what a finished run shows of itself: its mistakes on the validation images, and some of these images.
 import sharp from "sharp";
 import { formatInteger } from "../analyze/format.ts";
-import type { ReportPicture } from "../analyze/report/data.ts";
+import type { ReportImage } from "../analyze/report/data.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import type { ReportResults } from "./report.node.ts";
 
-/** Pictures of each kind, right and wrong: two rows of a wide page. */
+/** Images of each kind, right and wrong: two rows of a wide page. */
 const SHOWN = 14;
-/** Larger pictures are shown at this side; smaller ones keep every pixel. */
+/** Larger images are shown at this side; smaller ones keep every pixel. */
 const SIDE = 160;
 
 /** The last validation, with some of its images: the surest mistakes, and right answers of as many classes as there are. */
 export async function reportResults(evaluation: Evaluation, dataset: Dataset, epoch: number): Promise<ReportResults> {
-  const chosen = choosePictures(evaluation, dataset);
+  const chosen = chooseImages(evaluation, dataset);
   return {
     evaluation: {
       ...evaluation,
       caption: `${formatInteger(evaluation.count)} validation images after epoch ${epoch}`,
     },
-    pictures: await Promise.all(chosen.map((position) => reportPicture(position, evaluation, dataset))),
+    images: await Promise.all(chosen.map((position) => reportImage(position, evaluation, dataset))),
   };
 }
 
-function choosePictures({ guesses }: Evaluation, { val, classes }: Dataset): number[] {
+function chooseImages({ guesses }: Evaluation, { val, classes }: Dataset): number[] {
   const positions = guesses.map((_, position) => position);
   const wrong = positions
     .filter((position) => guesses[position]?.index !== val.labels[position])
@@ -38,17 +38,17 @@ function choosePictures({ guesses }: Evaluation, { val, classes }: Dataset): num
   return [...wrong, ...right.flat().slice(0, SHOWN)];
 }
 
-async function reportPicture(position: number, { guesses }: Evaluation, dataset: Dataset): Promise<ReportPicture> {
+async function reportImage(position: number, { guesses }: Evaluation, dataset: Dataset): Promise<ReportImage> {
   const { val, classes } = dataset;
   const guess = guesses[position];
-  if (guess === undefined) throw new RangeError(`no guess for picture ${position}`);
+  if (guess === undefined) throw new RangeError(`no guess for image ${position}`);
   const description = val.describe();
   return {
     dataUri: await dataUri(position, dataset),
     label: classes[val.labels[position] ?? -1] ?? "",
     prediction: classes[guess.index] ?? "",
     score: guess.score,
-    name: description.kind === "files" ? (description.files[position] ?? "") : `validation picture ${position}`,
+    name: description.kind === "files" ? (description.files[position] ?? "") : `validation image ${position}`,
   };
 }
 
@@ -59,10 +59,10 @@ async function dataUri(position: number, { val, channels, height, width }: Datas
   const interleaved = new Uint8Array(planar.length);
   for (let at = 0; at < planar.length; at++)
     interleaved[(at % plane) * channels + Math.floor(at / plane)] = planar[at] ?? 0;
-  const picture = sharp(interleaved, { raw: { width, height, channels: channels === 1 ? 1 : 3 } });
+  const image = sharp(interleaved, { raw: { width, height, channels: channels === 1 ? 1 : 3 } });
   // Lossless where every pixel shows; a photograph gets away with less.
   if (Math.max(height, width) <= SIDE)
-    return `data:image/png;base64,${(await picture.png().toBuffer()).toString("base64")}`;
-  const small = await picture.resize(SIDE, SIDE, { fit: "inside" }).jpeg({ quality: 85 }).toBuffer();
+    return `data:image/png;base64,${(await image.png().toBuffer()).toString("base64")}`;
+  const small = await image.resize(SIDE, SIDE, { fit: "inside" }).jpeg({ quality: 85 }).toBuffer();
   return `data:image/jpeg;base64,${small.toString("base64")}`;
 }

@@ -16,7 +16,7 @@ const paperRecipe: PartialTrainConfig = {
   dropRate: 0,
 };
 
-/** Where the pictures are not augmented, dropout 0.2 stands after each convolution but the first. */
+/** Where the images are not augmented, dropout 0.2 stands after each convolution but the first. */
 const plainCifar: PartialTrainConfig = { ...paperRecipe, epochs: 300, dropRate: 0.2, data: { augment: "none" } };
 const augmentedCifar: PartialTrainConfig = { ...paperRecipe, epochs: 300, data: { augment: "standard" } };
 
@@ -34,7 +34,7 @@ const presets = {
     milestones: [30 / 90, 60 / 90],
     data: { augment: "imagenet", imageSize: 224 },
   },
-  /** A minute on two cores, on the pictures that come with the package. Not a recipe of the paper. */
+  /** A minute on two cores, on the images that come with the package. Not a recipe of the paper. */
   quick: {
     model: { variant: "BC-28-12" },
     data: { dir: "embedded", augment: "standard" },

@@ -49,7 +49,7 @@ function reportData(changes: Partial<ReportData> = {}): ReportData {
         [0, 4, 6],
       ],
     },
-    pictures: [
+    images: [
       { dataUri: "data:image/png;base64,AAAA", label: HOSTILE, prediction: "dog", score: 0.75, name: HOSTILE },
       { dataUri: "data:image/png;base64,BBBB", label: "cat", prediction: "cat", score: 0.5, name: "b" },
     ],
@@ -66,7 +66,7 @@ test("report · every text is escaped", () => {
   assert.ok(report.includes("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;"));
 });
 
-test("report · needs nothing but itself: no link, no script, pictures inline", () => {
+test("report · needs nothing but itself: no link, no script, images inline", () => {
   const report = renderReport(reportData());
   for (const [, target] of report.matchAll(/(?:src|href|xlink:href|action)="([^"]*)"/g))
     assert.match(target ?? "", /^data:/);
@@ -76,7 +76,7 @@ test("report · needs nothing but itself: no link, no script, pictures inline", 
 
 for (const [name, changes] of [
   ["of a finished run", {}],
-  ["before the first epoch", { epochs: [], steps: [], pictures: [], state: "running" }],
+  ["before the first epoch", { epochs: [], steps: [], images: [], state: "running" }],
   ["with one epoch and no steps", { epochs: reportData().epochs.slice(0, 1), steps: [] }],
   [
     "with losses that are not numbers",
@@ -107,7 +107,7 @@ test("report · hovering an epoch tells its values", () => {
   assert.match(renderReport(reportData()), /<title>epoch 2\ntraining 30\.0 %\nvalidation 40\.0 %<\/title>/);
 });
 
-test("mostConfused · most pictures first, equal ones by label, correct ones never", () => {
+test("mostConfused · most images first, equal ones by label, correct ones never", () => {
   const pairs = mostConfused(
     [
       [7, 3, 0],

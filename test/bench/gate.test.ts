@@ -18,7 +18,7 @@ import { dawnMissing, gpuOrReason, nullDevice, withShaders } from "../backends/w
 
 const size = { batch: 2, height: 9, width: 10 };
 const small = defineSpec({ growthRate: 5, blockConfig: [2, 1], stem: "cifar", bottleneck: true, compression: 0.5 });
-const pictures = defineSpec({ growthRate: 5, blockConfig: [1, 1], stem: "imagenet", bottleneck: true, dropRate: 0.2 });
+const images = defineSpec({ growthRate: 5, blockConfig: [1, 1], stem: "imagenet", bottleneck: true, dropRate: 0.2 });
 const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
 
 const training = (spec: typeof small, side = size): Plan =>
@@ -74,7 +74,7 @@ test("gate · f32 reference passes a BC net and an imagenet stem with dropout", 
   const report = await gate(backend, training(small));
   assert.equal(report.checked, report.distinct);
   assert.ok(report.distinct > 20, `${report.distinct} kinds of calls`);
-  const stem = await gate(backend, training(pictures, large));
+  const stem = await gate(backend, training(images, large));
   assert.equal(stem.checked, stem.distinct);
 });
 
@@ -84,7 +84,7 @@ for (const threads of [1, 2]) {
     try {
       const proven = new Set<string>();
       await gate(backend, training(small), proven);
-      await gate(backend, training(pictures, large), proven);
+      await gate(backend, training(images, large), proven);
       const graph = buildGraph(small, { ...size, mode: "inference" });
       await gate(backend, planInference(graph), proven);
       assert.ok(proven.size > 40, `${proven.size} kinds of calls`);
@@ -137,7 +137,7 @@ test("gate · webgpu's groups are all calls of a plan in order, and some are of 
   const target = { tiled: true, bindingBytes: 2 ** 27, windows: 7 } as const;
   const info = { name: "webgpu", threads: 1, activationDtype: "f32", features: {}, notes: [] } as const;
   const backend = new WebgpuBackend(await nullDevice(), target, info);
-  const plan = training(pictures, large);
+  const plan = training(images, large);
   const groups = waysOf(backend, plan).map(({ group }) => group);
   await backend.dispose();
   assert.deepEqual(groups.flat(), plan.calls);
@@ -161,7 +161,7 @@ for (const tiled of [false, true]) {
     after(() => backend.dispose());
     for (const [kernels, plan, from, to] of [
       ["conv + channelStatistics", training(small), "return stored_y(", "return 1.001 * stored_y("],
-      ["conv + dropout + channelStatistics", training(pictures, large), "dropOut(value, ", "dropOut(1.001 * value, "],
+      ["conv + dropout + channelStatistics", training(images, large), "dropOut(value, ", "dropOut(1.001 * value, "],
     ] as const) {
       test(`${kernels} · right together, and a fault that no call alone has is refused and named`, async () => {
         const groups = waysOf(backend, plan)

@@ -19,7 +19,7 @@ let folder = "";
 let data = "";
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "densenet-device-"));
-  data = join(folder, "pictures");
+  data = join(folder, "images");
   await makeImages(data, 8);
   await writeFile(join(folder, "config.json"), JSON.stringify(tinyConfig(data, 4)));
 });
@@ -162,11 +162,11 @@ describe("--activation-dtype f16", { skip: typeof gpu === "string" ? gpu : false
     assert.notEqual(inF32.loss, found.loss);
     assert.ok(Math.abs(inF32.loss - found.loss) < 1e-2);
 
-    const picture = join(data, "red", "0.png");
-    const predicted = await densenet(["predict", run, picture, ...f16, "--json"]);
+    const image = join(data, "red", "0.png");
+    const predicted = await densenet(["predict", run, image, ...f16, "--json"]);
     assert.equal(predicted.code, 0, predicted.stderr);
     for (const onCpu of [
-      ["predict", run, picture, "--activation-dtype", "f16"],
+      ["predict", run, image, "--activation-dtype", "f16"],
       ["eval", run, "--data-dir", data, "--activation-dtype", "f16", "--device", "cpu"],
     ]) {
       const refused = await densenet(onCpu);

@@ -1,4 +1,4 @@
-// A folder of small pictures in three classes that a tiny network tells apart at once: one colour channel is brighter.
+// A folder of small images in three classes that a tiny network tells apart at once: one colour channel is brighter.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -10,13 +10,13 @@ const SIDE = 12;
 export async function makeImages(folder: string, perClass: number, variation = 0): Promise<void> {
   for (const [channel, name] of ["red", "green", "blue"].entries()) {
     await mkdir(join(folder, name), { recursive: true });
-    for (let picture = 0; picture < perClass; picture++) {
+    for (let number = 0; number < perClass; number++) {
       const pixels = Uint8Array.from(
         { length: SIDE * SIDE * 3 },
-        (_, at) => ((at * 7919 + (picture + variation) * 104_729) % 90) + (at % 3 === channel ? 120 : 0),
+        (_, at) => ((at * 7919 + (number + variation) * 104_729) % 90) + (at % 3 === channel ? 120 : 0),
       );
       const image = sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 3 } });
-      await writeFile(join(folder, name, `${picture}.png`), await image.png().toBuffer());
+      await writeFile(join(folder, name, `${number}.png`), await image.png().toBuffer());
     }
   }
 }

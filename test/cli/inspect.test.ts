@@ -56,7 +56,7 @@ test("inspect of a path that is not there is bad input, not a model's name", asy
   assert.match(stderr, /^densenet: runs\/nothing: there is no such checkpoint/);
 });
 
-test("doctor --json · node, backend, self-check and picture decoding", async () => {
+test("doctor --json · node, backend, self-check and image decoding", async () => {
   // Without a GPU, whatever this machine has.
   const env = { VK_DRIVER_FILES: "no-such-driver.json" };
   const { code, stdout } = await densenet(["doctor", "--threads", "2", "--json"], { env });
@@ -72,7 +72,7 @@ test("doctor --json · node, backend, self-check and picture decoding", async ()
       ["node", true],
       ["wasm backend", true],
       ["self-check", true],
-      ["picture decoding", true],
+      ["image decoding", true],
     ],
   );
 });

@@ -24,7 +24,7 @@ async function config(epochs: number): Promise<string> {
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "densenet-run-"));
-  data = join(folder, "pictures");
+  data = join(folder, "images");
   run = join(folder, "run");
   await makeImages(data, 16);
   firstRun = await densenet(["train", "--config", await config(2), "--output", run, "--json"]);
@@ -34,7 +34,7 @@ after(() => rm(folder, { recursive: true }));
 test("train --json · one event a line on stdout, talk on stderr, in the order of a run", () => {
   assert.equal(firstRun.code, 0, firstRun.stderr);
   const types = events(firstRun.stdout).map((event) => event.type);
-  // 36 of 48 pictures to train on in batches of 8: five updates an epoch.
+  // 36 of 48 images to train on in batches of 8: five updates an epoch.
   const epoch = [...Array<string>(5).fill("step"), "epoch", "checkpoint"];
   assert.deepEqual(types, ["start", ...epoch, ...epoch, "end"]);
   assert.match(firstRun.stderr, /^epoch 1\/2 {2}train loss \d/m);
@@ -113,7 +113,7 @@ test("eval --json · the errors, loss and count of the last epoch", async () => 
   assert.ok(Math.abs(found.loss - end.final.valLoss) < 1e-5);
 });
 
-test("eval · without --data-dir the run's own pictures and the part that it held out; the same where they were moved to", async () => {
+test("eval · without --data-dir the run's own images and the part that it held out; the same where they were moved to", async () => {
   const { code, stdout, stderr } = await densenet(["eval", run, "--threads", "1", "--json"]);
   assert.equal(code, 0, stderr);
   const end = events(firstRun.stdout).at(-1) as { final: { valTop1Error: number; valLoss: number } };
@@ -123,7 +123,7 @@ test("eval · without --data-dir the run's own pictures and the part that it hel
   const moved = join(folder, "moved");
   await cp(data, moved, { recursive: true });
   const there = await densenet(["eval", run, "--data-dir", moved, "--threads", "1", "--json"]);
-  assert.deepEqual(found.images, { of: "pictures", which: "validation" });
+  assert.deepEqual(found.images, { of: "images", which: "validation" });
   assert.deepEqual(JSON.parse(there.stdout), { ...found, images: { of: "moved", which: "validation" } });
   assert.equal(there.stderr, "");
 });
@@ -138,7 +138,7 @@ test("eval --data-dir · other images are measured by their own val split; --val
   const held = await densenet(["eval", run, "--data-dir", others, "--val-split", "0.5", "--json"]);
   assert.deepEqual([JSON.parse(held.stdout).count, held.stderr], [30, ""]);
   assert.deepEqual(JSON.parse(own.stdout).images, { of: "withVal", which: "val" });
-  // Where the run's split cannot even be made: a class of one picture.
+  // Where the run's split cannot even be made: a class of one image.
   const few = join(folder, "few");
   await makeImages(join(few, "train"), 1);
   await makeImages(join(few, "val"), 5);
@@ -180,7 +180,7 @@ test("eval · a folder with nothing but test/, --split names a split that is the
   assert.match(missing.stderr, /testOnly: has no folder "val" with folders of classes/);
 });
 
-test("eval · the run's pictures are more now, or gone · exit 3, both named, and what to say", async () => {
+test("eval · the run's images are more now, or gone · exit 3, both named, and what to say", async () => {
   const own = join(folder, "own");
   const output = join(folder, "ownRun");
   await makeImages(own, 8);
@@ -201,7 +201,7 @@ test("eval · the run's pictures are more now, or gone · exit 3, both named, an
   assert.match(gone.stderr, /^densenet: the run's images .* --data-dir .*own: does not exist/);
 });
 
-test("eval · a model without a run · the embedded pictures, or what --data-dir names", async () => {
+test("eval · a model without a run · the embedded images, or what --data-dir names", async () => {
   const { checkpoint } = JSON.parse(await readFile(join(run, "checkpoints", "last.json"), "utf8"));
   const bare = join(folder, "bare.safetensors");
   await cp(join(run, "checkpoints", checkpoint, "model.safetensors"), bare);
@@ -212,7 +212,7 @@ test("eval · a model without a run · the embedded pictures, or what --data-dir
   assert.equal(JSON.parse(named.stdout).count, 12);
 });
 
-test("eval · a run that does not say where its pictures are · exit 2 without --data-dir, measured with it", async () => {
+test("eval · a run that does not say where its images are · exit 2 without --data-dir, measured with it", async () => {
   const output = join(folder, "library");
   await cp(run, output, { recursive: true });
   const last = await loadCheckpoint(output);

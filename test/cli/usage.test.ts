@@ -72,7 +72,7 @@ test("densenet train --help · groups in order, hidden names hidden", async () =
   assert.doesNotMatch(stdout, /picture|storage/i);
 });
 
-test("densenet eval --help says whose pictures are measured where none are named", async () => {
+test("densenet eval --help says whose images are measured where none are named", async () => {
   const { stdout } = await densenet(["eval", "--help"]);
   assert.match(
     stdout.replace(/\s+/g, " "),

@@ -5,7 +5,7 @@ import { createWasmBackend, type WasmOptions } from "../../src/backends/wasm/was
 import { defineSpec } from "../../src/networks/registry.ts";
 import type { BufferRole } from "../../src/plan/plan.ts";
 import type { RecomputePolicy } from "../../src/plan/recompute.ts";
-import { type NetworkCase, networkOf, picturesOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
+import { imagesOf, type NetworkCase, networkOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
 
 const spec = defineSpec({
   growthRate: 5,
@@ -47,7 +47,7 @@ async function bitsAfterTraining(
     };
     await writeAll(executable, initial, "train");
     for (let step = 0; step < steps; step++) {
-      await writeAll(executable, picturesOf(given, step), "train");
+      await writeAll(executable, imagesOf(given, step), "train");
       await executable.run("train", scalarsOf(step));
       await keep(`step ${step}: `, ["gradient"]);
     }

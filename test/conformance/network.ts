@@ -9,7 +9,7 @@ import { sizeOf } from "../../src/ops/op.ts";
 import type { BufferName, BufferRole, Plan } from "../../src/plan/plan.ts";
 import { type OptimizerSettings, planTraining } from "../../src/plan/planners.ts";
 import type { RecomputePolicy } from "../../src/plan/recompute.ts";
-import { labels, pictures } from "../golden/formula.ts";
+import { labels, makeImages } from "../golden/formula.ts";
 import type { Contents } from "./case.ts";
 
 export interface NetworkCase {
@@ -45,10 +45,10 @@ export function networkOf({ spec, batch, height, width, recompute, optimizer }: 
 }
 
 /** The images and labels that belong to a step. */
-export const picturesOf = ({ spec, batch, height, width }: NetworkCase, step: number): Contents =>
+export const imagesOf = ({ spec, batch, height, width }: NetworkCase, step: number): Contents =>
   new Map<BufferName, Float32Array | Int32Array>([
-    ["images", pictures(`pictures ${step}`, [batch, spec.inChannels, height, width])],
-    ["labels", labels(`pictures ${step}`, batch, spec.numClasses)],
+    ["images", makeImages(`images ${step}`, [batch, spec.inChannels, height, width])],
+    ["labels", labels(`images ${step}`, batch, spec.numClasses)],
   ]);
 
 export async function writeAll(executable: Executable, contents: Contents, plan: string): Promise<void> {

@@ -15,7 +15,7 @@ import { defineSpec } from "../../src/networks/registry.ts";
 import { formula } from "../golden/formula.ts";
 import { fc, testSeed } from "../seeded.ts";
 import type { Contents } from "./case.ts";
-import { type NetworkCase, networkOf, picturesOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
+import { imagesOf, type NetworkCase, networkOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
 import { expectationAfter, faultsIn } from "./runCase.ts";
 
 const callRuns = 2;
@@ -87,7 +87,7 @@ async function stepOn(backend: Backend, given: NetworkCase, nudge?: string): Pro
   const network = networkOf(given);
   const executable = await backend.compile({ train: network.plan });
   try {
-    for (const contents of [network.initial, picturesOf(given, 1)]) {
+    for (const contents of [network.initial, imagesOf(given, 1)]) {
       await writeAll(executable, nudge ? nudged(contents, nudge) : contents, "train");
     }
     await executable.run("train", scalarsOf(1));
@@ -129,7 +129,7 @@ async function judgeEachCall(backend: Backend, given: NetworkCase): Promise<void
   const stateAfter = async (calls: number): Promise<Contents> => {
     const cut = `${calls}`;
     await writeAll(executable, initial, cut);
-    await writeAll(executable, picturesOf(given, 1), cut);
+    await writeAll(executable, imagesOf(given, 1), cut);
     await executable.run(cut, scalarsOf(1));
     // What the last call touched, and what this one will.
     const alive = [...plan.buffers.values()].filter(

@@ -24,7 +24,7 @@ export interface Fixture {
   readonly spec: NetworkSpec;
   /** Centre of batch norm's beta. */
   readonly lift: number;
-  /** Key and shape [N, C, H, W] of the pictures of the training pass. A curve has none: step s uses `images.<s>`. */
+  /** Key and shape [N, C, H, W] of the images of the training pass. A curve has none: step s uses `images.<s>`. */
   readonly imagesKey: string;
   readonly inputShape: readonly [number, number, number, number];
   readonly evalKey: string;

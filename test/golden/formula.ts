@@ -1,4 +1,4 @@
-// Test support: the formula that gives golden nets their weights and pictures. scripts/fixtures/makeFixtures.py is its twin.
+// Test support: the formula that gives golden nets their weights and images. scripts/fixtures/makeFixtures.py is its twin.
 //
 // One idea: only exactly rounded operations (32-bit integers, one division by 2^24, √, one product and one sum rounded to f32), so both
 // languages get the same bits and no weights need to be stored.
@@ -39,8 +39,8 @@ export function stateValue(path: string, shape: readonly number[], lift: number)
   return formula(path, count, leaf === "bias" && path.includes(".norm") ? lift : 0, 0.4);
 }
 
-/** Pictures [N, C, H, W] of white noise with variance 1. */
-export function pictures(key: string, shape: readonly number[]): Float32Array<ArrayBuffer> {
+/** Images [N, C, H, W] of white noise with variance 1. */
+export function makeImages(key: string, shape: readonly number[]): Float32Array<ArrayBuffer> {
   return formula(
     key,
     shape.reduce((product, extent) => product * extent, 1),
@@ -49,7 +49,7 @@ export function pictures(key: string, shape: readonly number[]): Float32Array<Ar
   );
 }
 
-/** Labels [N] in 0 … classes − 1 that go with the pictures of `key`. */
+/** Labels [N] in 0 … classes − 1 that go with the images of `key`. */
 export function labels(key: string, batch: number, classes: number): Int32Array<ArrayBuffer> {
   const hash = fnv1a(`${key}.labels`);
   return Int32Array.from({ length: batch }, (_, i) => lowbias32(i ^ hash) % classes);

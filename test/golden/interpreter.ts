@@ -6,7 +6,7 @@ import type { Graph, TensorId } from "../../src/graph/graph.ts";
 import { type BuildOptions, buildGraph } from "../../src/networks/registry.ts";
 import type { Engine, Values } from "./engine.ts";
 import type { Fixture, Precision } from "./fixture.ts";
-import { labels, pictures, stateValue } from "./formula.ts";
+import { labels, makeImages, stateValue } from "./formula.ts";
 
 type Data = Float32Array | Float64Array | Int32Array;
 
@@ -23,7 +23,7 @@ function formulaState(graph: Graph, lift: number): Map<TensorId, Float64Array> {
 
 function withBatch(graph: Graph, state: ReadonlyMap<TensorId, Data>, key: string): Map<TensorId, Data> {
   const given = new Map<TensorId, Data>(state);
-  given.set(graph.images, pictures(key, graph.tensors[graph.images].shape));
+  given.set(graph.images, makeImages(key, graph.tensors[graph.images].shape));
   if (graph.labels !== undefined) {
     const [batch, classes] = graph.tensors[graph.logits].shape;
     given.set(graph.labels, labels(key, batch, classes));

@@ -7,7 +7,7 @@ import { buildGraph } from "../../src/networks/registry.ts";
 import type { KernelCall, KernelName, Plan } from "../../src/plan/plan.ts";
 import type { Engine, Values } from "./engine.ts";
 import type { Fixture, Precision } from "./fixture.ts";
-import { labels, pictures, stateValue } from "./formula.ts";
+import { labels, makeImages, stateValue } from "./formula.ts";
 
 export interface PlanEngineOptions {
   readonly name: string;
@@ -20,7 +20,7 @@ export interface PlanEngineOptions {
 }
 
 type Data = Float32Array | Float64Array | Int32Array;
-/** One optimizer step on the pictures of a key: `loss` and `logits` before the update. */
+/** One optimizer step on the images of a key: `loss` and `logits` before the update. */
 type Step = (key: string, learningRate: number) => Promise<Map<string, Data>>;
 type CallOf<K extends KernelName> = Extract<KernelCall, { readonly kernel: K }>;
 
@@ -30,7 +30,7 @@ function callOf<K extends KernelName>(plan: Plan, kernel: K): CallOf<K> {
   return call;
 }
 
-/** The stem's convolution reads the pictures. */
+/** The stem's convolution reads the images. */
 const imagesOf = (plan: Plan) => callOf(plan, "conv").args.x.buffer;
 
 export function planEngine({ backend, planInference, planStep, ...about }: PlanEngineOptions): Engine {
@@ -71,7 +71,7 @@ export function planEngine({ backend, planInference, planStep, ...about }: PlanE
     try {
       await writeState(executable, plans, fixture.lift);
       const step = async (key: string, learningRate: number) => {
-        await executable.write(images, pictures(key, fixture.inputShape), "step0");
+        await executable.write(images, makeImages(key, fixture.inputShape), "step0");
         await executable.write(loss.labels, labels(key, batch, fixture.spec.numClasses), "step0");
         await executable.run("step0", { learningRate, seed: 0, step: 0 });
         const losses = Array.from(await read(executable, loss.sampleLoss, "step0"));
@@ -101,7 +101,7 @@ export function planEngine({ backend, planInference, planStep, ...about }: PlanE
       const executable = await backend.compile({ infer: plan });
       try {
         await writeState(executable, [plan], fixture.lift);
-        await executable.write(imagesOf(plan), pictures(fixture.evalKey, fixture.evalShape), "infer");
+        await executable.write(imagesOf(plan), makeImages(fixture.evalKey, fixture.evalShape), "infer");
         await executable.run("infer");
         return new Map([["logits", await read(executable, callOf(plan, "linear").args.y, "infer")]]);
       } finally {

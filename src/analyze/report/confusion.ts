@@ -7,11 +7,11 @@ export interface ConfusedPair {
   readonly label: number;
   readonly prediction: number;
   readonly count: number;
-  /** Of the pictures with this label. */
+  /** Of the images with this label. */
   readonly share: number;
 }
 
-/** The off-diagonal entries with the most pictures, most first; equal counts in the order of the labels. */
+/** The off-diagonal entries with the most images, most first; equal counts in the order of the labels. */
 export function mostConfused(confusion: readonly (readonly number[])[], limit: number): ConfusedPair[] {
   return confusion
     .flatMap((row, label) => {
@@ -23,17 +23,17 @@ export function mostConfused(confusion: readonly (readonly number[])[], limit: n
     .slice(0, limit);
 }
 
-/** A table with counts up to 20 classes, a picture of the matrix up to 200, and the pairs alone above that. */
+/** A table with counts up to 20 classes, a drawing of the matrix up to 200, and the pairs alone above that. */
 export function confusionMatrix(confusion: readonly (readonly number[])[], classes: readonly string[]): Html {
   if (classes.length <= 20) return matrixTable(confusion, classes);
-  return classes.length <= 200 ? matrixPicture(confusion, classes) : html``;
+  return classes.length <= 200 ? matrixImage(confusion, classes) : html``;
 }
 
 export function confusedPairs(confusion: readonly (readonly number[])[], classes: readonly string[]): Html {
   const pairs = mostConfused(confusion, 10);
-  if (pairs.length === 0) return html`<p class="quiet">No picture was taken for another class.</p>`;
+  if (pairs.length === 0) return html`<p class="quiet">No image was taken for another class.</p>`;
   const most = pairs[0]?.count ?? 1;
-  return html`<table class="pairs"><thead><tr><th scope="col">is</th><th scope="col">taken for</th><th scope="col" class="number">pictures</th><th scope="col" class="number">of its class</th></tr></thead><tbody>
+  return html`<table class="pairs"><thead><tr><th scope="col">is</th><th scope="col">taken for</th><th scope="col" class="number">images</th><th scope="col" class="number">of its class</th></tr></thead><tbody>
 ${pairs.map(
   (pair) => html`<tr><th scope="row">${classes[pair.label]}</th><td>${classes[pair.prediction]}</td>
 <td class="number bar"><span style="width:calc((100% - 44px) * ${(pair.count / most).toFixed(2)})"></span>${formatInteger(pair.count)}</td><td class="number">${formatPercent(100 * pair.share)}</td></tr>
@@ -58,7 +58,7 @@ ${worst.map(
 }
 
 function matrixTable(confusion: readonly (readonly number[])[], classes: readonly string[]): Html {
-  return html`<div class="scroll"><table class="confusion"><caption>Rows: what the picture shows. Columns: what the network says.</caption>
+  return html`<div class="scroll"><table class="confusion"><caption>Rows: what the image shows. Columns: what the network says.</caption>
 <thead><tr><td></td>${classes.map((name) => html`<th scope="col"><span>${name}</span></th>`)}<th scope="col" class="rate"><span>error</span></th></tr></thead><tbody>
 ${confusion.map((row, label) => {
   const total = sum(row);
@@ -72,7 +72,7 @@ ${confusion.map((row, label) => {
 `;
 }
 
-function matrixPicture(confusion: readonly (readonly number[])[], classes: readonly string[]): Html {
+function matrixImage(confusion: readonly (readonly number[])[], classes: readonly string[]): Html {
   const cell = 8;
   const size = classes.length * cell;
   return html`<svg class="matrix" viewBox="0 0 ${size} ${size}" role="img" aria-label="Confusion matrix of ${classes.length} classes; rows are labels, columns predictions. The list of most confused pairs has its largest entries.">

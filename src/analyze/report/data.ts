@@ -12,18 +12,18 @@ export interface ReportStep {
 }
 
 export interface ReportEvaluation {
-  /** What was evaluated, for a heading: "1,000 validation pictures after epoch 8". */
+  /** What was evaluated, for a heading: "1,000 validation images after epoch 8". */
   readonly caption: string;
   /** Percent. */
   readonly top1Error: number;
   readonly top5Error: number;
   readonly loss: number;
   readonly count: number;
-  /** confusion[label][prediction] in pictures, [classes][classes]. */
+  /** confusion[label][prediction] in images, [classes][classes]. */
   readonly confusion: readonly (readonly number[])[];
 }
 
-export interface ReportPicture {
+export interface ReportImage {
   /** `data:image/…;base64,…`. */
   readonly dataUri: string;
   /** Undefined where nobody knows it. */
@@ -31,7 +31,7 @@ export interface ReportPicture {
   readonly prediction: string;
   /** Softmax score of the prediction, in [0, 1]. */
   readonly score: number;
-  /** Says which picture it is, e.g. its file name or number. */
+  /** Says which image it is, e.g. its file name or number. */
   readonly name: string;
 }
 
@@ -72,7 +72,7 @@ export interface ReportData {
   /** All device memory of the run. */
   readonly peakBytes: number;
   readonly evaluation?: ReportEvaluation;
-  readonly pictures: readonly ReportPicture[];
+  readonly images: readonly ReportImage[];
   readonly config: readonly ReportSetting[];
   readonly environment: readonly ReportFact[];
   /** The command line that repeats the run. */

@@ -1,17 +1,17 @@
-// analyze/report: pictures with their predictions, settings, environment and layers.
+// analyze/report: images with their predictions, settings, environment and layers.
 import { formatBytes, formatCount, formatInteger, formatPercent } from "../format.ts";
 import type { Summary } from "../summary.ts";
-import type { ReportFact, ReportPicture, ReportSetting } from "./data.ts";
+import type { ReportFact, ReportImage, ReportSetting } from "./data.ts";
 import { type Html, html } from "./html.ts";
 
-export function pictureGrid(pictures: readonly ReportPicture[]): Html {
-  return html`<ul class="pictures">
-${pictures.map((picture) => {
-  const verdict = picture.label === undefined ? "unknown" : picture.label === picture.prediction ? "right" : "wrong";
-  const truth = picture.label === undefined ? "" : `, is ${picture.label}`;
-  return html`<li class="${verdict}"><img src="${picture.dataUri}" alt="${picture.name}: taken for ${picture.prediction}${truth}" title="${picture.name}">
-<p><b>${picture.prediction}</b> <span>${formatPercent(100 * picture.score, 0)}</span></p><div class="score" aria-hidden="true"><span style="width:${(picture.score * 100).toFixed(0)}%"></span></div>
-${verdict === "wrong" ? html`<p class="truth">is ${picture.label}</p>` : undefined}</li>
+export function imageGrid(images: readonly ReportImage[]): Html {
+  return html`<ul class="images">
+${images.map((image) => {
+  const verdict = image.label === undefined ? "unknown" : image.label === image.prediction ? "right" : "wrong";
+  const truth = image.label === undefined ? "" : `, is ${image.label}`;
+  return html`<li class="${verdict}"><img src="${image.dataUri}" alt="${image.name}: taken for ${image.prediction}${truth}" title="${image.name}">
+<p><b>${image.prediction}</b> <span>${formatPercent(100 * image.score, 0)}</span></p><div class="score" aria-hidden="true"><span style="width:${(image.score * 100).toFixed(0)}%"></span></div>
+${verdict === "wrong" ? html`<p class="truth">is ${image.label}</p>` : undefined}</li>
 `;
 })}</ul>
 `;
@@ -59,7 +59,7 @@ ${[...stages].map(
   ]) => html`<tr><th scope="row">${name}</th><td class="number">${stage.rows}</td><td class="number">${stage.out}</td><td class="number">${formatInteger(stage.params)}</td><td class="number bar plain"><span style="width:calc((100% - 64px) * ${(stage.macs / mostMacs).toFixed(2)})"></span>${formatCount(stage.macs)}</td></tr>
 `,
 )}</tbody><tfoot><tr><th scope="row">all</th><td class="number">${summary.layers.length}</td><td></td><td class="number">${formatInteger(summary.params)}</td><td class="number">${formatCount(summary.macs)}</td></tr></tfoot></table></div>
-<p class="quiet">Activations of a training step with ${summary.batch} pictures: ${formatBytes(summary.activationBytesNaive)} if every concatenation and activation were stored${summary.activationBytesPlanned === undefined ? "" : `, ${formatBytes(summary.activationBytesPlanned)} as planned here`}.</p>
+<p class="quiet">Activations of a training step with ${summary.batch} images: ${formatBytes(summary.activationBytesNaive)} if every concatenation and activation were stored${summary.activationBytesPlanned === undefined ? "" : `, ${formatBytes(summary.activationBytesPlanned)} as planned here`}.</p>
 <details><summary>Every layer</summary><div class="scroll"><table class="layers"><thead><tr><th scope="col">path</th><th scope="col">kind</th><th scope="col" class="number">maps</th><th scope="col" class="number">leaves</th><th scope="col" class="number">parameters</th><th scope="col" class="number">multiply-adds</th></tr></thead><tbody>
 ${summary.layers.map(
   (

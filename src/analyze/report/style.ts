@@ -79,12 +79,12 @@ th{font-weight:inherit;text-align:left}
 .bar{position:relative;min-width:104px}
 .bar span{position:absolute;left:0;top:5px;bottom:5px;background:var(--wrong);opacity:.2;border-radius:2px}
 .bar.plain{min-width:150px}.bar.plain span{background:var(--train)}
-.pictures{list-style:none;margin:14px 0 0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(124px,1fr));gap:22px 16px}
-.pictures img{display:block;width:100%;aspect-ratio:1;object-fit:cover;image-rendering:pixelated;border-radius:4px;background:var(--hair)}
-.pictures p{display:flex;justify-content:space-between;gap:6px;font-size:13px;margin-top:7px;line-height:1.3}
-.pictures b{font-weight:620;overflow-wrap:anywhere}.pictures p span{color:var(--soft);white-space:nowrap}
-.pictures .right b{color:var(--right)}.pictures .wrong b{color:var(--wrong)}
-.pictures .truth{color:var(--soft);margin-top:3px}
+.images{list-style:none;margin:14px 0 0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(124px,1fr));gap:22px 16px}
+.images img{display:block;width:100%;aspect-ratio:1;object-fit:cover;image-rendering:pixelated;border-radius:4px;background:var(--hair)}
+.images p{display:flex;justify-content:space-between;gap:6px;font-size:13px;margin-top:7px;line-height:1.3}
+.images b{font-weight:620;overflow-wrap:anywhere}.images p span{color:var(--soft);white-space:nowrap}
+.images .right b{color:var(--right)}.images .wrong b{color:var(--wrong)}
+.images .truth{color:var(--soft);margin-top:3px}
 .score{height:3px;background:var(--hair);border-radius:2px;margin-top:5px;overflow:hidden}.score span{display:block;height:100%;background:var(--faint)}
 .right .score span{background:var(--right)}.wrong .score span{background:var(--wrong)}
 .group{margin-top:26px}
@@ -103,5 +103,5 @@ footer{margin-top:64px;padding-top:16px;border-top:1px solid var(--rule);font-si
 .tick,.end{font-size:12.5px}.chart.wide{overflow-x:auto}.chart.wide svg{min-width:620px}section{margin-top:44px}}
 @media (max-width:560px){.confusion tbody td{height:28px;min-width:26px;padding:0 1px;font-size:12px}.network .tick{display:none}}
 @media print{:root{--paper:#fff;--raised:#fff;--ink:#000;--soft:#444;--faint:#777;--rule:#ccc;--hair:#e5e5e5;--right:#1d5fd1;--wrong:#cf4420;--train:#8a95a8;--on-strong:#fff}
-*{-webkit-print-color-adjust:exact;print-color-adjust:exact}main{max-width:none;padding:0}section{margin-top:32px}figure,.pictures li,tr,.figures{break-inside:avoid}h2{break-after:avoid}body{font-size:11pt}.charts,.mistakes,.columns{gap:24px}}
+*{-webkit-print-color-adjust:exact;print-color-adjust:exact}main{max-width:none;padding:0}section{margin-top:32px}figure,.images li,tr,.figures{break-inside:avoid}h2{break-after:avoid}body{font-size:11pt}.charts,.mistakes,.columns{gap:24px}}
 `;

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { createWasmBackend } from "../../../src/backends/wasm/wasm.ts";
 import { buildGraph, defineSpec } from "../../../src/networks/registry.ts";
 import { planInference } from "../../../src/plan/planners.ts";
-import { type NetworkCase, networkOf, picturesOf, scalarsOf, writeAll } from "../../conformance/network.ts";
+import { imagesOf, type NetworkCase, networkOf, scalarsOf, writeAll } from "../../conformance/network.ts";
 
 const spec = defineSpec({ growthRate: 12, blockConfig: [2, 2], numInitFeatures: 16, compression: 0.5, numClasses: 5 });
 const size = { batch: 8, height: 32, width: 32 };
@@ -25,7 +25,7 @@ async function logitsOnTheWay(keepWeights: boolean): Promise<Float32Array[]> {
     const executable = await backend.compile({ train: plan, classify });
     const found: Float32Array[] = [];
     const look = async (): Promise<void> => {
-      await executable.write("images", picturesOf(given, 0).get("images") as Float32Array, "classify");
+      await executable.write("images", imagesOf(given, 0).get("images") as Float32Array, "classify");
       await executable.run("classify");
       const [logits] = await executable.read(["logits"], "classify");
       found.push(logits as Float32Array);
@@ -33,7 +33,7 @@ async function logitsOnTheWay(keepWeights: boolean): Promise<Float32Array[]> {
     await writeAll(executable, initial, "train");
     await look();
     for (const step of [0, 1]) {
-      await writeAll(executable, picturesOf(given, step), "train");
+      await writeAll(executable, imagesOf(given, step), "train");
       await executable.run("train", scalarsOf(step));
       await look();
     }

@@ -11,9 +11,9 @@ import type { TensorId } from "../../../src/graph/graph.ts";
 import { buildGraph, defineSpec } from "../../../src/networks/registry.ts";
 import { type RecomputePolicy, recomputePolicies } from "../../../src/plan/recompute.ts";
 import {
+  imagesOf,
   type NetworkCase,
   networkOf,
-  picturesOf,
   scalarsOf,
   seed,
   valuesOf,
@@ -72,7 +72,7 @@ async function stepOn(backend: Backend, given: NetworkCase): Promise<Values> {
   const executable = await backend.compile({ train: network.plan });
   try {
     await writeAll(executable, network.initial, "train");
-    await writeAll(executable, picturesOf(given, 1), "train");
+    await writeAll(executable, imagesOf(given, 1), "train");
     await executable.run("train", scalarsOf(1));
     return await valuesOf(executable, "train", network, ["gradient", "state"]);
   } finally {
@@ -84,7 +84,7 @@ async function stepOn(backend: Backend, given: NetworkCase): Promise<Values> {
 function interpreted(given: NetworkCase): Values {
   const { spec, batch, height, width } = given;
   const graph = differentiate(buildGraph(spec, { batch, height, width, mode: "training" }));
-  const contents = new Map([...networkOf(given).initial, ...picturesOf(given, 1)]);
+  const contents = new Map([...networkOf(given).initial, ...imagesOf(given, 1)]);
   const inputs = new Map(
     graph.tensors.flatMap(({ id, name }): [TensorId, Float32Array | Int32Array][] => {
       const data = contents.get(name);
