@@ -86,7 +86,10 @@ test("train · a batch that no wasm memory holds · exit 5 and what to change", 
   const args = ["train", "--model", "BC-100-12", "--batch-size", "2000", "--output", join(folder, "large"), "--json"];
   const { code, stdout, stderr } = await densenet(args);
   assert.equal(code, 5, stderr);
-  assert.match(stderr, /^densenet: these plans need \d+\.\d GiB, but .* 4 GiB: lower the batch size or set recompute/m);
+  assert.match(
+    stderr,
+    /^densenet: --batch-size: BC-100-12 on 2000 images of 32×32 at once needs at least \d+\.\d GiB of memory, expected at most 4\.0 GiB/m,
+  );
   assert.equal(JSON.parse(stdout).error.kind, "ResourceError");
 });
 
