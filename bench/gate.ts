@@ -210,7 +210,10 @@ function findDifference(
   const bound = relative * largest;
   for (let i = 0; i < expected.length; i++) {
     if (!(Math.abs(actual[i] - expected[i]) <= bound)) {
-      return `${name}[${i}] is ${actual[i]}, the f64 reference has ${expected[i]} and the bound is ${bound.toExponential(1)}`;
+      return (
+        `${name}[${i}] is ${actual[i]}, the f64 reference has ${expected[i]} and the bound is ` +
+        `${bound.toExponential(1)}`
+      );
     }
   }
   return undefined;
@@ -261,7 +264,8 @@ export async function requireConformance(
         const kernel = kernelsOf(group);
         const path = group[0]?.path;
         throw new VerificationError(
-          `the conformance of kernel ${kernel} failed at ${path} on ${backend.info.name}, so nothing is timed: ${difference}`,
+          `the conformance of kernel ${kernel} failed at ${path} on ${backend.info.name}, so nothing is timed: ` +
+            `${difference}`,
           { kernel, path, buffer: name },
         );
       }

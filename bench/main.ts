@@ -78,7 +78,8 @@ function rooflineTables(
     );
   const inDispatches = dispatches === undefined ? "" : ` (${dispatches} dispatches)`;
   return [
-    `${heading}${net}, ${mode}, batch ${batch}: ${ms.toFixed(1)} ms in ${calls} kernel calls${inDispatches} that touch ${(trafficBytes / 1e6).toFixed(0)} MB`,
+    `${heading}${net}, ${mode}, batch ${batch}: ${ms.toFixed(1)} ms in ${calls} kernel calls${inDispatches} that ` +
+      `touch ${(trafficBytes / 1e6).toFixed(0)} MB`,
     rows("by kernel and geometry", groups),
     rows("the dearest calls", dearest),
   ];
@@ -98,7 +99,8 @@ async function measureAll(backend: TimedBackend, options: BenchOptions) {
     const result = await measure(backend, job, { recompute, steps, limits, proven });
     const { checked, distinct } = result.gate;
     say(
-      `  ${checked} of ${distinct} kinds of kernel calls, together as they run, agree with the f64 reference (batch ${gateBatch})`,
+      `  ${checked} of ${distinct} kinds of kernel calls, together as they run, agree with the f64 reference (batch ` +
+        `${gateBatch})`,
     );
     results.push(result);
   }

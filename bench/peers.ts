@@ -238,7 +238,8 @@ async function askProgram(
   } catch (error) {
     const { stderr = "", code } = error as Failed;
     const said = stderr.trim().split("\n").at(-1) ?? "";
-    const message = `${who} ended with ${code === null || code === undefined ? "a signal" : `exit code ${code}`}: ${said}`;
+    const message =
+      `${who} ended with ${code === null || code === undefined ? "a signal" : `exit code ${code}`}: ` + `${said}`;
     if (code === 7) throw new VerificationError(message, { who }, { cause: error });
     throw new ResourceError(message, { who }, { cause: error });
   }

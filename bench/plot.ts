@@ -56,10 +56,12 @@ function panel({ title, xName, yName, lines }: Plot, at: number): string {
       return [
         `<line x1="${from}" x2="${from + 16}" y1="38" y2="38" stroke="${colour}" stroke-width="2.5"/>`,
         text(from + 21, 42, "start", name),
-        `<polyline fill="none" stroke="${colour}" stroke-width="2" points="${own.map(([x, y]) => `${px(x)},${py(y)}`).join(" ")}"/>`,
+        `<polyline fill="none" stroke="${colour}" stroke-width="2" ` +
+          `points="${own.map(([x, y]) => `${px(x)},${py(y)}`).join(" ")}"/>`,
         ...own.map(
           ([x, y]) =>
-            `<circle cx="${px(x)}" cy="${py(y)}" r="3" fill="${colour}"><title>${escapeXml(`${name}: ${x}, ${y}`)}</title></circle>`,
+            `<circle cx="${px(x)}" cy="${py(y)}" r="3" ` +
+            `fill="${colour}"><title>${escapeXml(`${name}: ${x}, ${y}`)}</title></circle>`,
         ),
       ];
     }),

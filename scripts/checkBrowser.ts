@@ -6,8 +6,8 @@ import { browserFolder } from "./bundle.ts";
 import { openChromium, serveFolder } from "./chromium.ts";
 
 /**
- * Runs in Node and, as text, in the page: two epochs of a small DenseNet-BC on generated images, the second one twice, and
- * what comes of them.
+ * Runs in Node and, as text, in the page: two epochs of a small DenseNet-BC on generated images, the second one twice,
+ * and what comes of them.
  */
 const training = `
   const side = 16;
@@ -92,9 +92,13 @@ try {
     const tab = await browser.newPage();
     await tab.goto(server.url(name, ""));
     const expected = await runHere(densenet, threads, "wasm");
-    const run = `import("${server.url(name, "densenet.js")}").then(async (densenet) => { const threads = 2; const device = "${device}"; ${training} })`;
+    const run =
+      `import("${server.url(name, "densenet.js")}").then(async (densenet) => { const threads = 2; const ` +
+      `device = "${device}"; ${training} })`;
     const inWorker = `new Promise((resolve, reject) => {
-      const url = URL.createObjectURL(new Blob([${JSON.stringify(`${run}.then((result) => postMessage({ result }), (error) => postMessage({ error: String(error) }))`)}], { type: "text/javascript" }));
+      const url = URL.createObjectURL(new Blob([${JSON.stringify(
+        `${run}.then((result) => postMessage({ result }), ` + "(error) => postMessage({ error: String(error) }))",
+      )}], { type: "text/javascript" }));
       const worker = new Worker(url, { type: "module" });
       worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data.result));
       worker.onerror = ({ message }) => reject(new Error(message));
@@ -113,7 +117,11 @@ try {
     const fine = agrees && resumes && info.name === device && info.threads === threads;
     if (!fine) problems++;
     process.stdout.write(
-      `${fine ? "ok" : "NOT OK"} ${device} in a ${place} (${name}): ${info.threads} thread(s), ${JSON.stringify(info.features)}, largest difference to Node: first loss ${firstDifference.toExponential(1)}, losses ${lossDifference.toExponential(1)}, scores ${scoreDifference.toExponential(1)}; resumed ${resumes ? "to the same bits" : `to ${result.resumed}, not ${result.losses.slice(5, 10)}`}\n`,
+      `${fine ? "ok" : "NOT OK"} ${device} in a ${place} (${name}): ${info.threads} thread(s), ` +
+        `${JSON.stringify(info.features)}, largest difference to Node: first loss ` +
+        `${firstDifference.toExponential(1)}, losses ${lossDifference.toExponential(1)}, scores ` +
+        `${scoreDifference.toExponential(1)}; resumed ` +
+        `${resumes ? "to the same bits" : `to ${result.resumed}, not ${result.losses.slice(5, 10)}`}\n`,
     );
     for (const note of info.notes) process.stdout.write(`   ${note}\n`);
     await tab.close();

@@ -1,4 +1,5 @@
-// A folder of src/ imports only from folders that stand before it on the line, and portable files never import Node's modules.
+// A folder of src/ imports only from folders that stand before it on the line, and portable files never import Node's
+// modules.
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
 

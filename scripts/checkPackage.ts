@@ -1,7 +1,9 @@
 // What a user of the packed package gets. Builds and packs it, installs the tarball into an empty folder, and there:
 //  - Node imports every subpath and uses library and command;
-//  - a program that imports one name is bundled, and holds no more than that name needs (so `sideEffects: false` is true);
-//  - a page in Chromium imports the bundle of every portable subpath with no bundler and no import map, trains one update and classifies;
+//  - a program that imports one name is bundled, and holds no more than that name needs (so `sideEffects: false` is
+//    true);
+//  - a page in Chromium imports the bundle of every portable subpath with no bundler and no import map, trains one
+//    update and classifies;
 //  - every package that the files import is declared, and every declared one is imported;
 //  - sizes stay under their gates.
 import { execFileSync } from "node:child_process";
@@ -217,7 +219,8 @@ async function checkPage(): Promise<void> {
         threads: number;
       };
       say(
-        `${serving === "plain" ? "a plain" : "an isolated"} page imports ${Object.keys(portableEntries).length} bundles, ${threads} thread(s), loss ${losses.join()}, score ${score}`,
+        `${serving === "plain" ? "a plain" : "an isolated"} page imports ${Object.keys(portableEntries).length} ` +
+          `bundles, ${threads} thread(s), loss ${losses.join()}, score ${score}`,
       );
       expect(
         losses.length === 1 && losses.every(Number.isFinite) && score > 0.5 && score <= 1,

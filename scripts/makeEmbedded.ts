@@ -1,4 +1,5 @@
-// Makes assets/cifar10-subset.bin.br, assets/samples/ and assets/README.md from the official binary version of CIFAR-10.
+// Makes assets/cifar10-subset.bin.br, assets/samples/ and assets/README.md from the official binary version of
+// CIFAR-10.
 //   node scripts/makeEmbedded.ts FOLDER_OR_TAR_GZ
 import { createHash } from "node:crypto";
 import { mkdir, rm, writeFile } from "node:fs/promises";

@@ -4,7 +4,10 @@
 /** Facts of an error by name, such as `field`, `value`, `path`, `bytes`. */
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
-/** Base of every error that this package throws on purpose. `details` holds the same facts as the sentence, for programs. */
+/**
+ * Base of every error that this package throws on purpose. `details` holds the same facts as the sentence, for
+ * programs.
+ */
 export abstract class DenseNetError extends Error {
   /** The class's name, written out in each, because minifiers rename classes. */
   override readonly name: string = "DenseNetError";
@@ -20,7 +23,10 @@ export abstract class DenseNetError extends Error {
 export class UsageError extends DenseNetError {
   override readonly name: string = "UsageError";
 }
-/** Something was asked of a backend, executable, predictor or trainer that was disposed of, or that was disposed of before it could answer. */
+/**
+ * Something was asked of a backend, executable, predictor or trainer that was disposed of, or that was disposed of
+ * before it could answer.
+ */
 export class DisposedError extends UsageError {
   override readonly name = "DisposedError";
 }

@@ -20,7 +20,10 @@ export function editDistance(a: string, b: string): number {
   return last[b.length];
 }
 
-/** The candidate nearest to `name`, case ignored, or undefined when more than a third of it (at least 2 edits) would have to change. */
+/**
+ * The candidate nearest to `name`, case ignored, or undefined when more than a third of it (at least 2 edits) would
+ * have to change.
+ */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;

@@ -1,4 +1,5 @@
-// Runs can be repeated: no file draws from a source without a seed, and the tests' own source is a function of the seed and the key.
+// Runs can be repeated: no file draws from a source without a seed, and the tests' own source is a function of the seed
+// and the key.
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
-// Test support: the only source of randomness in tests. One seed decides every draw, so a failure can be run again; another seed:
-// DENSENET_TEST_SEED=7 node --test test/data/augment.test.ts
+// Test support: the only source of randomness in tests. One seed decides every draw, so a failure can be run again;
+// another seed: DENSENET_TEST_SEED=7 node --test test/data/augment.test.ts
 import fc from "fast-check";
 
 /** Unsigned 32 bit. */

@@ -1,4 +1,5 @@
-// analyze: how a network does on each class. A total hides the rare ones: where 98 of 100 images are of one class, always naming it is 2 % wrong.
+// analyze: how a network does on each class. A total hides the rare ones: where 98 of 100 images are of one class,
+// always naming it is 2 % wrong.
 import type { Split } from "../data/dataset.ts";
 
 export interface ClassError {

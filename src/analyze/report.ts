@@ -1,4 +1,5 @@
-// analyze: the report of a run as one HTML file that needs nothing else: no script, no network, light and dark, printable.
+// analyze: the report of a run as one HTML file that needs nothing else: no script, no network, light and dark,
+// printable.
 import { classErrors, meanClassError } from "./classErrors.ts";
 import { formatBytes, formatDuration, formatInteger, formatPercent, wilsonInterval } from "./format.ts";
 import { type ChartPoint, lineChart } from "./report/chart.ts";
@@ -97,7 +98,9 @@ function curves(data: ReportData): Html {
 <div class="charts">
 ${lineChart({
   title: "Error",
-  description: `validation error ends at ${formatPercent(last.valTop1Error)}, training error at ${formatPercent(last.trainTop1Error)}.`,
+  description:
+    `validation error ends at ${formatPercent(last.valTop1Error)}, training error at ` +
+    `${formatPercent(last.trainTop1Error)}.`,
   series: [
     { name: "training", tone: "train", points: points((epoch) => epoch.trainTop1Error) },
     { name: "validation", tone: "validation", points: points((epoch) => epoch.valTop1Error) },
@@ -110,7 +113,9 @@ ${lineChart({
 })}
 ${lineChart({
   title: "Loss",
-  description: `cross-entropy in nats; validation ends at ${last.valLoss.toFixed(3)}, training at ${last.trainLoss.toFixed(3)}.`,
+  description:
+    `cross-entropy in nats; validation ends at ${last.valLoss.toFixed(3)}, training at ` +
+    `${last.trainLoss.toFixed(3)}.`,
   series: [
     {
       name: "each update",

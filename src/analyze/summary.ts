@@ -62,9 +62,9 @@ export interface Summary {
 }
 
 /**
- * Bytes of f32 activations that a framework keeps for the backward pass of one batch when it copies every concatenation and stores
- * every activated input and every convolution output (section 2 of the memory report, arXiv 1707.06990): the images, every module's output
- * and what the family says is copied to hand it on.
+ * Bytes of f32 activations that a framework keeps for the backward pass of one batch when it copies every concatenation
+ * and stores every activated input and every convolution output (section 2 of the memory report, arXiv 1707.06990): the
+ * images, every module's output and what the family says is copied to hand it on.
  * A ReLU works in place on the batch norm's output; dropout masks are not counted.
  */
 function activationBytesNaive({ layers, copiedNumbers }: Architecture, imageNumbers: number, batch: number): number {
@@ -73,7 +73,8 @@ function activationBytesNaive({ layers, copiedNumbers }: Architecture, imageNumb
 }
 
 /**
- * All facts of a network at an image size and batch. `activationBytesPlanned` is the caller's `plan.arenaBytes` for the same batch.
+ * All facts of a network at an image size and batch. `activationBytesPlanned` is the caller's `plan.arenaBytes` for the
+ * same batch.
  * @throws UsageError when the images are too small or the batch is not a positive whole number.
  */
 export function summarize(

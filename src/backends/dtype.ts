@@ -31,7 +31,8 @@ export function requireStorable(
       ? 'create the backend with activationDtype "f16", or plan with "f32"'
       : 'plan with activationDtype "f32"';
   throw new UsageError(
-    `plan ${planName} stores feature maps in f16, this ${name} backend ${name === "webgpu" ? "was opened for f32" : "has f32 only"}: ${remedy}`,
+    `plan ${planName} stores feature maps in f16, this ${name} backend ` +
+      `${name === "webgpu" ? "was opened for f32" : "has f32 only"}: ${remedy}`,
     { plan: planName, backend: name },
   );
 }

@@ -29,7 +29,8 @@ export function persistentOf(plans: Readonly<Record<string, Plan>>): Persistent 
       const known = buffers.get(name) ?? buffer;
       if (known.role !== role || known.offset !== offset || known.bytes !== bytes) {
         throw new RangeError(
-          `plan ${planName}: ${name} is ${bytes} bytes at ${role} ${offset}, another plan has ${known.bytes} at ${known.role} ${known.offset}; plans that are compiled together must come from one network`,
+          `plan ${planName}: ${name} is ${bytes} bytes at ${role} ${offset}, another plan has ${known.bytes} at ` +
+            `${known.role} ${known.offset}; plans that are compiled together must come from one network`,
         );
       }
       buffers.set(name, buffer);

@@ -1,7 +1,9 @@
-// checkpoint: a trained or half-trained network as two safetensors files. Portable; store.node.ts reads and writes the files.
+// checkpoint: a trained or half-trained network as two safetensors files. Portable; store.node.ts reads and writes the
+// files.
 //
-// model.safetensors holds what others can use: weights under torchvision's paths, and in its metadata what it takes to run them.
-// training.safetensors holds what only a resumed run needs: momenta and the run's own state, which is JSON that the trainer understands.
+// model.safetensors holds what others can use: weights under torchvision's paths, and in its metadata what it takes to
+// run them. training.safetensors holds what only a resumed run needs: momenta and the run's own state, which is JSON
+// that the trainer understands.
 import { type Interpolation, interpolations } from "../data/resample.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { isStatistic, type Model, type StateDict } from "../model/model.ts";
@@ -103,7 +105,8 @@ export function encodeTraining({ momentum, run }: TrainingState): Uint8Array<Arr
 
 /**
  * The state of a run in the bytes of a training.safetensors.
- * @throws InputError naming `source` and what is wrong with it, also when its momenta are not those of `model`'s parameters
+ * @throws InputError naming `source` and what is wrong with it, also when its momenta are not those of `model`'s
+ * parameters
  * @throws VerificationError when the file was changed after it was saved
  */
 export function decodeTraining(bytes: Uint8Array, source: string, model: Model): TrainingState {
@@ -115,7 +118,9 @@ export function decodeTraining(bytes: Uint8Array, source: string, model: Model):
     const tensor = tensors.get(`momentum.${path}`);
     if (tensor?.dtype !== "F32" || tensor.shape.join() !== parameter.shape.join()) {
       throw new InputError(
-        `${source}: momentum.${path} is ${tensor === undefined ? "missing" : `${tensor.dtype} [${tensor.shape.join(", ")}]`}, expected F32 [${parameter.shape.join(", ")}]`,
+        `${source}: momentum.${path} is ` +
+          `${tensor === undefined ? "missing" : `${tensor.dtype} [${tensor.shape.join(", ")}]`}, expected F32 ` +
+          `[${parameter.shape.join(", ")}]`,
         { file: source, path },
       );
     }
@@ -132,7 +137,9 @@ export function decodeTraining(bytes: Uint8Array, source: string, model: Model):
   return { momentum, run };
 }
 
-/** Whether the bytes of a file of ours carry the SHA-256 of what they hold. Files saved by the first releases do not. */
+/**
+ * Whether the bytes of a file of ours carry the SHA-256 of what they hold. Files saved by the first releases do not.
+ */
 export function isVerified(bytes: Uint8Array, source: string): boolean {
   return DIGEST_KEY in readSafetensors(bytes, source).metadata;
 }
@@ -160,7 +167,8 @@ function readDescription(metadata: Readonly<Record<string, string>>, source: str
   const json = metadata[KEY];
   if (json === undefined) {
     throw new InputError(
-      `${source}: its metadata has no "${KEY}", which names the network and its classes; expected a file that this package saved`,
+      `${source}: its metadata has no "${KEY}", which names the network and its classes; expected a file that this ` +
+        "package saved",
       { file: source },
     );
   }

@@ -1,8 +1,9 @@
-// checkpoint: the SHA-256 that a file of ours carries in its own metadata, so that it proves itself wherever it is copied
-// to. Portable and synchronous, which neither Node's nor a page's own digests are.
+// checkpoint: the SHA-256 that a file of ours carries in its own metadata, so that it proves itself wherever it is
+// copied to. Portable and synchronous, which neither Node's nor a page's own digests are.
 //
-// The manifest of a checkpoint's folder proves its files byte by byte, but a model.safetensors on its own has none: a flipped
-// bit in a weight, a mean or a class name would pass. Two digests, because the two kinds of damage are told apart.
+// The manifest of a checkpoint's folder proves its files byte by byte, but a model.safetensors on its own has none: a
+// flipped bit in a weight, a mean or a class name would pass. Two digests, because the two kinds of damage are told
+// apart.
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { VerificationError } from "../errors.ts";
@@ -11,7 +12,9 @@ import type { Tensor } from "../model/tensor.ts";
 /** Metadata key of the digests. A file that was saved before there were any has none. */
 export const DIGEST_KEY = "densenet.sha256";
 
-/** The value for DIGEST_KEY: JSON of both digests in hexadecimal. `description`: the metadata's JSON, as it is written. */
+/**
+ * The value for DIGEST_KEY: JSON of both digests in hexadecimal. `description`: the metadata's JSON, as it is written.
+ */
 export function digestsOf(tensors: ReadonlyMap<string, Tensor>, description: string): string {
   return JSON.stringify({
     tensors: digestOfTensors(tensors),

@@ -1,7 +1,10 @@
 // checkpoint: numbers of files → f32. Portable.
 import { InputError } from "../errors.ts";
 
-/** Bytes per element of every dtype whose layout is known; only those that `decodeFloats` takes are numbers of a network. */
+/**
+ * Bytes per element of every dtype whose layout is known; only those that `decodeFloats` takes are numbers of a
+ * network.
+ */
 export const dtypeBytes: Readonly<Record<string, number>> = {
   F64: 8,
   F32: 4,

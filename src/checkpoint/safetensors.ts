@@ -1,7 +1,8 @@
-// checkpoint: the safetensors file format (github.com/huggingface/safetensors, "Format"), read strictly and written aligned. Portable.
+// checkpoint: the safetensors file format (github.com/huggingface/safetensors, "Format"), read strictly and written
+// aligned. Portable.
 //
-// 8 bytes little-endian length of the header, the header (JSON: name → dtype, shape, data_offsets [begin, end); "__metadata__" holds
-// strings), then the data of all tensors back to back, little-endian, row-major, without holes.
+// 8 bytes little-endian length of the header, the header (JSON: name → dtype, shape, data_offsets [begin, end);
+// "__metadata__" holds strings), then the data of all tensors back to back, little-endian, row-major, without holes.
 import { InputError } from "../errors.ts";
 import type { Tensor, TensorDtype } from "../model/tensor.ts";
 import { showText } from "../show.ts";
@@ -15,7 +16,10 @@ export interface Safetensors {
 
 const BYTES_PER_ELEMENT: Readonly<Record<TensorDtype, number>> = { F64: 8, F32: 4, I64: 8, I32: 4, U8: 1 };
 
-/** Of these a file of ours is made; F16 and BF16, in which others keep weights, are read as F32, which holds them exactly. */
+/**
+ * Of these a file of ours is made; F16 and BF16, in which others keep weights, are read as F32, which holds them
+ * exactly.
+ */
 const READ: readonly string[] = [...Object.keys(BYTES_PER_ELEMENT), "F16", "BF16"];
 
 /** The reference implementation's limit. */
@@ -38,7 +42,10 @@ interface Entry extends Omit<SafetensorsEntry, "bytes"> {
   readonly end: number;
 }
 
-/** The file's bytes. Tensors lie by falling alignment, otherwise in the map's order, so that each begins at a multiple of its element size. */
+/**
+ * The file's bytes. Tensors lie by falling alignment, otherwise in the map's order, so that each begins at a multiple
+ * of its element size.
+ */
 export function encodeSafetensors(
   tensors: ReadonlyMap<string, Tensor>,
   metadata: Readonly<Record<string, string>> = {},
@@ -104,7 +111,8 @@ export function readSafetensors(
   const declared = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   if (declared > BigInt(bytes.length - 8)) {
     throw fail(
-      `not a safetensors file, or one that was cut short: its first 8 bytes give a header longer than the file's ${bytes.length} bytes`,
+      "not a safetensors file, or one that was cut short: its first 8 bytes give a header longer than the file's " +
+        `${bytes.length} bytes`,
     );
   }
   if (declared > BigInt(MAX_HEADER_BYTES)) {
@@ -141,14 +149,16 @@ export function readSafetensors(
   for (const { name, begin, end } of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
     if (begin !== expectedBegin) {
       throw fail(
-        `tensor "${name}" begins at byte ${begin} of the data, expected ${expectedBegin}: tensors may neither overlap nor leave holes`,
+        `tensor "${name}" begins at byte ${begin} of the data, expected ${expectedBegin}: tensors may neither ` +
+          "overlap nor leave holes",
       );
     }
     expectedBegin = end;
   }
   if (expectedBegin !== dataBytes) {
     throw fail(
-      `${expectedBegin > dataBytes ? "the file is truncated" : "bytes follow the last tensor"}: the header describes ${expectedBegin} bytes of data, the file has ${dataBytes}`,
+      `${expectedBegin > dataBytes ? "the file is truncated" : "bytes follow the last tensor"}: the header ` +
+        `describes ${expectedBegin} bytes of data, the file has ${dataBytes}`,
     );
   }
   return {
@@ -179,7 +189,10 @@ function parseHeader(bytes: Uint8Array, fail: (what: string) => InputError): Rec
   return header;
 }
 
-/** JSON.parse keeps the last of two equal keys in silence. `json` must be valid JSON. Walked without garbage: it may have millions of tokens. */
+/**
+ * JSON.parse keeps the last of two equal keys in silence. `json` must be valid JSON. Walked without garbage: it may
+ * have millions of tokens.
+ */
 function firstDuplicateKey(json: string): string | undefined {
   const keysOf: Keys[] = [];
   /** Of objects that are closed, to be filled again. */
@@ -264,7 +277,8 @@ function parseEntry(name: string, value: unknown, fail: (what: string) => InputE
   const needed = elementCount(shape) * dtypeBytes[dtype];
   if (end - begin !== needed) {
     throw fail(
-      `tensor "${name}" of shape [${shape.join(", ")}] and dtype ${dtype} needs ${needed} bytes, data_offsets give ${end - begin}`,
+      `tensor "${name}" of shape [${shape.join(", ")}] and dtype ${dtype} needs ${needed} bytes, data_offsets give ` +
+        `${end - begin}`,
     );
   }
   return { name, dtype, shape, begin, end };

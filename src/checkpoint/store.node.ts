@@ -1,10 +1,12 @@
-// checkpoint: the checkpoints of a run on disk. Whatever moment a process dies at, `last` names a whole checkpoint, and loading proves it by its SHA-256.
+// checkpoint: the checkpoints of a run on disk. Whatever moment a process dies at, `last` names a whole checkpoint, and
+// loading proves it by its SHA-256.
 //
 //   <run>/checkpoints/step-00000120/{model.safetensors, training.safetensors, manifest.json}
 //   <run>/checkpoints/{last.json, best.json}     which folder is meant
 //
-// A checkpoint is written to a temporary folder beside, synced to the disk, and renamed into place; only then do the pointers change, each
-// by writing a new file and renaming it over the old one. Renames within a folder are atomic, so a reader sees the old state or the new.
+// A checkpoint is written to a temporary folder beside, synced to the disk, and renamed into place; only then do the
+// pointers change, each by writing a new file and renaming it over the old one. Renames within a folder are atomic, so
+// a reader sees the old state or the new.
 import { createHash } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -116,13 +118,17 @@ export async function writeFileAtomic(path: string, bytes: Uint8Array | string):
 /** A checkpoint that was read, and where it lies. */
 export interface LoadedCheckpoint extends Checkpoint {
   readonly folder: string;
-  /** Whether a SHA-256 proved it: its folder's manifest or the one in the file. Lone files of the first releases have none. */
+  /**
+   * Whether a SHA-256 proved it: its folder's manifest or the one in the file. Lone files of the first releases have
+   * none.
+   */
   readonly verified: boolean;
 }
 
 /**
- * The checkpoint that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder, or a model.safetensors on its own.
- * Every file is compared with its manifest first, where it has one, and with the SHA-256 that it carries.
+ * The checkpoint that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder, or a
+ * model.safetensors on its own. Every file is compared with its manifest first, where it has one, and with the SHA-256
+ * that it carries.
  * @throws InputError when there is no such checkpoint or a file of it is not what it should be
  * @throws VerificationError when a file's SHA-256 is not that of its manifest
  */
@@ -148,7 +154,9 @@ export async function loadCheckpoint(path: string, pointer: Pointer = "last"): P
 
 const EXPECTED = "expected the folder of a run, a checkpoint's folder, or a .safetensors file that this package saved";
 
-/** What is wrong with a path to read from: the place, or the process and the system, which have run out of something. */
+/**
+ * What is wrong with a path to read from: the place, or the process and the system, which have run out of something.
+ */
 function readFailure(path: string, cause: unknown, why?: string): DenseNetError {
   const code = systemCode(cause);
   if (code === "EMFILE" || code === "ENFILE" || code === "ENOMEM") {
@@ -174,7 +182,8 @@ export interface NewestWhole {
 }
 
 /**
- * What the run in `runDir` can go on from: the checkpoint that `last` names, or if that is damaged the newest one that is whole.
+ * What the run in `runDir` can go on from: the checkpoint that `last` names, or if that is damaged the newest one that
+ * is whole.
  * @throws InputError or VerificationError, what is wrong with the newest, when there are some and all are damaged
  */
 export async function loadNewestWhole(runDir: string): Promise<NewestWhole> {
@@ -202,7 +211,8 @@ export async function loadNewestWhole(runDir: string): Promise<NewestWhole> {
 }
 
 /**
- * Renames damaged checkpoints, so that nothing takes them for whole ones and nothing is lost, and points `last` to the one at `whole`.
+ * Renames damaged checkpoints, so that nothing takes them for whole ones and nothing is lost, and points `last` to the
+ * one at `whole`.
  * @returns where they are now
  */
 export async function setAside(damaged: readonly DamagedCheckpoint[], whole: string): Promise<string[]> {
@@ -239,7 +249,8 @@ async function loadFolder(folder: string): Promise<Checkpoint> {
     const found = sha256(bytes);
     if (found !== entry.sha256) {
       throw new VerificationError(
-        `${path}: its SHA-256 is ${found}, expected ${entry.sha256} from ${MANIFEST}; the file was changed or damaged after it was saved`,
+        `${path}: its SHA-256 is ${found}, expected ${entry.sha256} from ${MANIFEST}; the file was changed or ` +
+          "damaged after it was saved",
         { file: path, found, expected: entry.sha256 },
       );
     }

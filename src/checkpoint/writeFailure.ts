@@ -1,5 +1,5 @@
-// checkpoint: what a failed system call while writing means to the person who runs the program. A full disk, a lost connection or a place that may not
-// be written is never a bug.
+// checkpoint: what a failed system call while writing means to the person who runs the program. A full disk, a lost
+// connection or a place that may not be written is never a bug.
 import { DenseNetError, ResourceError, UsageError } from "../errors.ts";
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -39,8 +39,8 @@ export function systemCode(error: unknown): string | undefined {
 }
 
 /**
- * A ResourceError, or a UsageError for a path that could never have worked, in place of `error` from writing `path`. What no system call
- * failed with is returned as it is.
+ * A ResourceError, or a UsageError for a path that could never have worked, in place of `error` from writing `path`.
+ * What no system call failed with is returned as it is.
  */
 export function writeFailure(path: string, error: unknown, { bytes, freeBytes }: WriteFacts = {}): unknown {
   const code = systemCode(error);

@@ -1,4 +1,5 @@
-// cli: a config file, from its path to parsed JSON. A key that is given twice, of which JSON.parse takes the last in silence, is refused.
+// cli: a config file, from its path to parsed JSON. A key that is given twice, of which JSON.parse takes the last in
+// silence, is refused.
 import { readRegularFile } from "../data/readFile.node.ts";
 import { InputError } from "../errors.ts";
 import { show } from "../show.ts";

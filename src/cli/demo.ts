@@ -38,7 +38,8 @@ export function addDemo(program: Command): void {
     .command("demo")
     .summary("train, measure and classify on the images that come with the package")
     .description(
-      "Trains the preset quick on 6,000 CIFAR-10 images, measures it on 1,000 others, classifies a few more and writes the report.",
+      "Trains the preset quick on 6,000 CIFAR-10 images, measures it on 1,000 others, classifies a few more and " +
+        "writes the report.",
     )
     .option("-o, --output <dir>", "run folder (default: runs/<model>-<time>)")
     .option("--epochs <n>", "passes over the training images", wholeFlag("--epochs", 1))
@@ -97,7 +98,9 @@ function describe(finished: FinishedEvent, results: readonly SampleResult[]): st
     "",
     ...closingLines(finished),
     "",
-    `Of images that it had not seen it gets ${formatPercent(100 - final.valTop1Error, 0)} right; always naming one of its ${classes.length} classes gets ${formatPercent(100 - constant.error, 0)}.`,
-    `That is a short run on ${trainCount} images: the paper trains 300 epochs on 50,000 and comes to 95 % with a larger network.`,
+    `Of images that it had not seen it gets ${formatPercent(100 - final.valTop1Error, 0)} right; always naming one ` +
+      `of its ${classes.length} classes gets ${formatPercent(100 - constant.error, 0)}.`,
+    `That is a short run on ${trainCount} images: the paper trains 300 epochs on 50,000 and comes to 95 % with a ` +
+      "larger network.",
   ];
 }

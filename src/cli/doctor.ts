@@ -27,7 +27,8 @@ export function addDoctor(program: Command): void {
     .command("doctor")
     .summary("check this machine and what the backend found on it")
     .description(
-      "Checks Node, the WebAssembly backend, the GPU if there is one and image decoding, and trains a tiny network one step on each backend and on the reference to compare them.",
+      "Checks Node, the WebAssembly backend, the GPU if there is one and image decoding, and trains a tiny network " +
+        "one step on each backend and on the reference to compare them.",
     )
     .addOption(settingOption("threads"))
     .addOption(jsonOption())
@@ -146,7 +147,9 @@ function gpuRows(gpu: FoundAdapter): string[][] {
     ["WebGPU", `${name}${software ? " (computes on the processor)" : ""}`],
     [
       "",
-      `buffers up to ${formatBytes(limits.maxBufferSize)}, bindings ${formatBytes(limits.maxStorageBufferBindingSize)}, workgroup memory ${formatBytes(limits.maxComputeWorkgroupStorageSize)}`,
+      `buffers up to ${formatBytes(limits.maxBufferSize)}, bindings ` +
+        `${formatBytes(limits.maxStorageBufferBindingSize)}, workgroup memory ` +
+        `${formatBytes(limits.maxComputeWorkgroupStorageSize)}`,
     ],
     ["", foundFeatures(features)],
     [
@@ -176,7 +179,9 @@ async function gpuCheck(): Promise<Check> {
 
 async function selfCheck(name: string, backend: Backend): Promise<Check> {
   const difference = await compareWithReference(backend);
-  const detail = `gradients and loss of a training step differ from the reference by at most ${difference.toExponential(1)} of the largest, expected at most ${SELF_CHECK_TOLERANCE}`;
+  const detail =
+    "gradients and loss of a training step differ from the reference by at most " +
+    `${difference.toExponential(1)} of the largest, expected at most ${SELF_CHECK_TOLERANCE}`;
   return { name, ok: difference <= SELF_CHECK_TOLERANCE, detail };
 }
 

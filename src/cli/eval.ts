@@ -33,7 +33,8 @@ export function addEval(program: Command): void {
     .command("eval")
     .summary("measure a checkpoint on labelled images")
     .description(
-      "Measures a checkpoint: top-1 and top-5 error in percent, mean cross-entropy in nats, the error of each class. On the images that its run held out; on other images on all of them, or on their val or test split.",
+      "Measures a checkpoint: top-1 and top-5 error in percent, mean cross-entropy in nats, the error of each " +
+        "class. On the images that its run held out; on other images on all of them, or on their val or test split.",
     )
     .argument("<checkpoint>", "a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder")
     .addOption(settingOption("data.dir", `the run's; of a model without a run ${EMBEDDED}`))
@@ -47,7 +48,8 @@ export function addEval(program: Command): void {
     )
     .option(
       "--val-split <n>",
-      "measure what would be held out of the training images, a number or a fraction (default: the run's, for its own images)",
+      "measure what would be held out of the training images, a number or a fraction (default: the run's, for its " +
+        "own images)",
       numberFlag("--val-split"),
     )
     .option(
@@ -119,7 +121,8 @@ function describe(
     ["top-1 error", `${formatPercent(top1Error, 2)} (95 % interval ${interval})`],
     [
       "",
-      `always naming ${names.includes(constant.name) ? `"${constant.name}"` : "one class"} gives ${formatPercent(constant.error, 2)}`,
+      `always naming ${names.includes(constant.name) ? `"${constant.name}"` : "one class"} gives ` +
+        `${formatPercent(constant.error, 2)}`,
     ],
     ["mean of classes", `${formatPercent(meanClassError(errors), 2)}, every class weighing the same`],
     ["top-5 error", formatPercent(top5Error, 2)],

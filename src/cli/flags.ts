@@ -38,7 +38,10 @@ export function wholeFlag(flag: string, least: number): (text: string) => number
   };
 }
 
-/** The flag of the setting at `path`. `otherwise`: what holds without it, where a verb has another default than a training run. */
+/**
+ * The flag of the setting at `path`. `otherwise`: what holds without it, where a verb has another default than a
+ * training run.
+ */
 export function settingOption(path: string, otherwise?: string): Option {
   const setting = settings.get(path);
   if (setting?.flag === undefined) throw new RangeError(`the setting ${path} has no flag`);

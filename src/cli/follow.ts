@@ -94,11 +94,13 @@ function introduction(start: StartEvent, opened: OpenedEvent): string[] {
   const goesOn =
     resumedAtStep < totalSteps
       ? `goes on after step ${resumedAtStep} of ${totalSteps}`
-      : `has done its ${config.epochs} epochs already; a new run can start from its weights: densenet train --init-from ${quoted(opened.folder)}`;
+      : `has done its ${config.epochs} epochs already; a new run can start from its weights: densenet train ` +
+        `--init-from ${quoted(opened.folder)}`;
   return [
     `${title}: ${formatInteger(params)} parameters, on ${backend.device ?? threads}`,
     memoryLine(start, opened.memoryBytes),
-    `${opened.dataset}: ${formatInteger(trainCount)} images of ${classes.length} classes to train on, ${formatInteger(valCount)} to measure with`,
+    `${opened.dataset}: ${formatInteger(trainCount)} images of ${classes.length} classes to train on, ` +
+      `${formatInteger(valCount)} to measure with`,
     ...(resumedAtStep > 0 ? [goesOn] : []),
     `writes to ${opened.folder}`,
   ];
@@ -110,11 +112,13 @@ export function closingLines(finished: FinishedEvent): string[] {
   const errors = classErrors(evaluation.confusion);
   const [worst] = worstFirst(errors);
   return [
-    `validation error ${formatPercent(final.valTop1Error, 2)} after epoch ${final.epoch} (loss ${final.valLoss.toFixed(4)}; always naming "${constant.name}" gives ${formatPercent(constant.error)})`,
+    `validation error ${formatPercent(final.valTop1Error, 2)} after epoch ${final.epoch} (loss ` +
+      `${final.valLoss.toFixed(4)}; always naming "${constant.name}" gives ${formatPercent(constant.error)})`,
     ...(worst === undefined || worst.error === 0
       ? []
       : [
-          `by class ${formatPercent(meanClassError(errors), 2)} on average, worst "${classes[worst.label]}" with ${formatPercent(worst.error)} of its ${formatInteger(worst.count)}`,
+          `by class ${formatPercent(meanClassError(errors), 2)} on average, worst "${classes[worst.label]}" with ` +
+            `${formatPercent(worst.error)} of its ${formatInteger(worst.count)}`,
         ]),
     ...(best.valTop1Error === final.valTop1Error
       ? []

@@ -152,7 +152,8 @@ function describe(subject: Subject, summary: Summary, plan: Plan, options: Inspe
     ],
     [
       "activations",
-      `${formatBytes(plan.arenaBytes)} planned for ${step} of ${summary.batch} images; ${formatBytes(summary.activationBytesNaive)} if all were stored for the backward pass`,
+      `${formatBytes(plan.arenaBytes)} planned for ${step} of ${summary.batch} images; ` +
+        `${formatBytes(summary.activationBytesNaive)} if all were stored for the backward pass`,
     ],
     ["memory", `${formatBytes(plan.peakBytes)} in all`],
   ];

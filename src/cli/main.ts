@@ -25,7 +25,8 @@ function createProgram(): Command {
   for (const add of [addTrain, addEval, addPredict, addInspect, addDoctor, addDemo]) add(program);
   return program.addHelpText(
     "after",
-    `\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes the data JSON.\n\n${EXIT_CODES}`,
+    "\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes " +
+      `the data JSON.\n\n${EXIT_CODES}`,
   );
 }
 

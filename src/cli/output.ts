@@ -1,8 +1,8 @@
-// cli: who writes where. Data goes to stdout, all talk to stderr; colour only where a terminal shows it and NO_COLOR is not set. Text that comes from
-// files and folders never reaches a terminal as control characters.
+// cli: who writes where. Data goes to stdout, all talk to stderr; colour only where a terminal shows it and NO_COLOR is
+// not set. Text that comes from files and folders never reaches a terminal as control characters.
 //
-// Output that is lost is a failure and the process ends with 5; a reader of stdout that went away (`… | head -1`) is none, and what becomes of stderr
-// never changes what the command does.
+// Output that is lost is a failure and the process ends with 5; a reader of stdout that went away (`… | head -1`) is
+// none, and what becomes of stderr never changes what the command does.
 import { styleText } from "node:util";
 import { systemCode } from "../checkpoint/writeFailure.ts";
 import { DenseNetError, ResourceError } from "../errors.ts";
@@ -10,7 +10,10 @@ import { BUG, exitCodeOf } from "./exitCodes.ts";
 
 export type Tone = "bold" | "dim" | "red" | "green" | "blue";
 
-/** Text for people on stderr, in colour if stderr is a terminal (styleText honours NO_COLOR, NODE_DISABLE_COLORS and FORCE_COLOR). */
+/**
+ * Text for people on stderr, in colour if stderr is a terminal (styleText honours NO_COLOR, NODE_DISABLE_COLORS and
+ * FORCE_COLOR).
+ */
 export function toned(tone: Tone, text: string, stream: NodeJS.WriteStream = process.stderr): string {
   return styleText(tone, text, { stream });
 }
@@ -83,7 +86,10 @@ export function say(text: string, mark = ""): void {
   talk(`${mark}${printable(text)}\n`);
 }
 
-/** Says on stderr what failed, and with `json` on stdout too. Returns the exit code. Errors not thrown on purpose are bugs and show their stack. */
+/**
+ * Says on stderr what failed, and with `json` on stdout too. Returns the exit code. Errors not thrown on purpose are
+ * bugs and show their stack.
+ */
 export function reportFailure(error: unknown, json: boolean): number {
   const mark = `${toned("red", "densenet:")} `;
   if (error instanceof DenseNetError) {
@@ -98,7 +104,10 @@ export function reportFailure(error: unknown, json: boolean): number {
   return BUG;
 }
 
-/** Waits until a slow reader has taken everything. @returns `code`, or where that is 0 and output was lost, the code for that */
+/**
+ * Waits until a slow reader has taken everything. @returns `code`, or where that is 0 and output was lost, the code for
+ * that
+ */
 export async function flushOutput(code: number): Promise<number> {
   await new Promise<void>((resolve) => {
     try {

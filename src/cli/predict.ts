@@ -27,7 +27,8 @@ export function addPredict(program: Command): void {
     .command("predict")
     .summary("classify image files")
     .description(
-      "Classifies image files with a checkpoint. Images of any size are scaled and cropped to the network's input. A file that cannot be classified is named, keeps no other from its answer, and makes the command end with 3.",
+      "Classifies image files with a checkpoint. Images of any size are scaled and cropped to the network's input. " +
+        "A file that cannot be classified is named, keeps no other from its answer, and makes the command end with 3.",
     )
     .argument("<checkpoint>", "a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder")
     .argument("<file...>", "image files, folders of them, or patterns such as 'photos/**/*.jpg'")
@@ -122,7 +123,10 @@ function textOf(answers: readonly FileAnswer[]): string {
   return table(rows, scores);
 }
 
-/** RFC 4180, but for line ends. A line for each file; label and score of the best classes, or what is wrong with the file. */
+/**
+ * RFC 4180, but for line ends. A line for each file; label and score of the best classes, or what is wrong with the
+ * file.
+ */
 function csv(answers: readonly FileAnswer[], topK: number): string {
   const columns = Array.from({ length: topK }, (_, rank) => (rank === 0 ? "" : String(rank + 1)));
   const header = ["file", ...columns.flatMap((rank) => [`label${rank}`, `score${rank}`]), "error"];

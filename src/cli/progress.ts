@@ -1,4 +1,5 @@
-// cli: training as people follow it, on stderr. On a terminal one line that rewrites itself, elsewhere a plain line now and then.
+// cli: training as people follow it, on stderr. On a terminal one line that rewrites itself, elsewhere a plain line now
+// and then.
 import { formatDuration, formatInteger, formatPercent } from "../analyze/format.ts";
 import type { EpochEvent, StartEvent, StepEvent, TrainEvent } from "../train/events.ts";
 import { printable, talk, toned } from "./output.ts";
@@ -72,7 +73,9 @@ export class Progress {
     if (now - this.#lastShown < (this.#stream.isTTY ? REDRAW_MS : PLAIN_MS)) return;
     this.#lastShown = now;
     const within = event.step - (event.epoch - 1) * start.stepsPerEpoch;
-    const facts = `loss ${event.loss.toFixed(3)}  error ${formatPercent(event.top1Error)}  ${formatInteger(event.imagesPerSecond)} images/s  ETA ${formatDuration(event.etaSeconds)}`;
+    const facts =
+      `loss ${event.loss.toFixed(3)}  error ${formatPercent(event.top1Error)}  ` +
+      `${formatInteger(event.imagesPerSecond)} images/s  ETA ${formatDuration(event.etaSeconds)}`;
     const epoch = `epoch ${event.epoch}/${start.config.epochs}`;
     if (!this.#stream.isTTY) {
       this.#stream.write(`${epoch}  step ${within}/${start.stepsPerEpoch}  ${facts}\n`);
@@ -93,6 +96,11 @@ export class Progress {
     // A run that resumes at the end of an epoch has only its validation to do.
     const speed = event.imagesPerSecond > 0 ? `  ${formatInteger(event.imagesPerSecond)} images/s` : "";
     const best = event.best ? toned("green", "  best so far") : "";
-    return `epoch ${String(event.epoch).padStart(epochs.length)}/${epochs}  train loss ${event.trainLoss.toFixed(3)} error ${formatPercent(event.trainTop1Error)}  val loss ${event.valLoss.toFixed(3)} error ${toned("bold", formatPercent(event.valTop1Error))}${speed}  ${formatDuration(event.seconds)}${best}`;
+    return (
+      `epoch ${String(event.epoch).padStart(epochs.length)}/${epochs}  train loss ` +
+      `${event.trainLoss.toFixed(3)} error ${formatPercent(event.trainTop1Error)}  val loss ` +
+      `${event.valLoss.toFixed(3)} error ${toned("bold", formatPercent(event.valTop1Error))}${speed}  ` +
+      `${formatDuration(event.seconds)}${best}`
+    );
   }
 }

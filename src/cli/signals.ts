@@ -1,4 +1,5 @@
-// cli: SIGINT, SIGTERM, SIGHUP and a stdout that fails ask a run to stop; it finishes its step, saves, and ends. A second signal ends it at once.
+// cli: SIGINT, SIGTERM, SIGHUP and a stdout that fails ask a run to stop; it finishes its step, saves, and ends. A
+// second signal ends it at once.
 import { whenOutputFails } from "./output.ts";
 
 const CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
@@ -15,7 +16,10 @@ export interface StopRequest {
   readonly release: () => void;
 }
 
-/** npm and timeout pass on a signal that the terminal or the system has sent to the whole process group already: that echo is no second wish. */
+/**
+ * npm and timeout pass on a signal that the terminal or the system has sent to the whole process group already: that
+ * echo is no second wish.
+ */
 const ECHO_MS = 500;
 
 /** `onRequest` hears why the run is asked to stop. Where it returns "now", the process ends at once. */

@@ -45,12 +45,17 @@ function addStartingPoints(command: Command): void {
     );
 }
 
-const WITHOUT_FLAG = `Settings without a flag, for a config file: ${[...settingSchemas.keys()].filter((path) => settings.get(path)?.flag === undefined).join(", ")}.`;
+const WITHOUT_FLAG =
+  "Settings without a flag, for a config file: " +
+  `${[...settingSchemas.keys()].filter((path) => settings.get(path)?.flag === undefined).join(", ")}.`;
 
 /** In lines of at most 80 characters. */
 const wrapped = (text: string): string => text.replace(/(.{1,80})(?: |$)/g, "$1\n").trimEnd();
 
-/** Settings from the flags, the config file (or the run to resume), the preset and the defaults. Data is the embedded set where none is named. */
+/**
+ * Settings from the flags, the config file (or the run to resume), the preset and the defaults. Data is the embedded
+ * set where none is named.
+ */
 export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedConfig> {
   const { preset, config: file, resume, initFrom } = flags;
   if (resume !== undefined) {
@@ -73,7 +78,8 @@ export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedCon
     ...weightsLayer(flags, weights),
   });
   const { dir } = resolved.config.data;
-  // The paper's recipes are about data sets that do not come with the package: they need a folder, the rest has a default.
+  // The paper's recipes are about data sets that do not come with the package: they need a folder, the rest has a
+  // default.
   const given = dir ?? (preset?.startsWith("paper-") ? null : "embedded");
   const found = given === null || given === "embedded" ? given : resolve(given);
   return { ...resolved, config: { ...resolved.config, data: { ...resolved.config.data, dir: found } } };

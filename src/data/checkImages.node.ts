@@ -72,7 +72,8 @@ export function badImages(dir: string, bad: readonly BadImage[], count: number):
     return new InputError(`${first.message}; repair or remove it, or leave it out with skipBad (--skip-bad)`, details);
   }
   return new InputError(
-    `${dir}: ${bad.length} of ${count} images cannot be read; repair or remove them, or leave them out with skipBad (--skip-bad):${listOfBad(bad)}`,
+    `${dir}: ${bad.length} of ${count} images cannot be read; repair or remove them, or leave them out with skipBad ` +
+      `(--skip-bad):${listOfBad(bad)}`,
     details,
   );
 }

@@ -12,7 +12,8 @@ import { readTarGz } from "./tarFiles.node.ts";
 export const CIFAR_SIDE = 32;
 export const CIFAR_PIXELS = 3 * CIFAR_SIDE * CIFAR_SIDE;
 export const CIFAR_CITATION =
-  "Alex Krizhevsky. Learning Multiple Layers of Features from Tiny Images. Technical report, University of Toronto, 2009.";
+  "Alex Krizhevsky. Learning Multiple Layers of Features from Tiny Images. Technical report, University of Toronto, " +
+  "2009.";
 
 /** No CIFAR archive unpacks to more; what does is something else. */
 const LARGEST_ARCHIVE = 256 * 2 ** 20;
@@ -131,7 +132,8 @@ async function readFileOf(source: CifarSource, layout: Layout, file: string): Pr
   const content = await source.read(file);
   if (content === undefined) {
     throw new InputError(
-      `${source.place}: ${file} is missing; expected the binary version of ${layout.name}: ${[...layout.train, ...layout.test, layout.classNames].join(", ")}`,
+      `${source.place}: ${file} is missing; expected the binary version of ${layout.name}: ` +
+        `${[...layout.train, ...layout.test, layout.classNames].join(", ")}`,
       { file, place: source.place },
     );
   }
@@ -144,7 +146,8 @@ async function readClassNames(source: CifarSource, layout: Layout): Promise<read
   const classes = names.filter((name) => name !== "");
   if (classes.length !== layout.classes) {
     throw new InputError(
-      `${join(source.place, layout.classNames)}: holds ${classes.length} class names, expected ${layout.classes}, one a line`,
+      `${join(source.place, layout.classNames)}: holds ${classes.length} class names, expected ${layout.classes}, ` +
+        "one a line",
       { file: layout.classNames, found: classes.length, expected: layout.classes },
     );
   }

@@ -92,7 +92,8 @@ export function bytesSplit(images: Omit<BytesDescription, "kind">): Split {
   const count = rows?.length ?? pixels.length / stride;
   if (labels.length !== count) {
     throw new UsageError(
-      `labels: got ${labels.length}, expected one for each of ${count} images of [${channels}, ${height}, ${width}] bytes`,
+      `labels: got ${labels.length}, expected one for each of ${count} images of [${channels}, ${height}, ${width}] ` +
+        "bytes",
       { field: "labels", value: labels.length },
     );
   }

@@ -51,7 +51,8 @@ export async function readEmbedded(file: string = embeddedFile): Promise<Dataset
     packed = await promisify(brotliDecompress)(await readFile(file));
   } catch (cause) {
     throw new InputError(
-      `${file}: cannot be read or unpacked (${cause instanceof Error ? cause.message : String(cause)}); expected the data file that comes with the package`,
+      `${file}: cannot be read or unpacked (${cause instanceof Error ? cause.message : String(cause)}); expected ` +
+        "the data file that comes with the package",
       { file },
       { cause },
     );

@@ -27,7 +27,8 @@ export function stratifiedSplit(
     for (const [index, own] of labels.entries()) if (own === label) members.push(index);
     if (members.length < 2) {
       throw new InputError(
-        `class "${name}" has ${members.length} training image${members.length === 1 ? "" : "s"}, expected at least 2 to hold one out for validation`,
+        `class "${name}" has ${members.length} training image${members.length === 1 ? "" : "s"}, expected at least ` +
+          "2 to hold one out for validation",
         { class: name, count: members.length },
       );
     }
@@ -54,7 +55,8 @@ export function holdOut(dataset: Dataset, amount: number, seed: number): Dataset
   const length = dataset.train.length;
   if (!(amount > 0 && (amount < 1 || Number.isInteger(amount)) && amount < length)) {
     throw new UsageError(
-      `valSplit: got ${amount}, expected a fraction below 1 or a whole number of images below the ${length} of ${dataset.name}'s training split`,
+      `valSplit: got ${amount}, expected a fraction below 1 or a whole number of images below the ${length} of ` +
+        `${dataset.name}'s training split`,
       { field: "valSplit", value: amount },
     );
   }

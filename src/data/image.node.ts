@@ -58,7 +58,8 @@ export async function readHeader(encoded: Uint8Array, name: string, maxPixels: n
   const { width, height } = metadata.autoOrient;
   if (!(width * height <= maxPixels)) {
     throw new InputError(
-      `${name}: has ${width}×${height} = ${width * height} pixels, expected at most ${maxPixels} (--max-pixels, maxPixels)`,
+      `${name}: has ${width}×${height} = ${width * height} pixels, expected at most ${maxPixels} (--max-pixels, ` +
+        "maxPixels)",
       { file: name, width, height, maxPixels },
     );
   }

@@ -93,7 +93,8 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
   const asked = options.valSplit ?? 0;
   if (!(asked >= 0 && (asked < 1 || (Number.isInteger(asked) && asked < count)))) {
     throw new UsageError(
-      `valSplit: got ${asked}, expected a fraction below 1 or a whole number of images below the ${count} of ${folders.train}`,
+      `valSplit: got ${asked}, expected a fraction below 1 or a whole number of images below the ${count} of ` +
+        `${folders.train}`,
       { field: "valSplit", value: asked },
     );
   }
@@ -191,7 +192,8 @@ async function list(dir: string, leftOut: LeftOut, expected?: readonly string[])
     if (images.length === 0) {
       const instead = leftOutText(own);
       throw new InputError(
-        `${folder.path}: class "${folder.name}" has no image${instead === undefined ? "" : ` (it has ${instead})`}, expected ${READABLE}`,
+        `${folder.path}: class "${folder.name}" has no image${instead === undefined ? "" : ` (it has ${instead})`}, ` +
+          `expected ${READABLE}`,
         { dir, class: folder.name },
       );
     }

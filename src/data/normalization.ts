@@ -81,7 +81,8 @@ export function normalizationTable({ mean, std }: Normalization): Float32Array {
     const deviation = std[channel];
     if (value >= 0 && value <= 1 && deviation > 0 && deviation <= 1) continue;
     throw new InputError(
-      `preprocessing: channel ${channel} has mean ${value} and std ${deviation}, expected a mean from 0 to 1 and a std above 0 and at most 1: pixels are in 0…1 here, so divide by 255 what was measured on 0…255`,
+      `preprocessing: channel ${channel} has mean ${value} and std ${deviation}, expected a mean from 0 to 1 and a ` +
+        "std above 0 and at most 1: pixels are in 0…1 here, so divide by 255 what was measured on 0…255",
       { channel, mean: value, std: deviation },
     );
   }

@@ -25,7 +25,8 @@ export interface OpenOptions extends ImageFolderOptions {
 }
 
 const EXPECTED =
-  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), or a folder with train/<class>/ and val/<class>/ or one folder of images per class";
+  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), or a folder with " +
+  "train/<class>/ and val/<class>/ or one folder of images per class";
 
 /**
  * Opens the data set at `dir`.
@@ -38,7 +39,8 @@ export async function openDataset(options: OpenOptions = {}): Promise<Dataset> {
   if (kind !== "folder" && dataset.train.describe().kind === "bytes") {
     if (options.imageSize !== undefined && options.imageSize !== dataset.height) {
       throw new UsageError(
-        `imageSize: got ${options.imageSize}, expected ${dataset.height}, the size of the images of ${dataset.name}${dir === undefined ? "" : ` in ${dir}`}`,
+        `imageSize: got ${options.imageSize}, expected ${dataset.height}, the size of the images of ` +
+          `${dataset.name}${dir === undefined ? "" : ` in ${dir}`}`,
         { field: "imageSize", value: options.imageSize },
       );
     }

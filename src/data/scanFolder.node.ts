@@ -70,7 +70,8 @@ export async function subfolders(dir: string): Promise<Subfolder[]> {
     const before = found[i - 1];
     if (before?.name === name) {
       throw new InputError(
-        `${before.path} and ${path}: the names differ only in how Unicode writes them, expected one folder for "${name}"`,
+        `${before.path} and ${path}: the names differ only in how Unicode writes them, expected one folder for ` +
+          `"${name}"`,
         { path, name },
       );
     }
@@ -89,7 +90,8 @@ export async function imagesBelow(folder: Subfolder, scan: Scan): Promise<string
     const owner = scan.folders.get(real);
     if (owner !== undefined && owner !== folder.name) {
       throw new InputError(
-        `${path}: is the folder ${real}, whose images belong to the class "${owner}" already, and not to "${folder.name}"`,
+        `${path}: is the folder ${real}, whose images belong to the class "${owner}" already, and not to ` +
+          `"${folder.name}"`,
         { path, real, classes: [owner, folder.name] },
       );
     }

@@ -12,9 +12,10 @@ export interface AdaptedModel {
 }
 
 /**
- * `model` as the network `spec`, which may differ in classes, input channels and dropout. A new classifier, for another number of classes or when
- * `keepHead` is false, gets first values of `seed`. The first convolution's weights are summed for one channel, else repeated over the channels and
- * scaled by old/new, so that the maps keep their magnitude (as timm does).
+ * `model` as the network `spec`, which may differ in classes, input channels and dropout. A new classifier, for another
+ * number of classes or when `keepHead` is false, gets first values of `seed`. The first convolution's weights are
+ * summed for one channel, else repeated over the channels and scaled by old/new, so that the maps keep their magnitude
+ * (as timm does).
  * @throws InputError naming `source` when the layers differ
  */
 export function adaptModel(
@@ -26,7 +27,8 @@ export function adaptModel(
   const layers = JSON.stringify({ ...model.spec, numClasses, inChannels, dropRate });
   if (layers !== JSON.stringify({ ...spec })) {
     throw new InputError(
-      `${source}: is ${networkTitle(model.spec)} with ${show(model.spec)}, expected ${networkTitle(spec)} with ${show(spec)}: only classes and input channels may differ`,
+      `${source}: is ${networkTitle(model.spec)} with ${show(model.spec)}, expected ${networkTitle(spec)} with ` +
+        `${show(spec)}: only classes and input channels may differ`,
       { source },
     );
   }
@@ -42,7 +44,8 @@ export function adaptModel(
   if (inChannels !== model.spec.inChannels && stem !== undefined && first !== undefined) {
     state.set(stem, overChannels(first, inChannels));
     changes.push(
-      `${source}: the first convolution read ${model.spec.inChannels} channels and reads ${inChannels} now: its weights are ${inChannels === 1 ? "summed" : "repeated and scaled"}`,
+      `${source}: the first convolution read ${model.spec.inChannels} channels and reads ${inChannels} now: its ` +
+        `weights are ${inChannels === 1 ? "summed" : "repeated and scaled"}`,
     );
   }
   return { model: { ...model, spec, state }, changes };

@@ -1,7 +1,7 @@
 // formats: the config.json of a timm or Hugging Face folder → labels and preprocessing. Portable.
 //
-// timm keeps what the weights were made with under pretrained_cfg, which a fine-tuned model inherits from its parent; so the number of classes is
-// the tensors', and labels count only when they are as many.
+// timm keeps what the weights were made with under pretrained_cfg, which a fine-tuned model inherits from its parent;
+// so the number of classes is the tensors', and labels count only when they are as many.
 import { isRecord } from "../checkpoint/record.ts";
 import { interpolations } from "../data/resample.ts";
 import { InputError } from "../errors.ts";

@@ -1,8 +1,9 @@
 // formats: somebody else's DenseNet, laid out → a model of ours that computes the same. Portable.
 //
-// Our network has no bias in its convolutions, a ReLU in every transition and new maps behind the old ones. Where a file differs, the difference is
-// carried exactly into the batch norms that read it: a constant o that our maps lack is taken from their running means, since
-// γ(x + o − μ)/σ + β = γ(x − (μ − o))/σ + β; maps in another order are put into ours.
+// Our network has no bias in its convolutions, a ReLU in every transition and new maps behind the old ones. Where a
+// file differs, the difference is carried exactly into the batch norms that read it: a constant o that our maps lack is
+// taken from their running means, since γ(x + o − μ)/σ + β = γ(x − (μ − o))/σ + β; maps in another order are put into
+// ours.
 import { InputError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { importStateDict } from "../model/stateDict.ts";
@@ -133,7 +134,8 @@ class Builder {
     const lifted = blocks.filter(({ transition }) => transition?.relu === false).length;
     if (lifted > 0) {
       this.changes.push(
-        `${lifted} transitions have no ReLU there: their maps are lifted above zero by ${LIFT} standard deviations, which the next norms take back`,
+        `${lifted} transitions have no ReLU there: their maps are lifted above zero by ${LIFT} standard deviations, ` +
+          "which the next norms take back",
       );
     }
     this.#head(head, maps);
@@ -206,8 +208,9 @@ class Builder {
   }
 
   /**
-   * Whether layers compute cat([new, old]). All norms of a block see the same maps in training, so a map's running mean is the same number in
-   * each of them: the statistics of one layer are found in the next one's at 0, or behind the new maps. Where they say nothing, names do.
+   * Whether layers compute cat([new, old]). All norms of a block see the same maps in training, so a map's running mean
+   * is the same number in each of them: the statistics of one layer are found in the next one's at 0, or behind the new
+   * maps. Where they say nothing, names do.
    */
   #newMapsInFront(): boolean {
     const { blocks, spec, namedInFront } = this.#layout;

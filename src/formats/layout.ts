@@ -1,9 +1,10 @@
 // formats: the modules of somebody else's DenseNet → which module is which, by shape and place, not by name. Portable.
 //
-// A dense layer is a group of siblings: two batch norms with a 1×1 and a 3×3 convolution, or one with a 3×3; a transition is one with a 1×1, in
-// each case a norm as wide as its convolution's input. The last number before a layer is its place, the last one before that its block's. What is
-// left over is the stem's convolution (with a norm when it is 7×7), the last norm and the head. Then the channels must add up from the image
-// to the head, or the file is refused. So prefixes (`module.`, `densenet121.`) and containers (`layer`, `layers`, `bottle_neck`) say nothing.
+// A dense layer is a group of siblings: two batch norms with a 1×1 and a 3×3 convolution, or one with a 3×3; a
+// transition is one with a 1×1, in each case a norm as wide as its convolution's input. The last number before a layer
+// is its place, the last one before that its block's. What is left over is the stem's convolution (with a norm when it
+// is 7×7), the last norm and the head. Then the channels must add up from the image to the head, or the file is
+// refused. So prefixes (`module.`, `densenet121.`) and containers (`layer`, `layers`, `bottle_neck`) say nothing.
 import { InputError, UsageError } from "../errors.ts";
 import { defineDenseNet } from "../networks/densenet/define.ts";
 import type { DenseNetSpec } from "../networks/densenet/spec.ts";
@@ -79,7 +80,8 @@ export function layoutOf(file: WeightFile, source: string): Layout {
   const stems = convolutions.filter(({ weight }) => weight.shape[0] === first && weight.shape[2] > 1);
   if (stems.length !== 1 || !/^(3,3|7,7)$/.test(stems[0].weight.shape.slice(2).join())) {
     throw fail(
-      `its first dense layer reads ${first} maps, expected them from one 3×3 or 7×7 convolution, found ${stems.map(shown).join(" and ") || "none"}`,
+      `its first dense layer reads ${first} maps, expected them from one 3×3 or 7×7 convolution, found ` +
+        `${stems.map(shown).join(" and ") || "none"}`,
     );
   }
   const stem = stems[0];
@@ -94,7 +96,8 @@ export function layoutOf(file: WeightFile, source: string): Layout {
         throw fail(`${showText(path)} reads ${inputsOf(pairs)[0]} maps where ${maps} come in`);
       if (outputs(pairs) !== growthRate || (pairs.length === 2) !== bottleneck) {
         throw fail(
-          `${path} belongs to a layer of ${pairs.length} convolutions that adds ${outputs(pairs)} maps, the first one has ${blocks[0].layers[0].length} and adds ${growthRate}`,
+          `${path} belongs to a layer of ${pairs.length} convolutions that adds ${outputs(pairs)} maps, the first ` +
+            `one has ${blocks[0].layers[0].length} and adds ${growthRate}`,
         );
       }
       maps += growthRate;
@@ -196,10 +199,16 @@ function unfinishedLayer(layers: readonly Group[], others: readonly Module[]): s
   if (odd === undefined) return undefined;
   const parent = parentOf(odd);
   const siblings = others.filter((module) => parentOf(module) === parent);
-  return `${showText(parent)} has ${showSome(siblings.map(shown))}, expected as many batch norms as 1×1 and 3×3 convolutions, each as wide as what it feeds`;
+  return (
+    `${showText(parent)} has ${showSome(siblings.map(shown))}, expected as many batch norms as 1×1 and 3×3 ` +
+    "convolutions, each as wide as what it feeds"
+  );
 }
 
-/** The composite functions of a group of siblings, or undefined when they are none. Files need not keep an order, so shapes decide. */
+/**
+ * The composite functions of a group of siblings, or undefined when they are none. Files need not keep an order, so
+ * shapes decide.
+ */
 function pairsOf(members: readonly Module[]): CompositePair[] | undefined {
   const norms = members.filter((module) => module.kind === "batchNorm");
   const convolutions = members.filter((module) => module.kind === "convolution");
@@ -237,7 +246,8 @@ function blocksOf(layers: readonly Group[], transitions: readonly Group[], fail:
   for (const [i, [name]] of ordered.entries()) {
     if (i > 0 && place(ordered[i - 1][0]).number === place(name).number) {
       throw fail(
-        `${showText(ordered[i - 1][0])}* and ${showText(name)}* are both block ${place(name).number}: expected the weights of one network`,
+        `${showText(ordered[i - 1][0])}* and ${showText(name)}* are both block ${place(name).number}: expected the ` +
+          "weights of one network",
       );
     }
     const numbers = blocks[i].map(({ path }) => place(path).number);
@@ -247,7 +257,8 @@ function blocksOf(layers: readonly Group[], transitions: readonly Group[], fail:
   }
   if (transitions.length !== blocks.length - 1) {
     throw fail(
-      `${blocks.length} dense blocks have ${transitions.length} transitions between them (${showSome(transitions.map(({ path }) => showText(path))) || "none"}), expected ${blocks.length - 1}`,
+      `${blocks.length} dense blocks have ${transitions.length} transitions between them ` +
+        `(${showSome(transitions.map(({ path }) => showText(path))) || "none"}), expected ${blocks.length - 1}`,
     );
   }
   const between = [...transitions].sort((a, b) => place(a.path).number - place(b.path).number);
@@ -257,19 +268,28 @@ function blocksOf(layers: readonly Group[], transitions: readonly Group[], fail:
   }));
 }
 
-/** The last number of a path and what stands before it: `features.denseblock1.denselayer12` → `features.denseblock1.denselayer`, 12. */
+/**
+ * The last number of a path and what stands before it: `features.denseblock1.denselayer12` →
+ * `features.denseblock1.denselayer`, 12.
+ */
 function place(path: string): { before: string; number: number } {
   const match = /^(.*?)(\d+)\D*$/s.exec(path);
   return match === null ? { before: "", number: 0 } : { before: match[1], number: Number(match[2]) };
 }
 
-/** In a Sequential the ReLU has a number of its own: a norm and a convolution with neighbouring numbers have none between them. */
+/**
+ * In a Sequential the ReLU has a number of its own: a norm and a convolution with neighbouring numbers have none
+ * between them.
+ */
 function hasRelu({ norm, convolution }: CompositePair): boolean {
   const [before, behind] = [norm, convolution].map(({ path }) => path.slice(path.lastIndexOf(".") + 1));
   return !(/^\d+$/.test(before) && /^\d+$/.test(behind) && Number(behind) === Number(before) + 1);
 }
 
-/** kuangliu/pytorch-cifar's names, whose layers compute cat([new, old]); its copies differ from it in at least one of them. */
+/**
+ * kuangliu/pytorch-cifar's names, whose layers compute cat([new, old]); its copies differ from it in at least one of
+ * them.
+ */
 function isNamedInFront(blocks: readonly LayoutBlock[], head: Linear | Convolution | undefined): boolean {
   const { path } = blocks[0].layers[0][0].convolution;
   const transition = blocks[0].transition;
@@ -323,7 +343,8 @@ function notADenseNet(
     return nearest === undefined ? showText(key) : `${showText(key)} (${showText(nearest)}?)`;
   });
   return new InputError(
-    `${source}: ${format} whose ${tensors.size} tensors are no DenseNet: ${what}${keys.length === 0 ? "" : `; the first are ${keys.join(", ")}`}${odd.length === 0 ? "" : `; not understood: ${showSome([...notUnderstood, ...odd.slice(3)])}`}`,
+    `${source}: ${format} whose ${tensors.size} tensors are no DenseNet: ` +
+      `${what}${keys.length === 0 ? "" : `; the first are ${keys.join(", ")}`}${odd.length === 0 ? "" : `; not understood: ${showSome([...notUnderstood, ...odd.slice(3)])}`}`,
     { file: source, odd },
   );
 }

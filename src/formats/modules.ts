@@ -1,4 +1,5 @@
-// formats: named tensors → the modules they belong to (convolutions, batch norms, linear layers), whatever they are called. Portable.
+// formats: named tensors → the modules they belong to (convolutions, batch norms, linear layers), whatever they are
+// called. Portable.
 import { nearestName } from "../nearestName.ts";
 import { currentDenseNetPath } from "../networks/densenet/stateDict.ts";
 import { elementCount, type FileTensor } from "./weightFile.ts";
@@ -35,7 +36,10 @@ export type Module = Convolution | BatchNorm | Linear;
 export interface Modules {
   /** In the file's order. */
   readonly modules: readonly Module[];
-  /** Keys that belong to no such module but could change what a network computes: fields of modules that are none of these, misspelt fields. */
+  /**
+   * Keys that belong to no such module but could change what a network computes: fields of modules that are none of
+   * these, misspelt fields.
+   */
   readonly suspicious: readonly string[];
   /** Keys of other things, such as `epoch`. */
   readonly unexpected: readonly string[];
@@ -110,7 +114,9 @@ function moduleOf(path: string, fields: ReadonlyMap<Field, FileTensor>): Module 
   return weight.shape.length === 2 ? { kind: "linear", path, weight, bias } : undefined;
 }
 
-/** What a misspelt key was meant to be: `norm5.weigth` → `norm5.weight`. Undefined for fields that are no misspelling. */
+/**
+ * What a misspelt key was meant to be: `norm5.weigth` → `norm5.weight`. Undefined for fields that are no misspelling.
+ */
 export function nearestKey(key: string): string | undefined {
   const dot = key.lastIndexOf(".");
   const field = key.slice(dot + 1);

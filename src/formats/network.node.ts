@@ -26,8 +26,8 @@ export interface LoadedNetwork {
 }
 
 /**
- * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of ours; or weights of another
- * tool: a PyTorch file, a safetensors file, a timm or Hugging Face folder.
+ * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of
+ * ours; or weights of another tool: a PyTorch file, a safetensors file, a timm or Hugging Face folder.
  * @throws InputError when there is no such file, or it is neither, or damaged
  * @throws VerificationError when a file's SHA-256 is not that of its manifest, or not the one that it carries
  */
@@ -52,7 +52,8 @@ export async function loadClassifier(path: string, pointer: Pointer = "last"): P
 async function isOwn(path: string): Promise<boolean> {
   const found = await stat(path).catch((cause: unknown) => {
     throw new InputError(
-      `${path || '""'}: there is no such checkpoint; expected the folder of a run, a checkpoint's folder, or weights: a .safetensors or PyTorch file, a timm folder`,
+      `${path || '""'}: there is no such checkpoint; expected the folder of a run, a checkpoint's folder, or ` +
+        "weights: a .safetensors or PyTorch file, a timm folder",
       { path },
       { cause },
     );
@@ -65,7 +66,8 @@ async function isOwn(path: string): Promise<boolean> {
     throw new InputError(`${path}: cannot be read`, { path }, { cause });
   });
   if (!isSafetensors(bytes)) return false;
-  // Either key: a file of ours with one of them damaged must not pass for another tool's, whose mean and names are assumed.
+  // Either key: a file of ours with one of them damaged must not pass for another tool's, whose mean and names are
+  // assumed.
   const { metadata } = readSafetensors(bytes, path);
   return KEY in metadata || DIGEST_KEY in metadata;
 }

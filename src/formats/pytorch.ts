@@ -1,8 +1,9 @@
 // formats: what torch.save wrote — `.pth`, `.pt`, `.pth.tar` — as named tensors. Portable.
 //
-// Two containers: a zip archive (since 1.6: NAME/data.pkl, NAME/data/KEY) and the stream before it (four pickles, then each storage as a count of
-// elements and their bytes). In both the pickle refers to storages by persistent ids, and a tensor is a strided view of one
-// (torch/serialization.py, torch/_utils.py). The root may be a state dict, a dict around one, or a whole module.
+// Two containers: a zip archive (since 1.6: NAME/data.pkl, NAME/data/KEY) and the stream before it (four pickles, then
+// each storage as a count of elements and their bytes). In both the pickle refers to storages by persistent ids, and a
+// tensor is a strided view of one (torch/serialization.py, torch/_utils.py). The root may be a state dict, a dict
+// around one, or a whole module.
 import { decodeFloats, dtypeBytes } from "../checkpoint/floats.ts";
 import { InputError } from "../errors.ts";
 import { EPS } from "../networks/modules.ts";
@@ -11,7 +12,10 @@ import { PickleGlobal, PickleProblem, PickleRecord, readPickle } from "./pickle.
 import { elementCount, type FileTensor, type WeightFile } from "./weightFile.ts";
 import { readZip, type ZipFile } from "./zip.ts";
 
-/** The first pickle of the older container: the integer 0x1950a86a20f9469cfc6c, which protocols from 4 on put into a frame. */
+/**
+ * The first pickle of the older container: the integer 0x1950a86a20f9469cfc6c, which protocols from 4 on put into a
+ * frame.
+ */
 const LEGACY_MAGIC = Uint8Array.of(0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19);
 const FRAME = 0x95;
 const FRAME_BYTES = 9;
@@ -28,7 +32,8 @@ export function readTorchZip(bytes: Uint8Array, source: string): WeightFile {
   if (pickles.length !== 1) {
     const some = [...files.keys()].slice(0, 3).map((name) => `"${showText(name)}"`);
     throw new InputError(
-      `${source}: a zip archive with ${pickles.length} files named data.pkl, expected the one of a PyTorch file; it holds ${some.join(", ") || "nothing"}`,
+      `${source}: a zip archive with ${pickles.length} files named data.pkl, expected the one of a PyTorch file; it ` +
+        `holds ${some.join(", ") || "nothing"}`,
       { file: source },
     );
   }
@@ -92,7 +97,8 @@ export function readTorchLegacy(bytes: Uint8Array, source: string): WeightFile {
     const end = at + 8 + count * (dtypeBytes[storage?.dtype ?? ""] ?? 0);
     if (storage === undefined || count !== storage.count || end > bytes.length) {
       throw new InputError(
-        `${source}: byte ${at}: storage "${showText(String(key))}" ${storage === undefined ? "is used by no tensor" : count < 0 || end > bytes.length ? "ends behind the file: it was cut short" : `has ${count} elements, its tensors expect ${storage.count}`}`,
+        `${source}: byte ${at}: storage "${showText(String(key))}" ` +
+          `${storage === undefined ? "is used by no tensor" : count < 0 || end > bytes.length ? "ends behind the file: it was cut short" : `has ${count} elements, its tensors expect ${storage.count}`}`,
         { file: source, at },
       );
     }
@@ -162,7 +168,8 @@ function storageOf(key: string, dtype: string, count: number, file: ZipFile): St
   const expected = count * dtypeBytes[dtype];
   if (file.size !== expected) {
     throw new PickleProblem(
-      `storage "${showText(key)}" is said to hold ${count} elements of ${dtype}, ${expected} bytes; it has ${file.size}`,
+      `storage "${showText(key)}" is said to hold ${count} elements of ${dtype}, ${expected} bytes; it has ` +
+        `${file.size}`,
     );
   }
   let content: Uint8Array | undefined;
@@ -192,7 +199,9 @@ const STORAGE_DTYPES: Readonly<Record<string, string>> = {
   ComplexDoubleStorage: "C128",
 };
 
-/** A tensor as the pickle describes it: element (i, j, …) is the storage's at offset + i·strides[0] + j·strides[1] + … */
+/**
+ * A tensor as the pickle describes it: element (i, j, …) is the storage's at offset + i·strides[0] + j·strides[1] + …
+ */
 class TorchTensor implements FileTensor {
   readonly shape: readonly number[];
   readonly #storage: Storage;
@@ -240,7 +249,9 @@ function tensorOf(args: readonly unknown[]): TorchTensor {
   if (!isCounts(shape) || !isCount(first) || !Array.isArray(strides) || strides.length !== shape.length) {
     throw new PickleProblem("a tensor whose offset, shape and strides are not whole numbers of at least 0");
   }
-  const named = `a tensor of shape [${shape.slice(0, 8).join(", ")}] and strides [${strides.slice(0, 8).map(String).join(", ")}]`;
+  const named =
+    `a tensor of shape [${shape.slice(0, 8).join(", ")}] and strides ` +
+    `[${strides.slice(0, 8).map(String).join(", ")}]`;
   if (!isCounts(strides)) throw new PickleProblem(`${named}, expected strides of at least 0`);
   if (elementCount(shape) > 0) {
     const last = shape.reduce((sum, size, axis) => sum + (size - 1) * strides[axis], first + offset);
@@ -273,8 +284,8 @@ function isRowMajor(shape: readonly number[], strides: readonly number[]): boole
 }
 
 /**
- * torch/_utils.py's constructors of tensors. Parameters are their tensors; sparse, quantised and nested tensors are nothing that weights of a
- * DenseNet come in, so they are none here.
+ * torch/_utils.py's constructors of tensors. Parameters are their tensors; sparse, quantised and nested tensors are
+ * nothing that weights of a DenseNet come in, so they are none here.
  */
 const reducers: ReadonlyMap<string, (args: readonly unknown[]) => unknown> = new Map([
   ["torch._utils._rebuild_tensor", tensorOf],
@@ -311,7 +322,10 @@ function firstOf([first]: readonly unknown[]): unknown {
   return first;
 }
 
-/** Finds the weights under the root: in a state dict, in a dict around it, or in a module's `_modules`, `_parameters` and `_buffers`. */
+/**
+ * Finds the weights under the root: in a state dict, in a dict around it, or in a module's `_modules`, `_parameters`
+ * and `_buffers`.
+ */
 function weightFile(root: unknown, format: string, bytes: number, source: string): WeightFile {
   const notes: string[] = [];
   let holder = root;
@@ -322,7 +336,8 @@ function weightFile(root: unknown, format: string, bytes: number, source: string
         .slice(0, 6)
         .map((key) => showText(typeof key === "string" ? key : String(typeof key)));
       throw new InputError(
-        `${source}: is ${format} without weights; ${root instanceof PickleRecord ? `its object is a ${root.type.slice(0, 100)}, whose attributes` : "its entries"} are ${keys.join(", ") || "none"}; expected a state dict, a dict with one under state_dict, or a whole module`,
+        `${source}: is ${format} without weights; ` +
+          `${root instanceof PickleRecord ? `its object is a ${root.type.slice(0, 100)}, whose attributes` : "its entries"} are ${keys.join(", ") || "none"}; expected a state dict, a dict with one under state_dict, or a whole module`,
         { file: source },
       );
     }
@@ -446,7 +461,10 @@ function collectModule(root: PickleRecord, tensors: Map<string, FileTensor>): nu
   return otherEpsilons;
 }
 
-/** A module keeps the ε of its batch norm, which a state dict does not; what it differs from ours by is added to the variance, where it stands too. */
+/**
+ * A module keeps the ε of its batch norm, which a state dict does not; what it differs from ours by is added to the
+ * variance, where it stands too.
+ */
 function withOurEpsilon(module: PickleRecord, key: string, tensors: Map<string, FileTensor>): boolean {
   const variance = tensors.get(key);
   const epsilon = module.state.get("eps");

@@ -1,4 +1,5 @@
-// formats: what a reader of somebody else's file gives: named tensors that are read when they are wanted, and what the file says about itself. Portable.
+// formats: what a reader of somebody else's file gives: named tensors that are read when they are wanted, and what the
+// file says about itself. Portable.
 import type { Preprocessing } from "../checkpoint/checkpoint.ts";
 
 /** A tensor in a file. Reading it makes a copy, so that inspecting a file costs little more than its header. */
@@ -6,7 +7,10 @@ export interface FileTensor {
   readonly shape: readonly number[];
   /** In the names of safetensors: F32, F16, BF16, F64, I64 … */
   readonly dtype: string;
-  /** The numbers in row-major order, as f32 whatever they are stored as. @throws InputError when the dtype is none that weights have */
+  /**
+   * The numbers in row-major order, as f32 whatever they are stored as. @throws InputError when the dtype is none that
+   * weights have
+   */
   read(): Float32Array<ArrayBuffer>;
 }
 

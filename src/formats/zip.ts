@@ -1,7 +1,8 @@
-// formats: the files in a zip archive (PKWARE's APPNOTE 6.3, with Zip64, which PyTorch always writes), as views where they are stored. Portable.
+// formats: the files in a zip archive (PKWARE's APPNOTE 6.3, with Zip64, which PyTorch always writes), as views where
+// they are stored. Portable.
 //
-// Read from the central directory alone. An archive is refused whole when it could mislead: equal names, names that leave a folder, files that
-// overlap, more bytes than a file of its size can honestly hold.
+// Read from the central directory alone. An archive is refused whole when it could mislead: equal names, names that
+// leave a folder, files that overlap, more bytes than a file of its size can honestly hold.
 import { Inflate } from "fflate";
 import { InputError } from "../errors.ts";
 import { showText } from "../show.ts";
@@ -9,7 +10,10 @@ import { showText } from "../show.ts";
 export interface ZipFile {
   readonly name: string;
   readonly size: number;
-  /** The content: a view of the archive when it is stored, else inflated. @throws InputError when its size or CRC-32 is another */
+  /**
+   * The content: a view of the archive when it is stored, else inflated. @throws InputError when its size or CRC-32 is
+   * another
+   */
   read(): Uint8Array;
 }
 
@@ -26,7 +30,10 @@ const MAX_COMMENT = 0xffff;
 /** A training checkpoint of DenseNet-264 has about 4,000 files. */
 const MAX_FILES = 65_535;
 
-/** What all files together may hold beyond twice the archive's bytes: trained weights hardly compress, the rest is small. */
+/**
+ * What all files together may hold beyond twice the archive's bytes: trained weights hardly compress, the rest is
+ * small.
+ */
 const MAX_EXTRA_BYTES = 16 * 2 ** 20;
 
 export function isZip(bytes: Uint8Array): boolean {
@@ -111,7 +118,8 @@ function findDirectory(bytes: Uint8Array, data: DataView, fail: Fail): { at: num
   }
   if (at + size > end) {
     throw fail(
-      `byte ${close}: the zip archive's directory is said to be bytes ${at} to ${at + size}, expected an end before ${end}`,
+      `byte ${close}: the zip archive's directory is said to be bytes ${at} to ${at + size}, expected an end before ` +
+        `${end}`,
     );
   }
   return { at, end: at + size, count };
@@ -187,7 +195,10 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
   return files;
 }
 
-/** Deflate can promise a thousand times its input, so it gets that in small pieces and is stopped at the first byte too many. */
+/**
+ * Deflate can promise a thousand times its input, so it gets that in small pieces and is stopped at the first byte too
+ * many.
+ */
 const PIECE = 4096;
 
 function inflated(content: Uint8Array, size: number, name: string, fail: Fail): Uint8Array {
@@ -208,7 +219,8 @@ function inflated(content: Uint8Array, size: number, name: string, fail: Fail): 
   }
   if (filled !== size) {
     throw fail(
-      `${shown(name)} in the archive inflates to ${tooLong ? "more" : "less"} than the ${size} bytes it is said to have`,
+      `${shown(name)} in the archive inflates to ${tooLong ? "more" : "less"} than the ${size} bytes it is said to ` +
+        "have",
     );
   }
   return out;

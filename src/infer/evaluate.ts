@@ -19,8 +19,9 @@ export interface EvaluateOptions {
   readonly backend: Backend;
   readonly loadBatches: BatchLoader;
   /**
-   * Images that go through the network at once. Default 64. Decides speed and memory; as kernels sum in an order that fits the batch, losses and scores
-   * of another batch size may differ in their last bits (and so may the guess for an image whose best two classes are that close).
+   * Images that go through the network at once. Default 64. Decides speed and memory; as kernels sum in an order that
+   * fits the batch, losses and scores of another batch size may differ in their last bits (and so may the guess for an
+   * image whose best two classes are that close).
    */
   readonly batchSize?: number;
   /** Called after each batch with the number of images done. */
@@ -28,9 +29,10 @@ export interface EvaluateOptions {
 }
 
 /**
- * Runs every image of the split through the network, prepared as the checkpoint says and not augmented. The evaluation of the validation split at the
- * end of a run needs no second pass: `Trainer.evaluation` has it.
- * @throws InputError when the model is incomplete or holds numbers that cannot be, when the split is empty, when the data's images or classes are not those the network was trained for, or when the logits are not finite
+ * Runs every image of the split through the network, prepared as the checkpoint says and not augmented. The evaluation
+ * of the validation split at the end of a run needs no second pass: `Trainer.evaluation` has it.
+ * @throws InputError when the model is incomplete or holds numbers that cannot be, when the split is empty, when the
+ * data's images or classes are not those the network was trained for, or when the logits are not finite
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { trained, dataset, split = "val", backend, loadBatches, batchSize = 64, onProgress } = options;
@@ -73,7 +75,8 @@ function requireSameKind({ model, preprocessing, classes }: TrainedModel, datase
   const { channels, height, width } = dataset;
   if (channels !== model.spec.inChannels || height !== preprocessing.height || width !== preprocessing.width) {
     throw new InputError(
-      `${dataset.name}: its images are [${channels}, ${height}, ${width}], the network expects [${model.spec.inChannels}, ${preprocessing.height}, ${preprocessing.width}]`,
+      `${dataset.name}: its images are [${channels}, ${height}, ${width}], the network expects ` +
+        `[${model.spec.inChannels}, ${preprocessing.height}, ${preprocessing.width}]`,
       { dataset: dataset.name },
     );
   }
@@ -82,7 +85,8 @@ function requireSameKind({ model, preprocessing, classes }: TrainedModel, datase
     // A checkpoint of a Mac may hold decomposed letters; a data set's are composed.
     if (classes[index]?.normalize("NFC") === dataset.classes[index]?.normalize("NFC")) continue;
     throw new InputError(
-      `${dataset.name}: class ${index} is ${named(dataset.classes[index])}, the network was trained with ${named(classes[index])}`,
+      `${dataset.name}: class ${index} is ${named(dataset.classes[index])}, the network was trained with ` +
+        `${named(classes[index])}`,
       { dataset: dataset.name, index },
     );
   }

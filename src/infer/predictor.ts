@@ -1,4 +1,5 @@
-// infer: a trained network as a function from images to labels. Portable; everything it needs comes from the checkpoint's own metadata.
+// infer: a trained network as a function from images to labels. Portable; everything it needs comes from the
+// checkpoint's own metadata.
 import type { Backend, Executable } from "../backends/backend.ts";
 import { Lifetime } from "../backends/lifetime.ts";
 import { runAhead, type Work } from "../backends/runAhead.ts";
@@ -29,7 +30,8 @@ export interface PredictOptions {
 /**
  * Compiles the network on `backend`, which stays the caller's.
  * @throws UsageError for a batch size that is no whole number
- * @throws InputError when a tensor of the model is missing, unexpected, of another shape or holds a number that cannot be
+ * @throws InputError when a tensor of the model is missing, unexpected, of another shape or holds a number that cannot
+ * be
  */
 export async function createPredictor(
   trained: TrainedModel,
@@ -59,7 +61,10 @@ export async function createPredictor(
   return new Predictor(trained, executable, batchSize, device === undefined ? threads : batchSize);
 }
 
-/** Made by `createPredictor`; ended by `dispose` or `await using`, after which predictions reject with a DisposedError, those that are pending too. */
+/**
+ * Made by `createPredictor`; ended by `dispose` or `await using`, after which predictions reject with a DisposedError,
+ * those that are pending too.
+ */
 export class Predictor implements AsyncDisposable {
   readonly classes: readonly string[];
   readonly inputSize: InputSize;
@@ -86,7 +91,8 @@ export class Predictor implements AsyncDisposable {
 
   /**
    * The best classes of each image. Images of any size are scaled and cropped to the network's input.
-   * @throws InputError naming what is wrong with an image, or an image for which the network gives scores that are not finite
+   * @throws InputError naming what is wrong with an image, or an image for which the network gives scores that are not
+   * finite
    */
   async predict(images: readonly Image[], options: PredictOptions = {}): Promise<Prediction[][]> {
     return this.predictPlanar(
@@ -128,7 +134,8 @@ export class Predictor implements AsyncDisposable {
     const odd = scores.findIndex((score) => !Number.isFinite(score));
     if (odd === -1) return;
     throw new InputError(
-      `${name}: the network's score for class "${this.classes[odd]}" is ${scores[odd]}, expected a finite number; its weights, mean or std cannot be right`,
+      `${name}: the network's score for class "${this.classes[odd]}" is ${scores[odd]}, expected a finite number; ` +
+        "its weights, mean or std cannot be right",
       { name, class: odd },
     );
   }

@@ -5,7 +5,9 @@ export interface Prediction {
   readonly label: string;
   /** Of the class, 0-based. */
   readonly index: number;
-  /** Probability, 0…1: of a softmax over all classes, or of the class alone where the network has a sigmoid for each. */
+  /**
+   * Probability, 0…1: of a softmax over all classes, or of the class alone where the network has a sigmoid for each.
+   */
   readonly score: number;
 }
 

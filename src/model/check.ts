@@ -8,14 +8,16 @@ import { type Model, type ModelTensor, networkTensors } from "./model.ts";
 type Expected = ReturnType<typeof networkTensors>;
 
 /**
- * Whether `model` has exactly the tensors of its network, in shape, role and number, all values finite and no running variance negative.
+ * Whether `model` has exactly the tensors of its network, in shape, role and number, all values finite and no running
+ * variance negative.
  * @throws InputError that names `source` and the first tensors that are wrong
  */
 export function requireUsable(model: Model, source = "the model"): void {
   const given: Partial<Model> | undefined = model;
   if (!(given?.state instanceof Map)) {
     throw new InputError(
-      `${source}: got ${show(model)}, expected a network's spec with its tensors, as createNetwork, importStateDict and loadCheckpoint make it`,
+      `${source}: got ${show(model)}, expected a network's spec with its tensors, as createNetwork, importStateDict ` +
+        "and loadCheckpoint make it",
     );
   }
   const { spec, state, batchesTracked } = model;
@@ -25,12 +27,16 @@ export function requireUsable(model: Model, source = "the model"): void {
   for (const [path, { role }] of expected) requireValues(path, role, state.get(path), source);
   if (!Number.isSafeInteger(batchesTracked) || batchesTracked < 0) {
     throw new InputError(
-      `${source}: batchesTracked is ${show(batchesTracked)}, expected the number of batches that the running statistics have seen`,
+      `${source}: batchesTracked is ${show(batchesTracked)}, expected the number of batches that the running ` +
+        "statistics have seen",
     );
   }
 }
 
-/** @throws InputError with what matches, what is missing and what is unexpected, unless `given` are the names of `expected` */
+/**
+ * @throws InputError with what matches, what is missing and what is unexpected, unless `given` are the names of
+ * `expected`
+ */
 export function requireNames(expected: Expected, given: readonly string[], source: string): void {
   const found = new Set(given);
   const missing = [...expected.keys()].filter((path) => !found.has(path));
@@ -45,7 +51,8 @@ export function requireNames(expected: Expected, given: readonly string[], sourc
     ...(missing.length > 0 ? [`${missing.length} ${are(missing)} missing: ${showSome(missing)}`] : []),
     ...(unexpected.length > 0
       ? [
-          `${unexpected.length} ${are(unexpected)} not the network's: ${showSome([...near, ...unexpected.slice(near.length)])}`,
+          `${unexpected.length} ${are(unexpected)} not the network's: ` +
+            `${showSome([...near, ...unexpected.slice(near.length)])}`,
         ]
       : []),
   ];

@@ -1,6 +1,7 @@
 // model: first values of parameters and running statistics. He et al. 2015 for convolutions (paper, section 4.2).
 //
-// Each tensor draws from its own counter-based stream, keyed by its path, so its values depend on seed, path and shape alone.
+// Each tensor draws from its own counter-based stream, keyed by its path, so its values depend on seed, path and shape
+// alone.
 
 import { type Graph, type PersistentTensor, persistentTensors, type TensorRole } from "../graph/graph.ts";
 import { sizeOf } from "../ops/op.ts";
@@ -25,7 +26,10 @@ function hashPath(path: string): number {
   return hash >>> 0;
 }
 
-/** Random words of one tensor. Two mixing rounds with two keys: the streams of two tensors are not permutations of each other. */
+/**
+ * Random words of one tensor. Two mixing rounds with two keys: the streams of two tensors are not permutations of each
+ * other.
+ */
 function wordsOf(path: string, seed: number): Values {
   const inner = lowbias32(seed ^ lowbias32(hashPath(path)));
   const outer = lowbias32(inner ^ 0x9e3779b9);
@@ -60,7 +64,10 @@ const rules: Readonly<Record<TensorRole, (tensor: PersistentTensor, options: Ini
   variance: () => () => 1,
 };
 
-/** All parameters and running statistics of a graph by path. Convolutions He normal, gamma 1, beta 0, running mean 0 and variance 1. */
+/**
+ * All parameters and running statistics of a graph by path. Convolutions He normal, gamma 1, beta 0, running mean 0 and
+ * variance 1.
+ */
 export function initializeParameters(graph: Graph, options: InitializeOptions): Map<string, ModelTensor> {
   const initial = new Map<string, ModelTensor>();
   for (const tensor of persistentTensors(graph)) {

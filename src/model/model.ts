@@ -1,4 +1,5 @@
-// model: a network with its numbers. Every tensor carries the role that the network's family gave it, so nobody guesses it from a name or a rank.
+// model: a network with its numbers. Every tensor carries the role that the network's family gave it, so nobody guesses
+// it from a name or a rank.
 import type { StatisticRole, TensorRole } from "../graph/graph.ts";
 import { persistentTensors } from "../graph/graph.ts";
 import { buildGraph, type NetworkSpec, smallestInput } from "../networks/registry.ts";
@@ -18,7 +19,10 @@ export interface ModelTensor extends StateTensor {
   readonly role: TensorRole;
 }
 
-/** Made by `createNetwork`, `importStateDict` or `decodeModel`; one made by hand is checked where it is used (`requireUsable`). */
+/**
+ * Made by `createNetwork`, `importStateDict` or `decodeModel`; one made by hand is checked where it is used
+ * (`requireUsable`).
+ */
 export interface Model {
   readonly spec: NetworkSpec;
   /** Parameters and running statistics. */

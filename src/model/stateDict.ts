@@ -1,4 +1,5 @@
-// model: state dicts, import and export: a network's numbers under torchvision's keys. Portable; files belong to checkpoint/ and formats/.
+// model: state dicts, import and export: a network's numbers under torchvision's keys. Portable; files belong to
+// checkpoint/ and formats/.
 import { InputError } from "../errors.ts";
 import { currentPath, type NetworkSpec, recognizedSpec } from "../networks/registry.ts";
 import { show, showSome } from "../show.ts";
@@ -8,7 +9,10 @@ import type { Tensor } from "./tensor.ts";
 
 /** What is known of the tensors beside their names. */
 export interface ImportOptions {
-  /** The network that the tensors belong to. Without it the families recognise theirs by names and shapes; dropout, which leaves no trace, is then 0. */
+  /**
+   * The network that the tensors belong to. Without it the families recognise theirs by names and shapes; dropout,
+   * which leaves no trace, is then 0.
+   */
   readonly spec?: NetworkSpec;
   /** Where the tensors come from, for messages. */
   readonly source?: string;
@@ -24,7 +28,9 @@ export interface ImportedModel {
 /** What DataParallel puts before every key. */
 const WRAPPER = "module.";
 
-/** As torchvision's model.state_dict() has it: `num_batches_tracked` (I64, no dimensions) behind each running variance. */
+/**
+ * As torchvision's model.state_dict() has it: `num_batches_tracked` (I64, no dimensions) behind each running variance.
+ */
 export function exportStateDict({ state, batchesTracked }: Model): Map<string, Tensor> {
   const tensors = new Map<string, Tensor>();
   for (const [path, { role, shape, data }] of state) {
@@ -37,11 +43,12 @@ export function exportStateDict({ state, batchesTracked }: Model): Map<string, T
 }
 
 /**
- * A model of named tensors, such as PyTorch saves them. Weights are Float32Arrays, or Float64Arrays, which are rounded. Understood are the keys of today
- * and of the files published in 2017 (`norm.1` for `norm1`), with or without DataParallel's `module.` before them; num_batches_tracked may be any whole
- * number, or missing. A key without a dot (`epoch`, `best_acc1`) names no tensor of a module: it is passed over and listed in `ignored`.
- * @throws InputError that says how many of the network's tensors match, which are missing and which unexpected, or which has another shape or a value
- * that cannot be used; without `spec` also when no family knows such a network
+ * A model of named tensors, such as PyTorch saves them. Weights are Float32Arrays, or Float64Arrays, which are rounded.
+ * Understood are the keys of today and of the files published in 2017 (`norm.1` for `norm1`), with or without
+ * DataParallel's `module.` before them; num_batches_tracked may be any whole number, or missing. A key without a dot
+ * (`epoch`, `best_acc1`) names no tensor of a module: it is passed over and listed in `ignored`.
+ * @throws InputError that says how many of the network's tensors match, which are missing and which unexpected, or
+ * which has another shape or a value that cannot be used; without `spec` also when no family knows such a network
  */
 export function importStateDict(tensors: ReadonlyMap<string, unknown>, options: ImportOptions = {}): ImportedModel {
   const { source = "the state dict" } = options;

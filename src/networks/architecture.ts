@@ -1,4 +1,5 @@
-// networks: the sizes that a spec implies, as plain data: every module's channels, map size, parameters and multiply-adds.
+// networks: the sizes that a spec implies, as plain data: every module's channels, map size, parameters and
+// multiply-adds.
 import type { Stem } from "./fields.ts";
 
 /** Pixels of an input image. */
@@ -10,7 +11,10 @@ export interface ImageSize {
 /** What a module of the network computes. */
 export type LayerKind = "convolution" | "batchNorm" | "maxPool" | "averagePool" | "globalAveragePool" | "linear";
 
-/** One module of the network. `params`: learned numbers. `macs`: multiply-adds per image, of convolutions and the classifier only. */
+/**
+ * One module of the network. `params`: learned numbers. `macs`: multiply-adds per image, of convolutions and the
+ * classifier only.
+ */
 export interface Layer {
   /** Module path, torchvision's: `features.denseblock1.denselayer1.conv1`. */
   readonly path: string;
@@ -41,7 +45,10 @@ export interface Block {
   readonly width: number;
   /** Layers as the family counts them: one composite function each. */
   readonly layers: number;
-  /** How many of the block's input and the layers before it each layer reads, the nearest ones: all of them in a dense block, 1 in a chain. */
+  /**
+   * How many of the block's input and the layers before it each layer reads, the nearest ones: all of them in a dense
+   * block, 1 in a chain.
+   */
   readonly reach: number;
 }
 
@@ -69,7 +76,10 @@ export function depthOf({ layers }: Architecture): number {
   return layers.filter(({ kind }) => kind === "convolution" || kind === "linear").length;
 }
 
-/** Smallest height and width that leave a pixel after the last of so many transitions. 29 for the ImageNet stem and three. */
+/**
+ * Smallest height and width that leave a pixel after the last of so many transitions. 29 for the ImageNet stem and
+ * three.
+ */
 export function smallestSide(stem: Stem, transitions: number): number {
   const afterStem = 2 ** transitions;
   // Two windows of stride 2, each with out = ⌊(in − 1)/2⌋ + 1, so in ≥ 2·out − 1.
@@ -102,7 +112,10 @@ export class LayerRows {
     this.#add(windowed("features.pool0", "maxPool", this.at, 3, 2, 1));
   }
 
-  /** Batch norm, ReLU and a 3×3 convolution to `outChannels`, behind a 1×1 convolution of the same kind to `bottleneck` maps where there is one. */
+  /**
+   * Batch norm, ReLU and a 3×3 convolution to `outChannels`, behind a 1×1 convolution of the same kind to `bottleneck`
+   * maps where there is one.
+   */
   compositeFunction(path: string, outChannels: number, bottleneck: number | undefined): void {
     this.batchNorm(`${path}.norm1`);
     if (bottleneck === undefined) {

@@ -1,4 +1,5 @@
-// networks: what a family of networks is to everything else. A family is a folder that exports one of these and stands in registry.ts.
+// networks: what a family of networks is to everything else. A family is a folder that exports one of these and stands
+// in registry.ts.
 import type { Graph } from "../graph/graph.ts";
 import type { Architecture, ImageSize } from "./architecture.ts";
 import type { FieldRule } from "./fields.ts";
@@ -20,7 +21,9 @@ export interface BuildOptions {
   /** Image height in pixels. */
   readonly height: number;
   readonly width: number;
-  /** `training`: batch statistics, running statistics updated, dropout, a loss. `inference`: running statistics, logits. */
+  /**
+   * `training`: batch statistics, running statistics updated, dropout, a loss. `inference`: running statistics, logits.
+   */
   readonly mode: "training" | "inference";
   /** Whether labels and a loss belong to the graph. Default: in training. In inference it serves evaluation. */
   readonly loss?: boolean;
@@ -54,12 +57,16 @@ export interface Family<S extends CommonSpec> {
   smallestInput(spec: S): number;
   /** Side in pixels of the images that such a network is published for. */
   usualInput(spec: S): number;
-  /** The sizes that the spec implies. Sizes that are too small for the network give feature maps of 0 pixels or fewer. */
+  /**
+   * The sizes that the spec implies. Sizes that are too small for the network give feature maps of 0 pixels or fewer.
+   */
   architecture(spec: S, size: ImageSize): Architecture;
   /** images [N, inChannels, height, width] → logits [N, numClasses], and loss [] with labels [N]. */
   build(spec: S, options: BuildOptions): Graph;
   /** Today's state-dict path of a tensor that earlier publications may have under another name. */
   currentPath(path: string): string;
-  /** The fields of the network whose tensors have these shapes by today's paths, if it looks like one of this family. */
+  /**
+   * The fields of the network whose tensors have these shapes by today's paths, if it looks like one of this family.
+   */
   recognize(shapes: ReadonlyMap<string, readonly number[]>): GivenFields | undefined;
 }

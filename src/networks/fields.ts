@@ -1,10 +1,13 @@
-// networks: the fields of a spec as data: what each may hold, checked here in one sentence and, for configurations, by a schema made from the same data.
+// networks: the fields of a spec as data: what each may hold, checked here in one sentence and, for configurations, by
+// a schema made from the same data.
 import { UsageError } from "../errors.ts";
 import { nearestName } from "../nearestName.ts";
 import { show } from "../show.ts";
 import type { CommonSpec, GivenFields } from "./family.ts";
 
-/** What a field may hold. Bounds are far beyond what can be meant; they keep every product in the size arithmetic exact. */
+/**
+ * What a field may hold. Bounds are far beyond what can be meant; they keep every product in the size arithmetic exact.
+ */
 export type FieldRule =
   /** A whole number from 1. */
   | { readonly kind: "count"; readonly most: number }
@@ -51,7 +54,8 @@ export function impossible(field: string, value: unknown, expected: string): Usa
 
 /**
  * Reads the fields that were given by their rules, and takes the defaults for the others. `label`: "DenseNet".
- * @throws UsageError for a field that has no rule, with the nearest one that has; the function returned throws it for a value against its rule
+ * @throws UsageError for a field that has no rule, with the nearest one that has; the function returned throws it for a
+ * value against its rule
  */
 export function fieldReader<const R extends FieldRules>(
   given: GivenFields,

@@ -1,7 +1,8 @@
 // networks: the modules that families compose, as nodes of a growing graph, with torchvision's module paths.
 //
-// One idea: batch norm is factored. `channelStatistics` stands once behind whatever makes new feature maps, and every consumer's mean and
-// variance is the concatenation of theirs, like the features themselves. Statistics of a concatenation never occur.
+// One idea: batch norm is factored. `channelStatistics` stands once behind whatever makes new feature maps, and every
+// consumer's mean and variance is the concatenation of theirs, like the features themselves. Statistics of a
+// concatenation never occur.
 import { UsageError } from "../errors.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, TensorId } from "../graph/graph.ts";
@@ -58,8 +59,8 @@ export class NetworkBuilder {
   }
 
   /**
-   * The composite function H (section 3): batch norm, ReLU and a 3×3 convolution to `outChannels` new maps, behind a 1×1 convolution of the same
-   * kind to `bottleneck` maps where there is one.
+   * The composite function H (section 3): batch norm, ReLU and a 3×3 convolution to `outChannels` new maps, behind a
+   * 1×1 convolution of the same kind to `bottleneck` maps where there is one.
    */
   compositeFunction(path: string, input: Features, outChannels: number, bottleneck: number | undefined): Features {
     const activated = this.#normalizeRelu(`${path}.norm1`, `${path}.relu1`, input);
@@ -92,7 +93,10 @@ export class NetworkBuilder {
     return this.#graph.shape(maps)[1];
   }
 
-  /** The network that ends with these features: batch norm, ReLU, global average pool, classifier, and the loss where it is wanted. */
+  /**
+   * The network that ends with these features: batch norm, ReLU, global average pool, classifier, and the loss where it
+   * is wanted.
+   */
   finish(features: Features): Graph {
     const { batch, mode, loss: withLoss = mode === "training" } = this.#options;
     const graph = this.#graph;

@@ -1,6 +1,7 @@
 // networks: the only place that lists the families, and what everything after it may ask of a network of any family.
 //
-// A network is its spec, frozen plain data with the name of its family in it; its graph is what plans, backends and training see of it.
+// A network is its spec, frozen plain data with the name of its family in it; its graph is what plans, backends and
+// training see of it.
 import { UsageError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { editDistance, nearestName } from "../nearestName.ts";
@@ -34,7 +35,10 @@ export type ModelFields = Omit<SpecFields, keyof CommonSpec>;
 
 const everyFamily: readonly Family<NetworkSpec>[] = Object.values(families);
 
-/** What the fields of ModelFields may hold, whichever family has them. `namedSpec` refuses those that the network's own family lacks. */
+/**
+ * What the fields of ModelFields may hold, whichever family has them. `namedSpec` refuses those that the network's own
+ * family lacks.
+ */
 export const modelRules = Object.fromEntries(
   everyFamily.flatMap(({ fields }) => Object.entries(fields)).filter(([field]) => !(field in commonRules)),
 ) as Readonly<Record<keyof ModelFields, FieldRule>>;
@@ -63,8 +67,9 @@ function unknownFamily(family: unknown): UsageError {
 }
 
 /**
- * A complete, checked, frozen spec from some of its fields: of the family that `family` names, of a DenseNet where none is named (specs that were saved
- * before there was a choice). What a family's fields are when they are not given stands with its `define`; without any it is DenseNet-BC-100-12.
+ * A complete, checked, frozen spec from some of its fields: of the family that `family` names, of a DenseNet where none
+ * is named (specs that were saved before there was a choice). What a family's fields are when they are not given stands
+ * with its `define`; without any it is DenseNet-BC-100-12.
  * @throws UsageError naming the field, the value given and what was expected
  */
 export function defineSpec(fields: SpecFields = {}): NetworkSpec {
@@ -118,9 +123,9 @@ function nearestVariant(name: string): string | undefined {
 }
 
 /**
- * The network of that name, `overrides` put over it. Case, separators and a leading `densenet` do not matter: `densenet121`,
- * `densenet-bc-100-12`, `L40-k12`. Without an override 10 classes for the CIFAR nets, 1000 for the ImageNet ones; fields that follow
- * others by default follow overridden ones.
+ * The network of that name, `overrides` put over it. Case, separators and a leading `densenet` do not matter:
+ * `densenet121`, `densenet-bc-100-12`, `L40-k12`. Without an override 10 classes for the CIFAR nets, 1000 for the
+ * ImageNet ones; fields that follow others by default follow overridden ones.
  * @throws UsageError for an unknown name (with the nearest one) or an impossible override
  */
 export function namedSpec(name: string, overrides: SpecFields = {}): NetworkSpec {
@@ -146,7 +151,10 @@ export function variantName(spec: NetworkSpec): string | undefined {
   return undefined;
 }
 
-/** What to call a network in a title: "DenseNet-BC-40-12", or "A DenseNet like BC-40-12" where it was made from `origin` and changed. */
+/**
+ * What to call a network in a title: "DenseNet-BC-40-12", or "A DenseNet like BC-40-12" where it was made from `origin`
+ * and changed.
+ */
 export function networkTitle(spec: NetworkSpec, origin?: string): string {
   const { label, title } = familyOf(spec);
   const name = variantName(spec);
@@ -160,7 +168,9 @@ export function familyFacts(spec: NetworkSpec): Pick<Family<NetworkSpec>, "descr
   return { description, citation };
 }
 
-/** Smallest height and width in pixels that leave every feature map at least one. 29 for the four-block ImageNet nets. */
+/**
+ * Smallest height and width in pixels that leave every feature map at least one. 29 for the four-block ImageNet nets.
+ */
 export function smallestInput(spec: NetworkSpec): number {
   return familyOf(spec).smallestInput(spec);
 }
@@ -170,7 +180,10 @@ export function usualInput(spec: NetworkSpec): number {
   return familyOf(spec).usualInput(spec);
 }
 
-/** @throws UsageError when the size is not whole, or naming the layer where a feature map would vanish and the smallest size that works */
+/**
+ * @throws UsageError when the size is not whole, or naming the layer where a feature map would vanish and the smallest
+ * size that works
+ */
 export function architecture(spec: NetworkSpec, size: ImageSize): Architecture {
   const { height, width } = size;
   const family = familyOf(spec);
@@ -185,21 +198,26 @@ export function architecture(spec: NetworkSpec, size: ImageSize): Architecture {
   const smallest = smallestInput(spec);
   const { path, inHeight, inWidth } = vanishing;
   throw new UsageError(
-    `${path}: images of ${height}×${width} leave a feature map ${Math.min(inHeight, inWidth)} high or wide, too small for this layer; the smallest images that work are ${smallest}×${smallest}`,
+    `${path}: images of ${height}×${width} leave a feature map ${Math.min(inHeight, inWidth)} high or wide, too ` +
+      `small for this layer; the smallest images that work are ${smallest}×${smallest}`,
     { layer: path, height, width, smallest },
   );
 }
 
 /**
  * The network as a graph: images [N, inChannels, height, width] → logits [N, numClasses], and loss [] with labels [N].
- * @throws UsageError if the images are too small for the network, or if a batch norm would see one value per channel in training.
+ * @throws UsageError if the images are too small for the network, or if a batch norm would see one value per channel in
+ * training.
  */
 export function buildGraph(spec: NetworkSpec, options: BuildOptions): Graph {
   architecture(spec, options);
   return familyOf(spec).build(spec, options);
 }
 
-/** Learned numbers: convolution weights, γ and β, the classifier's weight and bias. Running statistics are not among them. */
+/**
+ * Learned numbers: convolution weights, γ and β, the classifier's weight and bias. Running statistics are not among
+ * them.
+ */
 export function parameterCount(spec: NetworkSpec): number {
   return sum(layersOf(spec), ({ params }) => params);
 }
@@ -209,7 +227,10 @@ export function runningStatisticsCount(spec: NetworkSpec): number {
   return sum(layersOf(spec), ({ kind, outChannels }) => (kind === "batchNorm" ? 2 * outChannels : 0));
 }
 
-/** Multiply-adds per image of the convolutions and the classifier, the transition convolution at its size before pooling, as the paper counts. */
+/**
+ * Multiply-adds per image of the convolutions and the classifier, the transition convolution at its size before
+ * pooling, as the paper counts.
+ */
 export function macs(spec: NetworkSpec, size: ImageSize): number {
   return sum(architecture(spec, size).layers, (layer) => layer.macs);
 }
@@ -219,7 +240,10 @@ export function currentPath(spec: NetworkSpec, path: string): string {
   return familyOf(spec).currentPath(path);
 }
 
-/** The network whose tensors have these shapes, by today's paths or earlier ones, if a family recognises it. Dropout leaves no trace and is 0. */
+/**
+ * The network whose tensors have these shapes, by today's paths or earlier ones, if a family recognises it. Dropout
+ * leaves no trace and is 0.
+ */
 export function recognizedSpec(shapes: ReadonlyMap<string, readonly number[]>): NetworkSpec | undefined {
   for (const family of everyFamily) {
     const fields = family.recognize(new Map([...shapes].map(([path, shape]) => [family.currentPath(path), shape])));

@@ -47,11 +47,17 @@ function operands(plan: Plan, call: KernelCall): string {
 export function printPlan(plan: Plan): string {
   const calls = plan.calls.map((call, index) => {
     const work = `${count(call.macs, "MAC")}, ${count(call.trafficBytes, "B")}`;
-    return `${String(index).padStart(5)}  ${call.kernel.padEnd(24)} ${call.path}${call.recompute ? " (again)" : ""}  ${operands(plan, call)}  ${work}`;
+    return (
+      `${String(index).padStart(5)}  ${call.kernel.padEnd(24)} ${call.path}${call.recompute ? " (again)" : ""} ` +
+      ` ${operands(plan, call)}  ${work}`
+    );
   });
   const buffers = [...plan.buffers.values()].map(({ name, shape, dtype, bytes, role, offset, birth, death }) => {
     const life = role === "arena" ? `calls ${birth}…${death}` : "persistent";
-    return `  ${role.padEnd(11)} ${name} [${shape.join("×")}]${dtype === "f16" ? " f16" : ""} ${count(bytes, "B")} at ${offset}, ${life}`;
+    return (
+      `  ${role.padEnd(11)} ${name} [${shape.join("×")}]${dtype === "f16" ? " f16" : ""} ${count(bytes, "B")} ` +
+      `at ${offset}, ${life}`
+    );
   });
   const macs = plan.calls.reduce((sum, call) => sum + call.macs, 0);
   return [

@@ -8,7 +8,8 @@ import { UsageError } from "../errors.ts";
 import type { TrainConfig } from "../train/config.ts";
 
 /**
- * The data set of a configuration. `report` receives sentences for people: what was left out, and how far a long check is.
+ * The data set of a configuration. `report` receives sentences for people: what was left out, and how far a long check
+ * is.
  * @throws UsageError when it names none
  */
 export async function openConfiguredDataset(
@@ -26,8 +27,8 @@ export async function openConfiguredDataset(
 const AT_ONCE = 64;
 
 /**
- * SHA-256 over both splits, in order: of images in files their labels, sizes and names below `dir`, so that the same folder has the same
- * digest wherever it lies; of others labels and pixels.
+ * SHA-256 over both splits, in order: of images in files their labels, sizes and names below `dir`, so that the same
+ * folder has the same digest wherever it lies; of others labels and pixels.
  */
 export async function dataDigest({ train, val, channels, height, width }: Dataset, dir: string): Promise<string> {
   const hash = createHash("sha256").update(`${channels} ${height} ${width}`);

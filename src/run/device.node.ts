@@ -20,7 +20,10 @@ export async function createConfiguredBackend({ device, activationDtype, threads
 export interface RunDevice {
   /** The first. */
   readonly backend: Backend;
-  /** For the trainer: the same choice again. Where that is auto, wasm, if it will do, when the GPU does not come back or is lost a third time in a row. */
+  /**
+   * For the trainer: the same choice again. Where that is auto, wasm, if it will do, when the GPU does not come back or
+   * is lost a third time in a row.
+   */
   readonly reopen: (losses: number) => Promise<Backend>;
   /** Disposes of the one in use. */
   dispose(): Promise<void>;

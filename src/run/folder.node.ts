@@ -1,5 +1,5 @@
-// run: the folder of a run. config.json, environment.json, metrics.csv (a line per epoch), metrics.jsonl (every event), report.html, and run.lock while a
-// process writes to it; checkpoints lie in it too and are the store's business.
+// run: the folder of a run. config.json, environment.json, metrics.csv (a line per epoch), metrics.jsonl (every event),
+// report.html, and run.lock while a process writes to it; checkpoints lie in it too and are the store's business.
 import { closeSync, openSync, writeSync } from "node:fs";
 import { access, constants, mkdir, readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
@@ -71,7 +71,8 @@ export class RunFolder {
   }
 
   /**
-   * A folder for a new run, or for one that goes on elsewhere: then `past` is that of the folder that it leaves. Locked until it is closed.
+   * A folder for a new run, or for one that goes on elsewhere: then `past` is that of the folder that it leaves. Locked
+   * until it is closed.
    * @throws UsageError when something is in it already, or it cannot be a folder
    * @throws ResourceError when it cannot be made, or another process has taken it meanwhile
    */
@@ -107,8 +108,8 @@ export class RunFolder {
   }
 
   /**
-   * Adds an event to the record. The first one must be the start; it cuts off what the checkpoint did not yet know. `history`: the epochs that the
-   * run has behind it at its start.
+   * Adds an event to the record. The first one must be the start; it cuts off what the checkpoint did not yet know.
+   * `history`: the epochs that the run has behind it at its start.
    * @throws ResourceError when the disk is full, or the folder is no longer where it was
    */
   async record(event: TrainEvent, history: readonly EpochMetrics[] = []): Promise<void> {
@@ -171,7 +172,8 @@ export class RunFolder {
 }
 
 /**
- * Makes sure that a new run can have the folder, and makes nothing: whatever is wrong with the settings or the data shows before.
+ * Makes sure that a new run can have the folder, and makes nothing: whatever is wrong with the settings or the data
+ * shows before.
  * @throws UsageError when something is in it already, or it cannot be a folder
  * @throws ResourceError when it may not be written
  */
@@ -187,7 +189,8 @@ export async function requireFree(path: string): Promise<void> {
     if (left.length > 0) {
       const isRun = left.includes(CONFIG) || left.includes("checkpoints");
       throw new UsageError(
-        `${path}: is not empty, expected a new folder for the run${isRun ? `; to go on with the run in it say --resume ${path}` : ""}`,
+        `${path}: is not empty, expected a new folder for the ` +
+          `run${isRun ? `; to go on with the run in it say --resume ${path}` : ""}`,
         { output: path },
       );
     }
@@ -213,7 +216,10 @@ function noPast(): RunPast {
   return { events: [], origin: { startedAt: new Date(), sources: {} } };
 }
 
-/** What was recorded in the folder of a run. A line that was being written when the run died, or that is no event, is passed over. */
+/**
+ * What was recorded in the folder of a run. A line that was being written when the run died, or that is no event, is
+ * passed over.
+ */
 export async function readPast(path: string): Promise<RunPast> {
   const text = await readFile(join(path, EVENTS), "utf8").catch(() => "");
   const events = text.split("\n").flatMap((line) => {
@@ -243,7 +249,10 @@ function isEvent(value: unknown): value is TrainEvent {
   return NUMBERS[value.type as TrainEvent["type"]].every((key) => Number.isFinite(value[key]));
 }
 
-/** What environment.json says of the run's beginning. A folder that was copied without it, or a run that died before it was there, has none. */
+/**
+ * What environment.json says of the run's beginning. A folder that was copied without it, or a run that died before it
+ * was there, has none.
+ */
 export async function readOrigin(path: string): Promise<RunOrigin> {
   try {
     const value: unknown = JSON.parse(await readFile(join(path, ENVIRONMENT), "utf8"));

@@ -1,5 +1,5 @@
-// run: the images that a checkpoint is measured on, and how to call them. Of a run's own images those that it held out, or some would have been trained
-// on; of others all.
+// run: the images that a checkpoint is measured on, and how to call them. Of a run's own images those that it held out,
+// or some would have been trained on; of others all.
 import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { findCifar } from "../data/cifar.node.ts";
@@ -41,9 +41,10 @@ export interface HeldOut {
 }
 
 /**
- * The images to measure `network`, which was loaded from `checkpoint`, on. Images in another place than the run's are its own, moved, if names, sizes
- * and labels are the same.
- * @throws InputError when they cannot be opened, or are not those of the run any more, so that nobody knows what it held out
+ * The images to measure `network`, which was loaded from `checkpoint`, on. Images in another place than the run's are
+ * its own, moved, if names, sizes and labels are the same.
+ * @throws InputError when they cannot be opened, or are not those of the run any more, so that nobody knows what it
+ * held out
  * @throws UsageError when nobody says where they are, or the split does not fit the data
  */
 export async function openHeldOut(
@@ -117,7 +118,8 @@ async function requireUnchanged(own: Dataset, run: RunState, dir: string, saved:
       ? "names or sizes of its images are not those that the run began with"
       : `leaves ${length} images to train on, the run had ${run.trainCount}`;
   throw new InputError(
-    `${dir}: ${what}, so nobody knows any more what it held out; expected the images as they were, --val-split for images that the run may have seen, or --split all`,
+    `${dir}: ${what}, so nobody knows any more what it held out; expected the images as they were, --val-split for ` +
+      "images that the run may have seen, or --split all",
     { dir, count: length, expected: run.trainCount },
   );
 }

@@ -1,7 +1,9 @@
 // run: one process at a time writes to the folder of a run. Who reads (eval, predict, a viewer) asks nobody.
 //
-// The lock is the file run.lock, which says who holds it; of two processes exactly one can create it. Its holder touches it every few seconds. A lock whose holder is known to be dead is taken over at once; one of another machine or container,
-// whose processes cannot be seen, when it has not been touched for a minute by the clock of the file system itself.
+// The lock is the file run.lock, which says who holds it; of two processes exactly one can create it. Its holder
+// touches it every few seconds. A lock whose holder is known to be dead is taken over at once; one of another machine
+// or container, whose processes cannot be seen, when it has not been touched for a minute by the clock of the file
+// system itself.
 import { randomUUID } from "node:crypto";
 import { readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { type FileHandle, link, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
@@ -20,7 +22,9 @@ const ABANDONED_MS = 60_000;
 interface Holder {
   readonly pid: number;
   readonly host: string;
-  /** Where pids mean the same: the machine's boot and the container's pid namespace; "" where the system does not say. */
+  /**
+   * Where pids mean the same: the machine's boot and the container's pid namespace; "" where the system does not say.
+   */
   readonly space: string;
   /** When the process began, in the system's own count; "" where it does not say. Tells a pid that was given anew. */
   readonly born: string;
@@ -86,7 +90,9 @@ export class RunLock {
   requireHeld(): void {
     if (this.#isHeld()) return;
     throw new ResourceError(
-      `${this.#folder}: the run's folder was removed, renamed or taken over by another process while the run was writing to it; expected it to stay until the run ends. What was saved before can be resumed from where the folder is now`,
+      `${this.#folder}: the run's folder was removed, renamed or taken over by another process while the run was ` +
+        "writing to it; expected it to stay until the run ends. What was saved before can be resumed from where the " +
+        "folder is now",
       { folder: this.#folder },
     );
   }
@@ -115,7 +121,8 @@ async function takeAway(path: string, id: string, folder: string): Promise<void>
   if (alive === true || (alive === undefined && !(await isAbandoned(path, id)))) {
     const who = holder === undefined ? "another process" : `process ${holder.pid} on ${holder.host}`;
     throw new ResourceError(
-      `${folder}: ${who} is writing to this run; expected one at a time. ${alive === true ? "End it first" : `If it is gone, try again in a minute or delete ${path}`}`,
+      `${folder}: ${who} is writing to this run; expected one at a time. ` +
+        `${alive === true ? "End it first" : `If it is gone, try again in a minute or delete ${path}`}`,
       { folder, ...(holder === undefined ? {} : { pid: holder.pid, host: holder.host }) },
     );
   }

@@ -5,10 +5,14 @@ import type { StartEvent } from "../train/events.ts";
 
 type Needs = Pick<StartEvent, "peakBytes" | "memory" | "backend">;
 
-/** What the run needs of its device's memory and what that allows, as one line. `systemBytes`: this machine's memory. */
+/**
+ * What the run needs of its device's memory and what that allows, as one line. `systemBytes`: this machine's memory.
+ */
 export function memoryLine({ peakBytes, memory, backend }: Needs, systemBytes: number): string {
   const { device, maxBufferBytes, name } = backend;
-  const parts = `weights, gradients and momenta ${formatBytes(memory.weights)}, features ${formatBytes(memory.features)}, working memory ${formatBytes(memory.working)}`;
+  const parts =
+    `weights, gradients and momenta ${formatBytes(memory.weights)}, features ` +
+    `${formatBytes(memory.features)}, working memory ${formatBytes(memory.working)}`;
   const limits = [
     ...(maxBufferBytes === undefined ? [] : [`${device ?? name} allows ${formatBytes(maxBufferBytes)} in one piece`]),
     ...(usesSystemMemory(backend) ? [`this machine has ${formatBytes(systemBytes)}`] : []),
@@ -20,7 +24,8 @@ export function memoryLine({ peakBytes, memory, backend }: Needs, systemBytes: n
 export function requireMemory({ peakBytes, backend }: Needs, systemBytes: number): void {
   if (!usesSystemMemory(backend) || peakBytes <= systemBytes) return;
   throw new ResourceError(
-    `the run needs ${formatBytes(peakBytes)} on ${backend.name}, and this machine has ${formatBytes(systemBytes)}: lower --batch-size, raise --grad-accum-steps or say --recompute bottleneck`,
+    `the run needs ${formatBytes(peakBytes)} on ${backend.name}, and this machine has ${formatBytes(systemBytes)}: ` +
+      "lower --batch-size, raise --grad-accum-steps or say --recompute bottleneck",
     { bytes: peakBytes, limit: systemBytes },
   );
 }

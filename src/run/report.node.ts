@@ -70,7 +70,8 @@ export async function writeReport(context: ReportContext, standing: ReportStandi
 }
 
 /**
- * Every setting as dotted path, value as text, and where it came from: `sources`, or for those that a resumed run kept, what they came from `before`.
+ * Every setting as dotted path, value as text, and where it came from: `sources`, or for those that a resumed run kept,
+ * what they came from `before`.
  */
 export function settingRows(
   { model, data, ...rest }: TrainConfig,

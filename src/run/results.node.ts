@@ -11,7 +11,9 @@ const SHOWN = 14;
 /** Larger images are shown at this side; smaller ones keep every pixel. */
 const SIDE = 160;
 
-/** The last validation, with some of its images: the surest mistakes, and right answers of as many classes as there are. */
+/**
+ * The last validation, with some of its images: the surest mistakes, and right answers of as many classes as there are.
+ */
 export async function reportResults(evaluation: Evaluation, dataset: Dataset, epoch: number): Promise<ReportResults> {
   const chosen = chooseImages(evaluation, dataset);
   return {

@@ -1,5 +1,5 @@
-// run: a training run from its settings to its folder. Whoever starts one — the command, a server, a page's host — gets the same events and leaves the
-// same folder; they only show what happens.
+// run: a training run from its settings to its folder. Whoever starts one — the command, a server, a page's host — gets
+// the same events and leaves the same folder; they only show what happens.
 import { join } from "node:path";
 import { type ConstantGuess, constantGuess } from "../analyze/classErrors.ts";
 import type { Backend, BackendInfo } from "../backends/backend.ts";
@@ -26,13 +26,24 @@ import { findResumePoint, firstModel, type ResumePoint, runOf } from "./start.no
 export interface RunOptions {
   /** Every setting, as resolveConfig returns them; of a resumed run those of savedConfig. */
   readonly config: TrainConfig;
-  /** Where the run goes: a new or empty folder. Default: runs/<model>-<time>; of a resumed run the folder that it is in. */
+  /**
+   * Where the run goes: a new or empty folder. Default: runs/<model>-<time>; of a resumed run the folder that it is in.
+   */
   readonly folder?: string | undefined;
-  /** The folder of a run, or of one of its checkpoints, to go on with: on the same device with as many threads bit for bit as if it had not stopped. */
+  /**
+   * The folder of a run, or of one of its checkpoints, to go on with: on the same device with as many threads bit for
+   * bit as if it had not stopped.
+   */
   readonly resume?: string | undefined;
-  /** A run's folder, a checkpoint's, or weights of another tool (.safetensors, .pth, a timm folder) that a new run starts from. Not with `resume`. */
+  /**
+   * A run's folder, a checkpoint's, or weights of another tool (.safetensors, .pth, a timm folder) that a new run
+   * starts from. Not with `resume`.
+   */
   readonly initFrom?: string | undefined;
-  /** Aborted: the run finishes its step, saves and ends with `interrupted`. Before its first event it rejects with the signal's reason instead. */
+  /**
+   * Aborted: the run finishes its step, saves and ends with `interrupted`. Before its first event it rejects with the
+   * signal's reason instead.
+   */
   readonly signal?: AbortSignal | undefined;
   /** Setting, as dotted path → where it came from, for the report. */
   readonly sources?: Readonly<Record<string, string>> | undefined;
@@ -77,10 +88,12 @@ export interface FinishedEvent {
 export type RunEvent = OpenedEvent | TrainEvent | FinishedEvent;
 
 /**
- * Trains a network as `config` says and leaves the run's folder: settings, metrics, report and checkpoints. Opens the data and the device and closes
- * them again. The folder is made when everything else has been checked, and is locked while the run lasts. Whoever stops iterating ends the
- * run; what came after its last checkpoint is then lost. A run that fails says so in its report and throws.
- * @throws UsageError for settings that do not fit together or not to the data, a folder that is in use, a resumed run that would be another one
+ * Trains a network as `config` says and leaves the run's folder: settings, metrics, report and checkpoints. Opens the
+ * data and the device and closes them again. The folder is made when everything else has been checked, and is locked
+ * while the run lasts. Whoever stops iterating ends the run; what came after its last checkpoint is then lost. A run
+ * that fails says so in its report and throws.
+ * @throws UsageError for settings that do not fit together or not to the data, a folder that is in use, a resumed run
+ * that would be another one
  * @throws InputError for data or checkpoints that are not what they should be
  * @throws ResourceError when memory or disk does not suffice, or another process writes to the folder
  * @throws DivergedError when the loss is no longer finite
@@ -173,7 +186,8 @@ async function passOver({ saved, damaged }: ResumePoint, path: string, report: (
   const isOwn = runOf(saved.folder) === path || runOf(saved.folder) === join(path);
   const places = isOwn ? await setAside(damaged, saved.folder) : [];
   report(
-    `the run goes on from ${saved.folder}; what came after that is done again${places.length === 0 ? "" : `, and the damaged files are kept as ${places.join(", ")}`}`,
+    `the run goes on from ${saved.folder}; what came after that is done ` +
+      `again${places.length === 0 ? "" : `, and the damaged files are kept as ${places.join(", ")}`}`,
   );
 }
 

@@ -1,4 +1,5 @@
-// run: whether a device computes what the reference computes, on one training step of a small network. Portable: a page asks the same.
+// run: whether a device computes what the reference computes, on one training step of a small network. Portable: a page
+// asks the same.
 import type { Backend } from "../backends/backend.ts";
 import { createReferenceBackend } from "../backends/reference/backend.ts";
 import { differentiate } from "../graph/differentiate.ts";
@@ -6,7 +7,9 @@ import { createNetwork } from "../model/create.ts";
 import { buildGraph, smallSpec } from "../networks/registry.ts";
 import { planTraining } from "../plan/planners.ts";
 
-/** f32 results of a net this small differ by rounding alone, some hundred times 2⁻²⁴; a wrong kernel is off by far more. */
+/**
+ * f32 results of a net this small differ by rounding alone, some hundred times 2⁻²⁴; a wrong kernel is off by far more.
+ */
 export const SELF_CHECK_TOLERANCE = 1e-3;
 
 /**

@@ -39,7 +39,8 @@ export interface ResumePoint {
 }
 
 /**
- * Where the run at `path`, a run's folder or a checkpoint's, can go on. Of a run whose last checkpoint is damaged that is the newest whole one.
+ * Where the run at `path`, a run's folder or a checkpoint's, can go on. Of a run whose last checkpoint is damaged that
+ * is the newest whole one.
  * @throws InputError when there is nothing to go on from
  * @throws VerificationError when every checkpoint is damaged
  */
@@ -55,7 +56,8 @@ export async function findResumePoint(path: string): Promise<ResumePoint> {
   const { trained, training, folder } = checkpoint;
   if (training === undefined) {
     throw new InputError(
-      `${path}: holds a model without its training state, expected the folder of a run or of a checkpoint; a new run can start from its weights (--init-from)`,
+      `${path}: holds a model without its training state, expected the folder of a run or of a checkpoint; a new ` +
+        "run can start from its weights (--init-from)",
       { path },
     );
   }
@@ -84,7 +86,8 @@ export async function savedConfig(path: string): Promise<TrainConfig> {
 }
 
 /**
- * Settings for a new run that starts from the weights at `path`: those of the run that they are from, or where there is none, the network's.
+ * Settings for a new run that starts from the weights at `path`: those of the run that they are from, or where there is
+ * none, the network's.
  * @throws InputError when there is no model at `path`
  */
 export async function settingsFrom(path: string): Promise<PartialTrainConfig> {
@@ -103,8 +106,9 @@ function modelSettings(spec: NetworkSpec): TrainConfig["model"] {
 }
 
 /**
- * The network of `config` for `dataset`, with first values, or with those of the model at `initFrom`: a run of ours or weights of another tool, whose
- * classifier is made anew where the classes are others. `report` receives what was matched, assumed and made anew.
+ * The network of `config` for `dataset`, with first values, or with those of the model at `initFrom`: a run of ours or
+ * weights of another tool, whose classifier is made anew where the classes are others. `report` receives what was
+ * matched, assumed and made anew.
  * @throws UsageError when that model is another network than `config` asks for
  * @throws InputError when a run's model has as many classes in another order or by other names
  * @throws ResourceError when it cannot fit, as requireFit
@@ -124,7 +128,8 @@ export async function firstModel(
   const different = trained.classes.findIndex((label, index) => label !== classes[index]);
   if (own && different >= 0 && trained.classes.length === classes.length) {
     throw new InputError(
-      `${initFrom}: class ${different} is "${trained.classes[different]}" there and "${classes[different]}" in ${name}; expected the same classes, or another number of them, which gets a new classifier`,
+      `${initFrom}: class ${different} is "${trained.classes[different]}" there and "${classes[different]}" in ` +
+        `${name}; expected the same classes, or another number of them, which gets a new classifier`,
       { path: initFrom },
     );
   }
@@ -132,7 +137,9 @@ export async function firstModel(
     JSON.stringify({ ...of, dropRate: 0, numClasses: classes.length, inChannels: channels });
   if (shapeOf(trained.model.spec) !== shapeOf(spec)) {
     throw new UsageError(
-      `${initFrom}: holds another network (${parameterCount(trained.model.spec)} parameters) than the settings ask for (${networkTitle(spec, config.model.variant)}, ${parameterCount(spec)} parameters); leave out --model and its settings to take the network as it is`,
+      `${initFrom}: holds another network (${parameterCount(trained.model.spec)} parameters) than the settings ask ` +
+        `for (${networkTitle(spec, config.model.variant)}, ${parameterCount(spec)} parameters); leave out --model and ` +
+        "its settings to take the network as it is",
       { path: initFrom },
     );
   }

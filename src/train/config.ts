@@ -1,4 +1,5 @@
-// train: everything that decides a run, as plain JSON: schema, type and defaults, made from the rows of settings.ts. Resolved in resolveConfig.ts, saved with the run.
+// train: everything that decides a run, as plain JSON: schema, type and defaults, made from the rows of settings.ts.
+// Resolved in resolveConfig.ts, saved with the run.
 import * as z from "zod";
 import { isRecord } from "../checkpoint/record.ts";
 import { modelFieldSchemas } from "./modelSettings.ts";
@@ -17,7 +18,10 @@ const defaults = <R extends Rows>(rows: R) =>
   };
 
 const modelSchema = z.strictObject({
-  /** Named net of src/networks, e.g. "BC-100-12" or "121"; the other fields change it. Number of classes and channels come from the data. */
+  /**
+   * Named net of src/networks, e.g. "BC-100-12" or "121"; the other fields change it. Number of classes and channels
+   * come from the data.
+   */
   variant: variantSetting.schema,
   ...modelFieldSchemas,
 });
@@ -28,7 +32,10 @@ const configSchema = z.strictObject({ model: modelSchema, data: dataSchema, ...s
 /** All settings of a training run, resolved. */
 export type TrainConfig = z.infer<typeof configSchema>;
 
-/** Schema of TrainConfig; unknown keys are errors. A configuration that was saved before a setting existed or was renamed is read as it was meant. */
+/**
+ * Schema of TrainConfig; unknown keys are errors. A configuration that was saved before a setting existed or was
+ * renamed is read as it was meant.
+ */
 export const trainConfigSchema = z.preprocess(asOfToday, configSchema);
 
 /** The paper's settings where the paper has one (section 4.2), otherwise the plainest choice. */
@@ -44,7 +51,10 @@ export const settingSchemas: ReadonlyMap<string, z.ZodType> = new Map<string, z.
   ...[...settings].map(([path, { schema }]): [string, z.ZodType] => [path, schema]),
 ]);
 
-/** A configuration as runs once saved it, with today's keys. What a setting was called then is an unknown key where today's is there too. */
+/**
+ * A configuration as runs once saved it, with today's keys. What a setting was called then is an unknown key where
+ * today's is there too.
+ */
 function asOfToday(saved: unknown): unknown {
   if (!isRecord(saved)) return saved;
   const config = Object.fromEntries(

@@ -13,10 +13,10 @@ import { epochLayout } from "./trainingPlans.ts";
 
 /**
  * A trainer of `model` on `dataset`. `backend` stays the caller's.
- * @throws UsageError when a setting is none that `resolveConfig` would give; when model, data and settings do not fit together; when a resumed run would
- * not be the same run
- * @throws InputError when a tensor of the model is missing, unexpected, of another shape or holds a number that cannot be, or the training state to
- * resume from is damaged
+ * @throws UsageError when a setting is none that `resolveConfig` would give; when model, data and settings do not fit
+ * together; when a resumed run would not be the same run
+ * @throws InputError when a tensor of the model is missing, unexpected, of another shape or holds a number that cannot
+ * be, or the training state to resume from is damaged
  */
 export function createTrainer(options: TrainerOptions): Trainer {
   const { model, dataset, resume, reopen, reduction } = options;
@@ -25,13 +25,15 @@ export function createTrainer(options: TrainerOptions): Trainer {
   requireUsable(model);
   if (model.spec.numClasses !== classes.length || model.spec.inChannels !== channels) {
     throw new UsageError(
-      `the network takes ${model.spec.inChannels} channels and has ${model.spec.numClasses} classes, but ${name} has ${channels} channels and ${classes.length} classes`,
+      `the network takes ${model.spec.inChannels} channels and has ${model.spec.numClasses} classes, but ${name} ` +
+        `has ${channels} channels and ${classes.length} classes`,
     );
   }
   if (reduction) requireProcesses(reduction);
   if (reduction && reopen) {
     throw new UsageError(
-      "reopen: a run whose gradients are reduced cannot go on with another device on its own, expected reduction or reopen",
+      "reopen: a run whose gradients are reduced cannot go on with another device on its own, expected reduction or " +
+        "reopen",
       { field: "reopen" },
     );
   }
@@ -39,7 +41,8 @@ export function createTrainer(options: TrainerOptions): Trainer {
   const layout = epochLayout(trainCount, config);
   if (layout.stepsPerEpoch === 0) {
     throw new UsageError(
-      `batchSize: ${trainCount} training images do not fill ${config.accumulationSteps} micro-batches of at least 2 images`,
+      `batchSize: ${trainCount} training images do not fill ${config.accumulationSteps} micro-batches of at least 2 ` +
+        "images",
       { field: "batchSize", value: config.batchSize },
     );
   }

@@ -1,7 +1,8 @@
 // train: where a net broke, found when a loss is no longer finite.
 //
-// Running statistics are the trace: each batch norm keeps a moving average of its input's mean and variance, so the first one, in the
-// network's order, that is not finite shows whose output overflowed. They persist, unlike the feature maps themselves.
+// Running statistics are the trace: each batch norm keeps a moving average of its input's mean and variance, so the
+// first one, in the network's order, that is not finite shows whose output overflowed. They persist, unlike the feature
+// maps themselves.
 import type { Executable } from "../backends/backend.ts";
 import type { Plan, RunningEntry } from "../plan/plan.ts";
 

@@ -1,5 +1,6 @@
-// train: what a network does on labelled images, counted batch by batch (the errors of the paper's tables 2 and 3). A run's validation and
-// `evaluate` both count with this, so that the last validation of a run already holds what its report shows.
+// train: what a network does on labelled images, counted batch by batch (the errors of the paper's tables 2 and 3). A
+// run's validation and `evaluate` both count with this, so that the last validation of a run already holds what its
+// report shows.
 import type { Work } from "../backends/runAhead.ts";
 import type { Batch } from "../data/dataset.ts";
 import { addSamples, type Metrics, metricsOf, noTotals } from "./metrics.ts";
@@ -66,7 +67,10 @@ export class EvaluationTally {
   }
 }
 
-/** Of equal logits the smaller index, as sampleRank counts. The probability of the greatest logit is 1/Σ exp(z − max), in doubles. */
+/**
+ * Of equal logits the smaller index, as sampleRank counts. The probability of the greatest logit is 1/Σ exp(z − max),
+ * in doubles.
+ */
 function firstGuess(logits: Float32Array | Int32Array): Guess {
   let index = 0;
   for (let c = 1; c < logits.length; c++) if (logits[c] > logits[index]) index = c;

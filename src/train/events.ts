@@ -1,4 +1,5 @@
-// train: what a run reports while it goes on. One event is one JSON line of `densenet train --json` and of metrics.jsonl in the run folder.
+// train: what a run reports while it goes on. One event is one JSON line of `densenet train --json` and of
+// metrics.jsonl in the run folder.
 import type { BackendInfo } from "../backends/backend.ts";
 import type { NetworkSpec } from "../networks/registry.ts";
 import type { TrainConfig } from "./config.ts";
@@ -97,7 +98,10 @@ export interface EndEvent {
   readonly best: EpochMetrics;
 }
 
-/** The device was lost. Its work since the last copy of the state was repeated on `backend`, and the run goes on as if nothing had happened. */
+/**
+ * The device was lost. Its work since the last copy of the state was repeated on `backend`, and the run goes on as if
+ * nothing had happened.
+ */
 export interface RecoveredEvent {
   readonly type: "recovered";
   /** Updates reported before; the next one reported is the one after it. */

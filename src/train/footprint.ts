@@ -1,4 +1,5 @@
-// train: what a run needs at least, by arithmetic alone, so that what cannot be is refused before a graph is built or a byte is allocated.
+// train: what a run needs at least, by arithmetic alone, so that what cannot be is refused before a graph is built or a
+// byte is allocated.
 import { ResourceError, UsageError } from "../errors.ts";
 import { architecture, depthOf, type ImageSize, type Layer, type NetworkSpec } from "../networks/registry.ts";
 import { show } from "../show.ts";
@@ -19,7 +20,10 @@ export interface Footprint {
 const WASM_BYTES = 2 ** 32;
 /** 1 TiB, more than any one device has. */
 const LARGEST_BYTES = 2 ** 40;
-/** Planning's time grows with the square of the depth: 3 s for 3,600 convolutions, 9 s for 6,000 (one core of an AMD EPYC, 2026-11-25). */
+/**
+ * Planning's time grows with the square of the depth: 3 s for 3,600 convolutions, 9 s for 6,000 (one core of an AMD
+ * EPYC, 2026-11-25).
+ */
 const DEEPEST = 4000;
 
 export function footprint(
@@ -39,7 +43,10 @@ export function footprint(
   };
 }
 
-/** Every convolution's output is kept; that of a transition's after pooling, which comes first; of other 1×1 convolutions only where none is recomputed. */
+/**
+ * Every convolution's output is kept; that of a transition's after pooling, which comes first; of other 1×1
+ * convolutions only where none is recomputed.
+ */
 function keptNumbers(layer: Layer, next: Layer | undefined, recompute: TrainConfig["recompute"]): number {
   if (layer.kind !== "convolution") return 0;
   const { height, width } = next?.kind === "averagePool" ? next : layer;
@@ -50,7 +57,8 @@ function keptNumbers(layer: Layer, next: Layer | undefined, recompute: TrainConf
 /**
  * Refuses a run that cannot be, whatever the machine. `size`: of the images, or the least that they can be.
  * @throws UsageError for a network too deep to be planned
- * @throws ResourceError naming `model`, `data.imageSize` or `batchSize`, whichever needs too much memory: more than 1 TiB, or on `wasm` 4 GiB
+ * @throws ResourceError naming `model`, `data.imageSize` or `batchSize`, whichever needs too much memory: more than 1
+ * TiB, or on `wasm` 4 GiB
  */
 export function requireFit(config: TrainConfig, spec: NetworkSpec, size: ImageSize, device?: string): void {
   const { parameters, depth, weightBytes, bytesPerImage } = footprint(spec, size, config);
@@ -61,7 +69,8 @@ export function requireFit(config: TrainConfig, spec: NetworkSpec, size: ImageSi
   const limit = device === "wasm" ? WASM_BYTES : LARGEST_BYTES;
   const refusal = (field: string, what: string, bytes: number): ResourceError =>
     new ResourceError(
-      `${field}: ${what} needs at least ${gibibytes(bytes)} of memory, expected at most ${gibibytes(limit)}${device === "wasm" ? ", which wasm can address" : ""}`,
+      `${field}: ${what} needs at least ${gibibytes(bytes)} of memory, expected at most ` +
+        `${gibibytes(limit)}${device === "wasm" ? ", which wasm can address" : ""}`,
       { field, bytes, limit },
     );
   if (weightBytes > limit) {

@@ -1,5 +1,5 @@
-// train: loss and errors of many images from those of single ones. Sums, so that a batch weighs what it holds (section 4: test error over
-// all images); doubles, which JSON returns exactly, so a resumed epoch ends with the same numbers.
+// train: loss and errors of many images from those of single ones. Sums, so that a batch weighs what it holds (section
+// 4: test error over all images); doubles, which JSON returns exactly, so a resumed epoch ends with the same numbers.
 
 /** Sums over images. */
 export interface Totals {

@@ -1,4 +1,5 @@
-// train: the settings that change a named network, as schemas made from what the families of networks say of their fields.
+// train: the settings that change a named network, as schemas made from what the families of networks say of their
+// fields.
 import * as z from "zod";
 import { type FieldRule, type ModelFields, modelRules } from "../networks/registry.ts";
 

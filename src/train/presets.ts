@@ -1,7 +1,11 @@
-// train: the recipes of the paper by name (sections 4.1 and 4.2), and a quick one for a first run. Data, so they can be printed.
+// train: the recipes of the paper by name (sections 4.1 and 4.2), and a quick one for a first run. Data, so they can be
+// printed.
 import type { PartialTrainConfig } from "./resolveConfig.ts";
 
-/** Section 4.2: SGD with Nesterov momentum 0.9, weight decay 1e-4, batch 64, rate 0.1 divided by 10 after 50 % and 75 % of the epochs. */
+/**
+ * Section 4.2: SGD with Nesterov momentum 0.9, weight decay 1e-4, batch 64, rate 0.1 divided by 10 after 50 % and 75 %
+ * of the epochs.
+ */
 const paperRecipe: PartialTrainConfig = {
   model: { variant: "BC-100-12" },
   batchSize: 64,

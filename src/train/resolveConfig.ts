@@ -1,4 +1,5 @@
-// train: one complete TrainConfig out of flags or the caller's settings, a file, a preset and the defaults, in this order of precedence, and who said what.
+// train: one complete TrainConfig out of flags or the caller's settings, a file, a preset and the defaults, in this
+// order of precedence, and who said what.
 import { isRecord } from "../checkpoint/record.ts";
 import { DenseNetError, UsageError } from "../errors.ts";
 import { nearestName } from "../nearestName.ts";
@@ -44,7 +45,10 @@ export interface ResolvedConfig {
   readonly config: TrainConfig;
   /** By dotted path, e.g. `data.augment`. */
   readonly sources: Readonly<Record<string, ConfigSource>>;
-  /** What the person typed to give a setting, by dotted path: `--sched`, `schedule in conf.json`, from the library `schedule`. */
+  /**
+   * What the person typed to give a setting, by dotted path: `--sched`, `schedule in conf.json`, from the library
+   * `schedule`.
+   */
   readonly names: Readonly<Record<string, string>>;
 }
 
@@ -62,7 +66,8 @@ const GROUPS: readonly string[] = ["model", "data"];
 
 /**
  * The complete configuration. A layer that names a model variant drops what weaker layers changed about theirs.
- * @throws UsageError naming the setting as it was typed, the value and what was expected; for an unknown name also the nearest one.
+ * @throws UsageError naming the setting as it was typed, the value and what was expected; for an unknown name also the
+ * nearest one.
  */
 export function resolveConfig(input: ConfigInput): ResolvedConfig {
   const fileName = input.fileName ?? "the config file";
@@ -134,7 +139,8 @@ function presetNamed(name: string): PartialTrainConfig {
   if (isPresetName(name)) return presetConfig(name);
   const nearest = nearestName(name, presetNames);
   throw new UsageError(
-    `no preset is named ${show(name)}; ${nearest ? `did you mean ${nearest}? ` : ""}expected one of ${presetNames.join(", ")}`,
+    `no preset is named ${show(name)}; ${nearest ? `did you mean ${nearest}? ` : ""}expected one of ` +
+      `${presetNames.join(", ")}`,
     { name, nearest, expected: presetNames },
   );
 }
@@ -150,8 +156,8 @@ function knownVariant(variant: string): string {
 }
 
 /**
- * Refuses a network that no machine can train, or that `device` cannot, before the data is opened. A recipe may be for another machine than this
- * one, so resolveConfig names no device.
+ * Refuses a network that no machine can train, or that `device` cannot, before the data is opened. A recipe may be for
+ * another machine than this one, so resolveConfig names no device.
  * @throws UsageError where the fields of the network do not go together or are not its family's
  * @throws UsageError, ResourceError as requireFit does, for the smallest images that they can be
  */
@@ -173,7 +179,8 @@ const conflicts: readonly {
     between: ["accumulationSteps", "batchSize"],
     arises: ({ batchSize, accumulationSteps }) => batchSize % accumulationSteps !== 0,
     says: ({ batchSize, accumulationSteps }) =>
-      `a batch of ${batchSize} images cannot be split into ${accumulationSteps} equal micro-batches, expected a divisor of the batch size`,
+      `a batch of ${batchSize} images cannot be split into ${accumulationSteps} equal micro-batches, expected a ` +
+      "divisor of the batch size",
   },
   {
     between: ["warmupEpochs", "epochs"],
@@ -206,7 +213,10 @@ function namesOf(given: GivenSettings): ResolvedConfig["names"] {
   return Object.fromEntries([...given].map(([path, { name }]) => [path, name]));
 }
 
-/** An error about a setting, by the library's name for it, made one about what the person typed. Others stay as they are. */
+/**
+ * An error about a setting, by the library's name for it, made one about what the person typed. Others stay as they
+ * are.
+ */
 export function inTypedWords(error: unknown, names: ResolvedConfig["names"]): unknown {
   if (!(error instanceof DenseNetError)) return error;
   const field = String(error.details.field);

@@ -1,4 +1,5 @@
-// train: where a run stands, as the JSON that a checkpoint carries beside weights and momenta. Everything else follows from it.
+// train: where a run stands, as the JSON that a checkpoint carries beside weights and momenta. Everything else follows
+// from it.
 import * as z from "zod";
 import { InputError, UsageError } from "../errors.ts";
 import { type TrainConfig, trainConfigSchema } from "./config.ts";
@@ -30,7 +31,10 @@ const runStateSchema = z.strictObject({
     top1Wrong: z.int().gte(0),
     top5Wrong: z.int().gte(0),
   }),
-  /** Of the finished epochs. An epoch is finished when it is validated, so `step` may stand at the end of one that is not. */
+  /**
+   * Of the finished epochs. An epoch is finished when it is validated, so `step` may stand at the end of one that is
+   * not.
+   */
   history: z.array(epochMetricsSchema),
   /** Images of the training split, which decides what an update number means. */
   trainCount: z.int().positive(),
@@ -53,8 +57,9 @@ export function parseRunState(json: unknown, source: string): RunState {
 }
 
 /**
- * Settings that may change when a run is resumed. It stays the same run: another device or dtype of feature maps rounds differently and changes
- * bits, not what is computed, and the saved state is f32 everywhere; the others change not one bit.
+ * Settings that may change when a run is resumed. It stays the same run: another device or dtype of feature maps rounds
+ * differently and changes bits, not what is computed, and the saved state is f32 everywhere; the others change not one
+ * bit.
  */
 const FREE: ReadonlySet<string> = new Set(
   [...settings].flatMap(([path, { mayChange }]) => (mayChange ? [path.slice(path.indexOf(".") + 1)] : [])),
@@ -71,13 +76,15 @@ export function requireSameRun(saved: RunState, config: TrainConfig, trainCount:
   for (const key of new Set([...before.keys(), ...now.keys()])) {
     if (before.get(key) === now.get(key)) continue;
     throw new UsageError(
-      `${key}: got ${now.get(key) ?? "nothing"}, but the run to resume began with ${before.get(key) ?? "nothing"}; a resumed run keeps its settings. A new run with others can start from its weights: initFrom (--init-from)`,
+      `${key}: got ${now.get(key) ?? "nothing"}, but the run to resume began with ${before.get(key) ?? "nothing"}; ` +
+        "a resumed run keeps its settings. A new run with others can start from its weights: initFrom (--init-from)",
       { field: key },
     );
   }
   if (saved.trainCount !== trainCount) {
     throw new UsageError(
-      `data: the training split has ${trainCount} images, but the run to resume began with ${saved.trainCount}; a resumed run keeps its data`,
+      `data: the training split has ${trainCount} images, but the run to resume began with ${saved.trainCount}; a ` +
+        "resumed run keeps its data",
       { field: "data", count: trainCount, expected: saved.trainCount },
     );
   }

@@ -1,5 +1,6 @@
-// train: the settings of a training run, a row for each: validator, default, flag and help. The schema and the defaults (config.ts), precedence and
-// messages (resolveConfig.ts), the flags of the command and the rows of --print-config are derived from these rows; nothing says them again.
+// train: the settings of a training run, a row for each: validator, default, flag and help. The schema and the defaults
+// (config.ts), precedence and messages (resolveConfig.ts), the flags of the command and the rows of --print-config are
+// derived from these rows; nothing says them again.
 import * as z from "zod";
 import { backendNames, maxThreads } from "../backends/names.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/imageFormats.ts";
@@ -62,7 +63,9 @@ export const dataSettings = {
     defaultMeans: "the CIFAR-10 subset that comes with the package",
     flag: { name: "--data-dir", value: "dir" },
     group: "Data",
-    help: "the images: CIFAR-10 or CIFAR-100 in the binary version, as folder or .tar.gz, or a folder with one folder of images per class",
+    help:
+      "the images: CIFAR-10 or CIFAR-100 in the binary version, as folder or .tar.gz, or a folder with one " +
+      "folder of images per class",
   }),
   valSplit: setting({
     schema: z
@@ -81,7 +84,9 @@ export const dataSettings = {
     default: "none",
     flag: { name: "--augment", value: "how" },
     group: "Data",
-    help: "random changes to training images. standard: shifts and mirrors (the paper's '+'); imagenet: crops of random size and mirrors",
+    help:
+      "random changes to training images. standard: shifts and mirrors (the paper's '+'); imagenet: crops of " +
+      "random size and mirrors",
   }),
   imageSize: setting({
     schema: z.int().gte(1).lte(16_384).nullable(),
@@ -105,7 +110,9 @@ export const dataSettings = {
     default: false,
     flag: { name: "--skip-bad" },
     group: "Data",
-    help: "decode every image of a folder before the first update and leave out those that do not decode; in training the next image of the class stands in for each",
+    help:
+      "decode every image of a folder before the first update and leave out those that do not decode; in " +
+      "training the next image of the class stands in for each",
     mayChange: true,
     addedLater: true,
   }),
@@ -156,7 +163,9 @@ export const runSettings = {
     default: [0.5, 0.75],
     flag: { name: "--milestones", value: "list" },
     group: "Optimisation",
-    help: "for multistep: fractions of the run after which the rate is divided by 10 (multiplied by gamma), with commas between",
+    help:
+      "for multistep: fractions of the run after which the rate is divided by 10 (multiplied by gamma), with " +
+      "commas between",
   }),
   gamma: setting({
     schema: z.number().gt(0).lte(1),
@@ -216,7 +225,9 @@ export const runSettings = {
     default: "none",
     flag: { name: "--recompute", value: "policy" },
     group: "Device",
-    help: "bottleneck: compute the 1×1 convolutions again in the backward pass; less memory, more time, the same results",
+    help:
+      "bottleneck: compute the 1×1 convolutions again in the backward pass; less memory, more time, the same " +
+      "results",
     mayChange: true,
   }),
   device: setting({
@@ -225,7 +236,9 @@ export const runSettings = {
     flag: { name: "--device", value: "name" },
     spellings: { cpu: "wasm" },
     group: "Device",
-    help: "what to compute on. wasm (or cpu): the processor; webgpu: the GPU; auto: the GPU if there is one; reference: plain loops, very slow",
+    help:
+      "what to compute on. wasm (or cpu): the processor; webgpu: the GPU; auto: the GPU if there is one; " +
+      "reference: plain loops, very slow",
     mayChange: true,
   }),
   activationDtype: setting({
@@ -302,7 +315,9 @@ export function choices(schema: z.ZodType): readonly string[] {
   return (described(schema).enum ?? []).map(String);
 }
 
-/** The value that the text of a flag means to a schema; a text that means none stays as it is, for the schema to refuse. */
+/**
+ * The value that the text of a flag means to a schema; a text that means none stays as it is, for the schema to refuse.
+ */
 export function textValue(text: string, schema: z.ZodType): unknown {
   return read(text, described(schema));
 }
@@ -343,7 +358,9 @@ function words(schema: JsonSchema): string {
   }
 }
 
-/** ` from 1 to 64`, ` above 0 and at most 1`. That a whole number is one that doubles hold exactly goes without saying. */
+/**
+ * ` from 1 to 64`, ` above 0 and at most 1`. That a whole number is one that doubles hold exactly goes without saying.
+ */
 function range({ minimum, exclusiveMinimum: above, maximum, exclusiveMaximum: below }: JsonSchema): string {
   const least = minimum === Number.MIN_SAFE_INTEGER ? undefined : minimum;
   const most = maximum === Number.MAX_SAFE_INTEGER ? undefined : maximum;

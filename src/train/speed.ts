@@ -1,4 +1,5 @@
-// train: images per second and the remaining time, from the last updates. Time in which training waits for its caller does not count.
+// train: images per second and the remaining time, from the last updates. Time in which training waits for its caller
+// does not count.
 
 /** Updates that the speed is averaged over: enough to even out the data loader, few enough to follow a change. */
 const WINDOW = 20;

@@ -1,5 +1,6 @@
-// train: the state of a run — weights, running statistics, momenta — between the device and host memory. The copy in host memory is what a
-// checkpoint saves and what another device starts from. It never holds a number that is not finite.
+// train: the state of a run — weights, running statistics, momenta — between the device and host memory. The copy in
+// host memory is what a checkpoint saves and what another device starts from. It never holds a number that is not
+// finite.
 import type { Executable } from "../backends/backend.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { DivergedError } from "../errors.ts";
@@ -49,7 +50,8 @@ export class StateCopy {
   }
 
   /**
-   * Copies the state from a device where `step` updates are done and none is in flight, in one transfer, unless the copy is of that step.
+   * Copies the state from a device where `step` updates are done and none is in flight, in one transfer, unless the
+   * copy is of that step.
    * @throws DivergedError naming a tensor with a number that is not finite; the copy then stays what it was
    */
   async take(executable: Executable, step: number): Promise<void> {

@@ -1,12 +1,14 @@
-// train: the training loop (section 4.2). Portable: images come from a loader and checkpoints go to a sink, both passed in.
+// train: the training loop (section 4.2). Portable: images come from a loader and checkpoints go to a sink, both passed
+// in.
 //
-// The loop is a function of its state. What an update does depends on weights, running statistics, momenta and the update's number alone —
-// order, augmentation, dropout and learning rate are all computed from (seed, number) — so a run that is stopped between two updates and
-// continued from its checkpoint has the bits of one that was not. The same makes a run outlive its device: the trainer keeps a copy of the state in
-// host memory (stateCopy.ts) and, on a new device, repeats the updates after it.
+// The loop is a function of its state. What an update does depends on weights, running statistics, momenta and the
+// update's number alone — order, augmentation, dropout and learning rate are all computed from (seed, number) — so a
+// run that is stopped between two updates and continued from its checkpoint has the bits of one that was not. The same
+// makes a run outlive its device: the trainer keeps a copy of the state in host memory (stateCopy.ts) and, on a new
+// device, repeats the updates after it.
 //
-// The device never waits for the host: an update is submitted (update.ts) while those before it run, and its losses are reported some
-// updates late (Executable.queueDepth).
+// The device never waits for the host: an update is submitted (update.ts) while those before it run, and its losses are
+// reported some updates late (Executable.queueDepth).
 import type { Backend, Executable } from "../backends/backend.ts";
 import { Lifetime } from "../backends/lifetime.ts";
 import { runAhead } from "../backends/runAhead.ts";
@@ -27,7 +29,10 @@ import type { StateCopy } from "./stateCopy.ts";
 import { compileTraining, type EpochLayout, memoryUse, type TrainingPlans } from "./trainingPlans.ts";
 import { submitUpdate, type Update } from "./update.ts";
 
-/** The batches of an epoch: a function of its arguments, apart from `startBatch`, which skips. `makeBatches`; in Node `loadBatches`. */
+/**
+ * The batches of an epoch: a function of its arguments, apart from `startBatch`, which skips. `makeBatches`; in Node
+ * `loadBatches`.
+ */
 export type BatchLoader = (dataset: Dataset, split: "train" | "val", options: EpochOptions) => AsyncIterable<Batch>;
 
 /** Keeps a checkpoint and returns where it is. */
@@ -48,13 +53,15 @@ export interface TrainerOptions {
   /** The training state that belongs to `model`, from a checkpoint. */
   readonly resume?: TrainingState;
   /**
-   * Disposes of the backend in use, whose device was lost, and returns another one, which the caller disposes of as of the first.
-   * `losses`: how many there were since an update was last reported, from 1. Without `reopen` a lost device ends the run with its DeviceError.
+   * Disposes of the backend in use, whose device was lost, and returns another one, which the caller disposes of as of
+   * the first. `losses`: how many there were since an update was last reported, from 1. Without `reopen` a lost device
+   * ends the run with its DeviceError.
    */
   readonly reopen?: (losses: number) => Promise<Backend>;
   /**
-   * Joins the run with those of other processes, see GradientReduction. Each update then waits for its losses and for the others. Not together with
-   * `reopen`: the updates after a lost device are repeated, which the others would not wait for.
+   * Joins the run with those of other processes, see GradientReduction. Each update then waits for its losses and for
+   * the others. Not together with `reopen`: the updates after a lost device are repeated, which the others would not
+   * wait for.
    */
   readonly reduction?: GradientReduction;
 }
@@ -62,16 +69,17 @@ export interface TrainerOptions {
 /** Losses of the device in a row, with no update reported between them, before the run gives up. */
 const MAX_LOSSES = 3;
 /**
- * Between copies of the state into host memory, where nothing else asks for one sooner. A lost device costs at most so much work. A copy waits until
- * the queue is empty, reads weights, statistics and momenta in one transfer and checks every number. BC-100-12's 796 tensors are read in 8 ms on
- * lavapipe (32 to 52 when each had a transfer of its own) and 3 ms on wasm, and checked in 10 (2 cores of an AMD EPYC, 2026-11-24): less than a
- * thousandth of the time between.
+ * Between copies of the state into host memory, where nothing else asks for one sooner. A lost device costs at most so
+ * much work. A copy waits until the queue is empty, reads weights, statistics and momenta in one transfer and checks
+ * every number. BC-100-12's 796 tensors are read in 8 ms on lavapipe (32 to 52 when each had a transfer of its own) and
+ * 3 ms on wasm, and checked in 10 (2 cores of an AMD EPYC, 2026-11-24): less than a thousandth of the time between.
  */
 const COPY_SECONDS = 30;
 
 /**
- * A run of training, made by `createTrainer`. `dispose` or `await using` ends it in the middle of an epoch, with what came after the last checkpoint lost;
- * what it is asked then rejects with a DisposedError. A run that has come to its end needs neither.
+ * A run of training, made by `createTrainer`. `dispose` or `await using` ends it in the middle of an epoch, with what
+ * came after the last checkpoint lost; what it is asked then rejects with a DisposedError. A run that has come to its
+ * end needs neither.
  */
 export class Trainer implements AsyncDisposable {
   readonly #options: TrainerOptions;
@@ -107,14 +115,18 @@ export class Trainer implements AsyncDisposable {
     this.#backend = options.backend;
   }
 
-  /** The model as it was last copied from the device: at a checkpoint, at the end of an epoch or of `run`, and now and then. */
+  /**
+   * The model as it was last copied from the device: at a checkpoint, at the end of an epoch or of `run`, and now and
+   * then.
+   */
   get trained(): TrainedModel {
     return this.#copy.trained;
   }
 
   /**
-   * The validation of the last finished epoch image by image, of which its `epoch` event gives the sums: confusion matrix and first guesses. At the end of
-   * a run that is an evaluation of `trained`. undefined while this trainer has validated no epoch, as after resuming a run that was finished already.
+   * The validation of the last finished epoch image by image, of which its `epoch` event gives the sums: confusion
+   * matrix and first guesses. At the end of a run that is an evaluation of `trained`. undefined while this trainer has
+   * validated no epoch, as after resuming a run that was finished already.
    */
   get evaluation(): Evaluation | undefined {
     return this.#evaluation;
@@ -130,9 +142,10 @@ export class Trainer implements AsyncDisposable {
   }
 
   /**
-   * Trains to the end of the configured epochs, or until `signal` is aborted: then the updates in flight are finished, a checkpoint saved, and
-   * `interrupted` is the last event. Leaving the loop early loses what came after the last checkpoint. What the loader rejects with is thrown after
-   * the updates before it are saved, so that an image that cannot be read costs none of them.
+   * Trains to the end of the configured epochs, or until `signal` is aborted: then the updates in flight are finished,
+   * a checkpoint saved, and `interrupted` is the last event. Leaving the loop early loses what came after the last
+   * checkpoint. What the loader rejects with is thrown after the updates before it are saved, so that an image that
+   * cannot be read costs none of them.
    * @throws DivergedError when the loss or a weight is no longer finite; nothing is saved then
    * @throws DeviceError when the device is lost and there is no other, or it is lost again and again
    * @throws DisposedError when the trainer or its backend is disposed of
@@ -396,7 +409,10 @@ export class Trainer implements AsyncDisposable {
     }
   }
 
-  /** The updates after the one whose loss is not finite have run over its trace, so it is repeated, to inspect it in time. */
+  /**
+   * The updates after the one whose loss is not finite have run over its trace, so it is repeated, to inspect it in
+   * time.
+   */
   async #brokenLater(run: ActiveRun, step: number, loss: number): Promise<DivergedError | DeviceError> {
     try {
       await this.#repeat(run, step + 1);
@@ -405,12 +421,16 @@ export class Trainer implements AsyncDisposable {
       throw error;
     }
     return new DeviceError(
-      `the loss of update ${step + 1} was ${loss}, and a finite number when the update was repeated: this device does not compute the same twice`,
+      `the loss of update ${step + 1} was ${loss}, and a finite number when the update was repeated: this device ` +
+        "does not compute the same twice",
       { step: step + 1 },
     );
   }
 
-  /** Brings the device from the copy of the state to where `until` updates are done and reports nothing. @throws DivergedError as submitUpdate does */
+  /**
+   * Brings the device from the copy of the state to where `until` updates are done and reports nothing. @throws
+   * DivergedError as submitUpdate does
+   */
   async #repeat(run: ActiveRun, until: number): Promise<void> {
     await this.#copy.load(run.executable);
     let step = this.#copy.step;

@@ -1,4 +1,5 @@
-// train: the plans of a run, compiled together so that they share weights. A plan has one batch size, so an epoch's smaller last batch has its own.
+// train: the plans of a run, compiled together so that they share weights. A plan has one batch size, so an epoch's
+// smaller last batch has its own.
 import type { Backend, Executable } from "../backends/backend.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import { buildGraph, type NetworkSpec } from "../networks/registry.ts";
@@ -13,9 +14,9 @@ export interface EpochLayout {
   /** Images that go through the net at once: batchSize / accumulationSteps. */
   readonly microBatch: number;
   /**
-   * The same for an epoch's last, smaller batch; 0 when there is none. It has accumulationSteps equal micro-batches too, so up to
-   * accumulationSteps − 1 images (other ones each epoch) are left out. So are micro-batches of a single image, which batch norm cannot normalise
-   * meaningfully.
+   * The same for an epoch's last, smaller batch; 0 when there is none. It has accumulationSteps equal micro-batches
+   * too, so up to accumulationSteps − 1 images (other ones each epoch) are left out. So are micro-batches of a single
+   * image, which batch norm cannot normalise meaningfully.
    */
   readonly tailMicroBatch: number;
   readonly fullSteps: number;
@@ -56,8 +57,8 @@ export function memoryUse({ executable, plans }: Pick<TrainingPlans, "executable
 }
 
 /**
- * Compiles `train` and `trainTail` (forward, backward and, without accumulation or reduction, the update), `evaluate` (batches of the same size, with
- * a loss), and with accumulation or reduction `setSums`, `addSums` and `update`.
+ * Compiles `train` and `trainTail` (forward, backward and, without accumulation or reduction, the update), `evaluate`
+ * (batches of the same size, with a loss), and with accumulation or reduction `setSums`, `addSums` and `update`.
  */
 export async function compileTraining(
   backend: Backend,

@@ -1,4 +1,5 @@
-// train: one weight update on the device: its micro-batches forward and backward, then the weights. Submitted without waiting for what it finds.
+// train: one weight update on the device: its micro-batches forward and backward, then the weights. Submitted without
+// waiting for what it finds.
 import type { Batch } from "../data/dataset.ts";
 import { DivergedError } from "../errors.ts";
 import { findBrokenLayer } from "./divergence.ts";
@@ -17,7 +18,8 @@ export interface Update {
 }
 
 /**
- * Submits update `step` (0-based). `inspect`: waits for the loss of each micro-batch, so that nothing runs over the trace of where it broke.
+ * Submits update `step` (0-based). `inspect`: waits for the loss of each micro-batch, so that nothing runs over the
+ * trace of where it broke.
  * @throws DivergedError naming the layer where `inspect` finds a loss that is not finite
  */
 export async function submitUpdate(
@@ -50,7 +52,8 @@ export async function submitUpdate(
       if (!Number.isFinite(loss)) {
         const epoch = Math.floor(step / layout.stepsPerEpoch) + 1;
         throw new DivergedError(
-          `the loss is ${loss} in update ${step + 1} (epoch ${epoch}) at learning rate ${rate}; the first layer that broke is ${await findBrokenLayer(executable, plans, plan)}`,
+          `the loss is ${loss} in update ${step + 1} (epoch ${epoch}) at learning rate ${rate}; the first layer ` +
+            `that broke is ${await findBrokenLayer(executable, plans, plan)}`,
           { step: step + 1, epoch, learningRate: rate },
         );
       }

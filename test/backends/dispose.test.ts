@@ -1,4 +1,5 @@
-// The end of backends and executables: at once, as often as one likes, and nothing that was asked of them waits for ever.
+// The end of backends and executables: at once, as often as one likes, and nothing that was asked of them waits for
+// ever.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout } from "node:timers/promises";

@@ -1,5 +1,5 @@
-// The benchmark's gate: right kernels pass, and one wrong number in one kernel is named and stops the timing with exit code 7. The same for what
-// a backend computes wrongly only where calls run together.
+// The benchmark's gate: right kernels pass, and one wrong number in one kernel is named and stops the timing with exit
+// code 7. The same for what a backend computes wrongly only where calls run together.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { waysOf } from "../../bench/device.ts";
@@ -44,7 +44,10 @@ const written: Partial<Record<KernelName, (call: KernelCall) => string | undefin
   sgd: (call) => (call.kernel === "sgd" ? "momentum(classifier.bias)" : undefined),
 };
 
-/** The f32 reference with the last number of one kernel's output off by one part in two hundred and a hundredth, where so many calls are a plan. */
+/**
+ * The f32 reference with the last number of one kernel's output off by one part in two hundred and a hundredth, where
+ * so many calls are a plan.
+ */
 function faulty(kernel: KernelName, calls = 1): Backend {
   const right: ReferenceBackend = createReferenceBackend({ precision: "f32" });
   return {

@@ -24,28 +24,32 @@ function withMetadata(change: (metadata: Record<string, string>) => Record<strin
   return encodeSafetensors(tensors, change({ ...metadata }));
 }
 
-test(`every bit of a model file of ${bytes.length} bytes flipped · refused in a sentence, or nothing that it says differs`, (t) => {
-  let refused = 0;
-  const harmless: number[] = [];
-  for (let bit = 0; bit < 8 * bytes.length; bit++) {
-    const flipped = Uint8Array.from(bytes);
-    flipped[bit >> 3] ^= 1 << (bit & 7);
-    let read: TrainedModel;
-    try {
-      read = decodeModel(flipped, "tiny");
-    } catch (error) {
-      assert.ok(error instanceof DenseNetError, `bit ${bit}: ${error}`);
-      assert.match(error.message, /^tiny: /, `bit ${bit}`);
-      refused++;
-      continue;
+test(
+  `every bit of a model file of ${bytes.length} bytes flipped · refused in a sentence, or nothing that it says ` +
+    "differs",
+  (t) => {
+    let refused = 0;
+    const harmless: number[] = [];
+    for (let bit = 0; bit < 8 * bytes.length; bit++) {
+      const flipped = Uint8Array.from(bytes);
+      flipped[bit >> 3] ^= 1 << (bit & 7);
+      let read: TrainedModel;
+      try {
+        read = decodeModel(flipped, "tiny");
+      } catch (error) {
+        assert.ok(error instanceof DenseNetError, `bit ${bit}: ${error}`);
+        assert.match(error.message, /^tiny: /, `bit ${bit}`);
+        refused++;
+        continue;
+      }
+      assert.deepEqual(read, tiny, `bit ${bit} of byte ${bit >> 3} changed what the file says`);
+      harmless.push(bit >> 3);
     }
-    assert.deepEqual(read, tiny, `bit ${bit} of byte ${bit >> 3} changed what the file says`);
-    harmless.push(bit >> 3);
-  }
-  t.diagnostic(`${8 * bytes.length} flips: ${refused} refused, ${harmless.length} without effect`);
-  // What may be flipped without effect: the names of keys that only others read, the key of the digests, padding.
-  assert.ok(harmless.length < 8 * 64, `${harmless.length} flips passed`);
-});
+    t.diagnostic(`${8 * bytes.length} flips: ${refused} refused, ${harmless.length} without effect`);
+    // What may be flipped without effect: the names of keys that only others read, the key of the digests, padding.
+    assert.ok(harmless.length < 8 * 64, `${harmless.length} flips passed`);
+  },
+);
 
 test("a weight, the mean or a class name changed · which of the two it was is said", () => {
   const { tensors, metadata } = decodeSafetensors(bytes, "tiny");

@@ -1,4 +1,5 @@
-// Test support: kill -9 of a process that saves checkpoint after checkpoint, at drawn moments; after each, what lies on the disk is read.
+// Test support: kill -9 of a process that saves checkpoint after checkpoint, at drawn moments; after each, what lies on
+// the disk is read.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -11,8 +12,8 @@ const script = fileURLToPath(new URL("./saveForever.ts", import.meta.url));
 const LONGEST_WAIT = 40;
 
 /**
- * Kills `count` processes in turn that save into `run`. Asserts after each that `last` and `best` load whole and that no
- * save that had returned is lost.
+ * Kills `count` processes in turn that save into `run`. Asserts after each that `last` and `best` load whole and that
+ * no save that had returned is lost.
  * @returns how many were killed, the saves that had returned, and the kills that fell behind an unfinished save
  */
 export async function killSaves(

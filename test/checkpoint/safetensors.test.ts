@@ -33,22 +33,26 @@ test("safetensors · a file written by hand to the format's rules is read", () =
   assert.equal(tensors.size, 2);
 });
 
-test("safetensors · written files obey the format: header length a multiple of 8, offsets aligned, contiguous, complete", () => {
-  const bytes = encodeSafetensors(small, { format: "pt" });
-  const headerLength = Number(new DataView(bytes.buffer).getBigUint64(0, true));
-  assert.equal(headerLength % 8, 0);
-  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerLength)));
-  assert.deepEqual(header.__metadata__, { format: "pt" });
-  delete header.__metadata__;
-  const width: Record<string, number> = { F64: 8, I64: 8, F32: 4, I32: 4, U8: 1 };
-  let end = 0;
-  for (const entry of Object.values(header) as { dtype: string; data_offsets: [number, number] }[]) {
-    assert.equal(entry.data_offsets[0], end);
-    assert.equal(entry.data_offsets[0] % (width[entry.dtype] as number), 0);
-    end = entry.data_offsets[1];
-  }
-  assert.equal(bytes.length, 8 + headerLength + end);
-});
+test(
+  "safetensors · written files obey the format: header length a multiple of 8, offsets aligned, contiguous, " +
+    "complete",
+  () => {
+    const bytes = encodeSafetensors(small, { format: "pt" });
+    const headerLength = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+    assert.equal(headerLength % 8, 0);
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerLength)));
+    assert.deepEqual(header.__metadata__, { format: "pt" });
+    delete header.__metadata__;
+    const width: Record<string, number> = { F64: 8, I64: 8, F32: 4, I32: 4, U8: 1 };
+    let end = 0;
+    for (const entry of Object.values(header) as { dtype: string; data_offsets: [number, number] }[]) {
+      assert.equal(entry.data_offsets[0], end);
+      assert.equal(entry.data_offsets[0] % (width[entry.dtype] as number), 0);
+      end = entry.data_offsets[1];
+    }
+    assert.equal(bytes.length, 8 + headerLength + end);
+  },
+);
 
 test("safetensors · every dtype returns bit by bit, from an odd address and from a Buffer of Node too", () => {
   const bytes = encodeSafetensors(small, { note: 'ünïcode "quoted"' });
@@ -104,27 +108,31 @@ test("safetensors · every proper prefix is refused with the file's name", () =>
   }
 });
 
-test("safetensors · a flipped bit of length or header gives an InputError or a file that still obeys the rules, never another error", () => {
-  const bytes = encodeSafetensors(small, { format: "pt" });
-  const headerEnd = 8 + Number(new DataView(bytes.buffer).getBigUint64(0, true));
-  let refused = 0;
-  for (let bit = 0; bit < headerEnd * 8; bit++) {
-    const flipped = bytes.slice();
-    flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
-    try {
-      for (const { shape, data } of decodeSafetensors(flipped, "x").tensors.values()) {
-        assert.equal(
-          data.length,
-          shape.reduce((a, b) => a * b, 1),
-        );
+test(
+  "safetensors · a flipped bit of length or header gives an InputError or a file that still obeys the rules, " +
+    "never another error",
+  () => {
+    const bytes = encodeSafetensors(small, { format: "pt" });
+    const headerEnd = 8 + Number(new DataView(bytes.buffer).getBigUint64(0, true));
+    let refused = 0;
+    for (let bit = 0; bit < headerEnd * 8; bit++) {
+      const flipped = bytes.slice();
+      flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
+      try {
+        for (const { shape, data } of decodeSafetensors(flipped, "x").tensors.values()) {
+          assert.equal(
+            data.length,
+            shape.reduce((a, b) => a * b, 1),
+          );
+        }
+      } catch (error) {
+        assert.ok(error instanceof InputError, `bit ${bit}: ${String(error)}`);
+        refused++;
       }
-    } catch (error) {
-      assert.ok(error instanceof InputError, `bit ${bit}: ${String(error)}`);
-      refused++;
     }
-  }
-  assert.ok(refused > headerEnd * 4, `only ${refused} of ${headerEnd * 8} flips were noticed`);
-});
+    assert.ok(refused > headerEnd * 4, `only ${refused} of ${headerEnd * 8} flips were noticed`);
+  },
+);
 
 const entry = (begin: number, end: number, dtype = "F32", shape = "[1]") =>
   `{"dtype":"${dtype}","shape":${shape},"data_offsets":[${begin},${end}]}`;

@@ -1,4 +1,5 @@
-// Saves checkpoint after checkpoint into the folder given, until it is killed. Prints each step once its save has returned.
+// Saves checkpoint after checkpoint into the folder given, until it is killed. Prints each step once its save has
+// returned.
 import { saveCheckpoint } from "../../src/checkpoint/store.node.ts";
 import { markedCheckpoint } from "./marked.ts";
 

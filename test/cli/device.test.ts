@@ -111,7 +111,9 @@ os.totalmem = () => { throw new TypeError("planted"); }; syncBuiltinESMExports()
   assert.deepEqual(JSON.parse(stdout), { error: { kind: "Bug", message: "planted", details: {} } });
 });
 
-/** The device is destroyed when update 4 is told, in the second epoch; `then` is what requestAdapter gives afterwards. */
+/**
+ * The device is destroyed when update 4 is told, in the second epoch; `then` is what requestAdapter gives afterwards.
+ */
 const losing = (then: string): Record<string, string> =>
   prepared(`import { globals } from "${import.meta.resolve("webgpu")}";
 const { GPU, GPUAdapter } = globals;

@@ -128,22 +128,26 @@ test("eval · without --data-dir the run's own images and the part that it held 
   assert.equal(there.stderr, "");
 });
 
-test("eval --data-dir · other images are measured by their own val split; --val-split holds out of their training images", async () => {
-  const others = join(folder, "withVal");
-  await makeImages(join(others, "train"), 20);
-  await makeImages(join(others, "val"), 4);
-  const own = await densenet(["eval", run, "--data-dir", others, "--json"]);
-  assert.equal(JSON.parse(own.stdout).count, 12);
-  assert.match(own.stderr, /withVal: not the images of the run, so none are held out of them/);
-  const held = await densenet(["eval", run, "--data-dir", others, "--val-split", "0.5", "--json"]);
-  assert.deepEqual([JSON.parse(held.stdout).count, held.stderr], [30, ""]);
-  assert.deepEqual(JSON.parse(own.stdout).images, { of: "withVal", which: "val" });
-  // Where the run's split cannot even be made: a class of one image.
-  const few = join(folder, "few");
-  await makeImages(join(few, "train"), 1);
-  await makeImages(join(few, "val"), 5);
-  assert.equal(JSON.parse((await densenet(["eval", run, "--data-dir", few, "--json"])).stdout).count, 15);
-});
+test(
+  "eval --data-dir · other images are measured by their own val split; --val-split holds out of their training " +
+    "images",
+  async () => {
+    const others = join(folder, "withVal");
+    await makeImages(join(others, "train"), 20);
+    await makeImages(join(others, "val"), 4);
+    const own = await densenet(["eval", run, "--data-dir", others, "--json"]);
+    assert.equal(JSON.parse(own.stdout).count, 12);
+    assert.match(own.stderr, /withVal: not the images of the run, so none are held out of them/);
+    const held = await densenet(["eval", run, "--data-dir", others, "--val-split", "0.5", "--json"]);
+    assert.deepEqual([JSON.parse(held.stdout).count, held.stderr], [30, ""]);
+    assert.deepEqual(JSON.parse(own.stdout).images, { of: "withVal", which: "val" });
+    // Where the run's split cannot even be made: a class of one image.
+    const few = join(folder, "few");
+    await makeImages(join(few, "train"), 1);
+    await makeImages(join(few, "val"), 5);
+    assert.equal(JSON.parse((await densenet(["eval", run, "--data-dir", few, "--json"])).stdout).count, 15);
+  },
+);
 
 test("eval --data-dir · a folder of classes, though as many as the run's, or fewer classes: all of it", async () => {
   const same = join(folder, "sameCount");
@@ -428,7 +432,8 @@ for (const [signal, code] of [
     const { child, done } = start(["train", "--config", await config(500), "--output", output, "--json"]);
     let seen = "";
     child.stdout?.on("data", (text: string) => {
-      // In the second epoch, or after it where the reader comes late. Twice, as npm and a terminal send it: the echo is not a second wish.
+      // In the second epoch, or after it where the reader comes late. Twice, as npm and a terminal send it: the echo is
+      // not a second wish.
       if (!seen.includes('"step":7') && (seen + text).includes('"step":7')) {
         child.kill(signal);
         child.kill(signal);
@@ -490,7 +495,9 @@ test("on a terminal one line rewrites itself; NO_COLOR takes the colour and leav
   if (probe === undefined) return context.skip("script(1) is not installed");
   const esc = String.fromCharCode(27);
   const onTerminal = async (name: string, env: Record<string, string>): Promise<string> => {
-    const command = `stty cols 80; '${process.execPath}' '${entry}' train --config '${await config(2)}' --output '${join(folder, name)}'`;
+    const command =
+      `stty cols 80; '${process.execPath}' '${entry}' train --config '${await config(2)}' --output ` +
+      `'${join(folder, name)}'`;
     // Nothing inherited: CI, FORCE_COLOR and their like also decide about colour.
     const options = { env: { PATH: process.env.PATH, TERM: "xterm-256color", ...env } };
     return (await promisify(execFile)("script", ["-qec", command, "/dev/null"], options)).stdout;

@@ -1,15 +1,17 @@
 // Test support: how far an f32 backend may be from the f64 reference, derived for each kernel, not fitted.
 //
 // u = 2⁻²⁴ is the largest relative error of one rounded operation. Two rules:
-//  - A sum of n products, in any order, with or without FMA: 8u·Σ|terms|. Terms of random sign and size t have partial sums of about √k·t, which
-//    are rounded by u/√3 of themselves (root mean square); over the chain that is u·t·√(Σk/3) ≈ 0.4u·n·t, or 0.4u·Σ|terms| whatever n is. The
-//    rest is room for terms that are not random. (The worst case, n·u·Σ|terms|, would prove nothing.) Σ|terms| is the reference op on absolute values.
-//  - A short expression of n rounded operations: n·u times the sum of the absolute values of its terms, constants that are rounded to f32
-//    (1 − momentum, 1/count, …) and the rounding of intermediate sums counted as operations.
+//  - A sum of n products, in any order, with or without FMA: 8u·Σ|terms|. Terms of random sign and size t have partial
+//    sums of about √k·t, which are rounded by u/√3 of themselves (root mean square); over the chain that is u·t·√(Σk/3)
+//    ≈ 0.4u·n·t, or 0.4u·Σ|terms| whatever n is. The rest is room for terms that are not random. (The worst case,
+//    n·u·Σ|terms|, would prove nothing.) Σ|terms| is the reference op on absolute values.
+//  - A short expression of n rounded operations: n·u times the sum of the absolute values of its terms, constants that
+//    are rounded to f32 (1 − momentum, 1/count, …) and the rounding of intermediate sums counted as operations.
 // Errors of operands go through linearly. Second-order terms (u²) are below everything else and left out.
 //
-// ReLU and max pooling have jumps in their gradients. Where rounding decides (a pre-activation closer to 0 than its error, two maxima closer
-// than theirs) either side is right, so the bound there grows by the whole term. Such elements are counted as `undecided`.
+// ReLU and max pooling have jumps in their gradients. Where rounding decides (a pre-activation closer to 0 than its
+// error, two maxima closer than theirs) either side is right, so the bound there grows by the whole term. Such elements
+// are counted as `undecided`.
 
 import type { RunScalars } from "../../src/backends/backend.ts";
 import { gather, type ReferenceMemory } from "../../src/backends/reference/memory.ts";
@@ -43,8 +45,8 @@ export interface Bound {
 }
 
 /**
- * How an engine sums a 3×3 convolution: term by term, or, where the wasm backend finds that it pays, by Winograd's F(4×4, 3×3), whose rounding is
- * larger. Only an engine that has Winograd's kernels is allowed their error.
+ * How an engine sums a 3×3 convolution: term by term, or, where the wasm backend finds that it pays, by Winograd's
+ * F(4×4, 3×3), whose rounding is larger. Only an engine that has Winograd's kernels is allowed their error.
  */
 export type ConvolutionSums = "direct" | "winograd";
 
@@ -85,9 +87,10 @@ interface Loaded {
 
 /**
  * pre = x·scale + (β − mean·scale), scale = γ·rstd, rstd = 1/√(variance + eps), in whichever way a backend orders it.
- * Roundings on the way of each term: variance + eps ½ (halved by the root), root 1, division 1, ·γ 1: scale has 3.5. Then ·x 1 and the last sum 1:
- * 5.5 of x·scale; ·mean 1, the sum with β 1 and the last 1: 6.5 of mean·scale; 2 of β. Hence error ≤ 8u·(|x·scale| + |mean·scale| + |β|);
- * (x − mean)·scale + β does better. The error of relu(pre) is not larger.
+ * Roundings on the way of each term: variance + eps ½ (halved by the root), root 1, division 1, ·γ 1: scale has 3.5.
+ * Then ·x 1 and the last sum 1: 5.5 of x·scale; ·mean 1, the sum with β 1 and the last 1: 6.5 of mean·scale; 2 of β.
+ * Hence error ≤ 8u·(|x·scale| + |mean·scale| + |β|); (x − mean)·scale + β does better. The error of relu(pre) is not
+ * larger.
  */
 function load(memory: ReferenceMemory, x: Dense, composite: Composite | undefined): Loaded {
   const size = x.data.length;
@@ -139,7 +142,10 @@ function withStatistics(
   };
 }
 
-/** 8u·Σ|terms| of a contraction whose first operand was loaded through a composite, and its operand's error carried through. */
+/**
+ * 8u·Σ|terms| of a contraction whose first operand was loaded through a composite, and its operand's error carried
+ * through.
+ */
 function contracted(loaded: Loaded, sumOfTerms: (operand: Dense) => readonly Dense[]): Float64Array {
   const [terms] = sumOfTerms(loaded.value);
   const carried = isZero(loaded.error) ? undefined : sumOfTerms(loaded.error)[0];
@@ -147,11 +153,11 @@ function contracted(loaded: Loaded, sumOfTerms: (operand: Dense) => readonly Den
 }
 
 /**
- * Back through relu(normalize(x)), g being the gradient that arrives and e its error. m = [pre > 0], x̂ = (x − mean)·rstd, S = scale.
- *  dx = S·m·g (+ dx before): S 3.5 roundings, product 1, sum 1 → 8u·|terms| + |S|·m·e.
+ * Back through relu(normalize(x)), g being the gradient that arrives and e its error. m = [pre > 0], x̂ = (x −
+ * mean)·rstd, S = scale.  dx = S·m·g (+ dx before): S 3.5 roundings, product 1, sum 1 → 8u·|terms| + |S|·m·e.
  *  dBeta = Σ m·g: 8u·Σ|m·g| + Σ m·e. dGamma = Σ m·g·x̂: x̂ has 1 + 2.5 + 1 roundings, so 8u + 5u; carried |x̂|·e.
- *  dMean = −S·dBeta (+ before): |S|·error(dBeta) + 8u·|terms|. dVariance = −½·S·rstd·dGamma: S·rstd has 3.5 + 2.5 + 1, its product and sum
- *  one each: 10u·|terms|.
+ *  dMean = −S·dBeta (+ before): |S|·error(dBeta) + 8u·|terms|. dVariance = −½·S·rstd·dGamma: S·rstd has 3.5 + 2.5 + 1,
+ *  its product and sum one each: 10u·|terms|.
  * Where |pre| is within its error, m is undecided: every term above may be there or not.
  */
 function backThroughComposite(
@@ -220,8 +226,9 @@ function backThroughComposite(
 }
 
 /**
- * Gradient that max pooling sends to its input, with its error: 8u·Σ|dy| of what arrives at an element, and the whole dy at each candidate of an
- * undecided window. A tie is decided when it is exact in every backend: equal x of one channel, or zeros that are surely zeros.
+ * Gradient that max pooling sends to its input, with its error: 8u·Σ|dy| of what arrives at an element, and the whole
+ * dy at each candidate of an undecided window. A tie is decided when it is exact in every backend: equal x of one
+ * channel, or zeros that are surely zeros.
  */
 function routed(
   x: Dense,
@@ -334,8 +341,8 @@ export const kernelBounds: KernelBounds = {
   },
 
   /**
-   * dy + (level + (x − mean)·slope): slope 2 roundings, the difference, the product and two sums one each: 6u of its terms, carried through
-   * both contractions.
+   * dy + (level + (x − mean)·slope): slope 2 roundings, the difference, the product and two sums one each: 6u of its
+   * terms, carried through both contractions.
    */
   convGrad: {
     claim: "within 8u·Σ|terms|",
@@ -434,9 +441,10 @@ export const kernelBounds: KernelBounds = {
   },
 
   /**
-   * mean: a sum, 8u·Σ|x|/M =: ε. variance = mean of (x − c)² around centres c that are themselves rounded by up to ε, one for the channel or
-   * one for each image c_n whose spread is then added, Σ(c_n − mean)²/N: the sum 8u, difference and square 3u, the division and the last rounding
-   * 2u, moved centres 2ε·(mean of |c_n − mean|) + ε². E[x²] − E[x]² loses u·mean² and does not pass once |mean| ≫ σ.
+   * mean: a sum, 8u·Σ|x|/M =: ε. variance = mean of (x − c)² around centres c that are themselves rounded by up to ε,
+   * one for the channel or one for each image c_n whose spread is then added, Σ(c_n − mean)²/N: the sum 8u, difference
+   * and square 3u, the division and the last rounding 2u, moved centres 2ε·(mean of |c_n − mean|) + ε². E[x²] − E[x]²
+   * loses u·mean² and does not pass once |mean| ≫ σ.
    */
   channelStatistics: {
     claim: "mean within 8u·Σ|x|/M, variance as two passes",
@@ -465,7 +473,10 @@ export const kernelBounds: KernelBounds = {
     },
   },
 
-  /** dx + dMean/count + 2·(x − mean)·dVariance/count: the last term has 1/count, its product, the difference, the product, two sums: 6u → 8u. */
+  /**
+   * dx + dMean/count + 2·(x − mean)·dVariance/count: the last term has 1/count, its product, the difference, the
+   * product, two sums: 6u → 8u.
+   */
   statisticsGrad: {
     claim: "within 8u·Σ|terms|",
     of: ({ dx, x, mean, dMean, dVariance, batch, plane }, before) => {
@@ -482,7 +493,10 @@ export const kernelBounds: KernelBounds = {
     },
   },
 
-  /** x·(1/(1 − rate)): the rounded factor and the product, 2u → 3u of a kept value. A dropped one is 0 exactly, which the mask decides, not rounding. */
+  /**
+   * x·(1/(1 − rate)): the rounded factor and the product, 2u → 3u of a kept value. A dropped one is 0 exactly, which
+   * the mask decides, not rounding.
+   */
   dropout: {
     claim: "the reference's mask, kept values within 3u",
     of: ({ x, rate, batch, plane }, before) => {
@@ -493,10 +507,10 @@ export const kernelBounds: KernelBounds = {
   },
 
   /**
-   * d_k = l_k − max is rounded, which moves exp(d_k) by u·|d_k| relative; exp itself and the chain of K sums of positive numbers: (K + 1)·u at worst.
-   * So log Σ exp is off by u·(Σ p·|d| + K + 1) + u·|log Σ|; the difference max − label and the last sum add their roundings.
-   * dLogits: p_k off by u·(|d_k| + Σ p·|d| + K + 4) relative, then the difference and two factors: 3u·|p_k − 1 or 0|. The rank is exact.
-   * Below e⁻⁸⁷ a power may be 0.
+   * d_k = l_k − max is rounded, which moves exp(d_k) by u·|d_k| relative; exp itself and the chain of K sums of
+   * positive numbers: (K + 1)·u at worst. So log Σ exp is off by u·(Σ p·|d| + K + 1) + u·|log Σ|; the difference max −
+   * label and the last sum add their roundings. dLogits: p_k off by u·(|d_k| + Σ p·|d| + K + 4) relative, then the
+   * difference and two factors: 3u·|p_k − 1 or 0|. The rank is exact. Below e⁻⁸⁷ a power may be 0.
    */
   softmaxCrossEntropy: {
     claim: "loss and gradient within the rounding of their operations, rank exact",
@@ -551,8 +565,9 @@ export const kernelBounds: KernelBounds = {
   },
 
   /**
-   * g' = scale·g + decay·w: 3 roundings of each term. v = momentum·v + g': 1 more of g', 3 of momentum·v. Then momentum·v 2, the sum 1, the rate 2 and
-   * the last sum 1: 10 of the longest chain → 12u of the terms' absolute values.
+   * g' = scale·g + decay·w: 3 roundings of each term. v = momentum·v + g': 1 more of g', 3 of momentum·v. Then
+   * momentum·v 2, the sum 1, the rate 2 and the last sum 1: 10 of the longest chain → 12u of the terms' absolute
+   * values.
    */
   sgd: {
     claim: "within 12u·Σ|terms|",

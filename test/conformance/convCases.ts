@@ -36,7 +36,10 @@ function nameOf(shape: ConvShape, views: string): string {
   const window = `k=${kernel}${stride === 1 ? "" : ` stride ${stride}`}${kernel === 2 * padding + 1 ? "" : ` padding ${padding}`}`;
   const composite = shape.composite ? " composite" : "";
   const level = shape.level === "far from 0" ? " |mean|/σ=30" : "";
-  return `c=${shape.from}→${shape.to} ${height}×${width} n=${batch} ${window}${views}${composite}${level}${shape.why ? ` (${shape.why})` : ""}`;
+  return (
+    `c=${shape.from}→${shape.to} ${height}×${width} n=${batch} ` +
+    `${window}${views}${composite}${level}${shape.why ? ` (${shape.why})` : ""}`
+  );
 }
 
 /** Stride 1 and padding that keeps the plane: what all three kernels take. */
@@ -144,7 +147,9 @@ function convGradInputCase(shape: ConvShape, write: Write, sums: Write): Case<"c
   const earlier = write === "accumulate" ? [{ at: dx.view, fill: { center: 0, width: 4 } }] : [];
   return {
     kernel: "convGradInput",
-    name: `${nameOf(shape, showOffset("dx", xOffset) + showOffset("dy", yOffset))} ${write}${back && sums !== write ? `, sums ${sums}` : ""}`,
+    name:
+      `${nameOf(shape, showOffset("dx", xOffset) + showOffset("dy", yOffset))} ` +
+      `${write}${back && sums !== write ? `, sums ${sums}` : ""}`,
     args: { dy: dy.view, weight: "weight", dx: dx.view, write, size, ...(back ? { composite: back.composite } : {}) },
     buffers: {
       dy: { shape: [batch, dy.all, outHeight, outWidth] },
@@ -175,7 +180,9 @@ function convGradCase(shape: ConvShape, write: Write, statistics: boolean): Case
   const count = batch * height * width;
   return {
     kernel: "convGrad",
-    name: `${nameOf(shape, showOffset("dx", xOffset) + showOffset("dy", yOffset))} ${write}${statistics ? ", statistics of y" : ""}`,
+    name:
+      `${nameOf(shape, showOffset("dx", xOffset) + showOffset("dy", yOffset))} ` +
+      `${write}${statistics ? ", statistics of y" : ""}`,
     args: {
       dy: dy.view,
       ...(statistics ? { dyStatistics: { y, mean, dMean, dVariance } } : {}),

@@ -109,6 +109,10 @@ test("without shared memory one thread leaves the same bits as with it", async (
   );
 });
 
-test("256-bit code leaves the same bits as 128-bit code, so that a start under load, which may choose the slower, changes nothing", async () => {
-  assertSameBits(narrow, await bitsAfterTraining({ threads: 2, revectorize: true }, "none"));
-});
+test(
+  "256-bit code leaves the same bits as 128-bit code, so that a start under load, which may choose the slower, " +
+    "changes nothing",
+  async () => {
+    assertSameBits(narrow, await bitsAfterTraining({ threads: 2, revectorize: true }, "none"));
+  },
+);

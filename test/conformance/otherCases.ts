@@ -27,7 +27,9 @@ function dropoutCase({
   const x = placed("x", channels, offset);
   return {
     kernel: "dropout",
-    name: `rate ${rate} c=${channels} ${height}×${width} n=${batch} stream ${stream} seed ${seed} step ${step}${showOffset("x", offset)}`,
+    name:
+      `rate ${rate} c=${channels} ${height}×${width} n=${batch} stream ${stream} seed ${seed} step ` +
+      `${step}${showOffset("x", offset)}`,
     args: { x: x.view, rate, stream, batch, plane: height * width },
     buffers: { x: { shape: [batch, x.all, height, width] } },
     // Never 0, so that a wrong mask shows in every element.
@@ -238,7 +240,9 @@ function sgdCase(args: Case<"sgd">["args"], learningRate: number): Case<"sgd"> {
   const { momentum, nesterov, weightDecay, gradientScale, source } = args;
   return {
     kernel: "sgd",
-    name: `${source}·${gradientScale} momentum ${momentum}${nesterov ? " nesterov" : ""} decay ${weightDecay} rate ${learningRate}`,
+    name:
+      `${source}·${gradientScale} momentum ${momentum}${nesterov ? " nesterov" : ""} decay ${weightDecay} rate ` +
+      `${learningRate}`,
     args,
     buffers: allParameters,
     inputs: allFills,

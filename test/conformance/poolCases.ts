@@ -130,7 +130,8 @@ function maximumSize({ plane: [height, width], batch = 1, kernel, stride, paddin
 }
 
 const describeMaximum = ({ channels, plane, batch = 1, kernel, stride, padding, why }: MaxShape): string =>
-  `c=${channels} ${plane.join("×")} n=${batch} k=${kernel} stride ${stride} padding ${padding}${why ? ` (${why})` : ""}`;
+  `c=${channels} ${plane.join("×")} n=${batch} k=${kernel} stride ${stride} padding ` +
+  `${padding}${why ? ` (${why})` : ""}`;
 
 function maxPoolCase(shape: MaxShape): Case<"maxPool"> {
   const { channels, xOffset, yOffset, fill = features("usual") } = shape;

@@ -1,11 +1,12 @@
 // Whole nets that nobody thought of: a random spec at a random size, its training plan on wasm.
 //
-// 1. Every kernel call of the plan is judged as a case, on what the device itself held before the call, with the bounds of bounds.ts; nothing else
-//    that is alive may change. This covers lifetimes, addresses and the order of calls.
-// 2. Loss, logits and gradients of a step against the f64 reference. How far f32 may be off depends on the net (batch norm over few values
-//    amplifies, and one ReLU near 0 may open or close), so the net itself says, in two ways: the reference in f32 differs from f64 by what rounding
-//    each stored number does (u), and a backend's sums are in f32 too (8u, bounds.ts), hence 16 times that; and the reference in f64 moves when
-//    parameters and images move by up to 64u, hence twice that. Distances are 2-norms over all gradients together.
+// 1. Every kernel call of the plan is judged as a case, on what the device itself held before the call, with the bounds
+//    of bounds.ts; nothing else that is alive may change. This covers lifetimes, addresses and the order of calls.
+// 2. Loss, logits and gradients of a step against the f64 reference. How far f32 may be off depends on the net (batch
+//    norm over few values amplifies, and one ReLU near 0 may open or close), so the net itself says, in two ways: the
+//    reference in f32 differs from f64 by what rounding each stored number does (u), and a backend's sums are in f32
+//    too (8u, bounds.ts), hence 16 times that; and the reference in f64 moves when parameters and images move by up to
+//    64u, hence twice that. Distances are 2-norms over all gradients together.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
@@ -190,7 +191,8 @@ describe(`random nets of each kind, seed ${testSeed}`, () => {
           const sensitivity = Math.max(...moved.map((values) => distance(values, exact, chosen)));
           assert.ok(
             off <= Math.max(16 * rounding, 2 * sensitivity),
-            `the ${part} is off by ${off} of its norm, the reference in f32 by ${rounding}, in f64 it moves by ${sensitivity}`,
+            `the ${part} is off by ${off} of its norm, the reference in f32 by ${rounding}, in f64 it moves by ` +
+              `${sensitivity}`,
           );
         }
       });

@@ -151,8 +151,10 @@ export function faultsIn({ before, outputs }: Expectation, after: Contents): rea
     const error = output?.errors[first] ?? Number.NaN;
     faults.push(
       Number.isNaN(error)
-        ? `${buffer}[${first}] must not be touched, was ${data[first]} and is ${found[first]} (${wrong.length} of ${data.length} elements)`
-        : `${buffer}[${first}] is ${found[first]}, expected ${output?.values[first]} ± ${error.toExponential(2)} (${wrong.length} of ${data.length} elements)`,
+        ? `${buffer}[${first}] must not be touched, was ${data[first]} and is ${found[first]} (${wrong.length} of ` +
+            `${data.length} elements)`
+        : `${buffer}[${first}] is ${found[first]}, expected ${output?.values[first]} ± ${error.toExponential(2)} ` +
+            `(${wrong.length} of ${data.length} elements)`,
     );
   }
   return faults;

@@ -1,9 +1,11 @@
-// Test support: how far Winograd's F(4×4, 3×3) may be from the exact convolution (src/backends/wasm/winogradTransforms.ts).
+// Test support: how far Winograd's F(4×4, 3×3) may be from the exact convolution
+// (src/backends/wasm/winogradTransforms.ts).
 //
-// Y = Aᵀ[Σ_c (G g Gᵀ) ⊙ (Bᵀ d B)]A. Every rounding on the way is relative to a value whose magnitude is at most that of the same expression
-// with absolute values everywhere, M = |Aᵀ|[Σ_c (|G||g||Gᵀ|) ⊙ (|Bᵀ||d||B|)]|A|. Roundings that a term passes, without FMA: Bᵀ at most 3
-// in each direction; G at most 4 (two sums, the constant, the product); the chain over the channels 8 (the rule for sums in bounds.ts); Aᵀ at most 4 in each
-// direction. Together 6 + 8 + 8 + 8 = 30 if all fell to one side, which they don't: measured in the suite's cases below 0.7u·M. Allowed: 8u·M.
+// Y = Aᵀ[Σ_c (G g Gᵀ) ⊙ (Bᵀ d B)]A. Every rounding on the way is relative to a value whose magnitude is at most that of
+// the same expression with absolute values everywhere, M = |Aᵀ|[Σ_c (|G||g||Gᵀ|) ⊙ (|Bᵀ||d||B|)]|A|. Roundings that a
+// term passes, without FMA: Bᵀ at most 3 in each direction; G at most 4 (two sums, the constant, the product); the
+// chain over the channels 8 (the rule for sums in bounds.ts); Aᵀ at most 4 in each direction. Together 6 + 8 + 8 + 8 =
+// 30 if all fell to one side, which they don't: measured in the suite's cases below 0.7u·M. Allowed: 8u·M.
 
 interface Maps {
   readonly shape: readonly number[];
@@ -63,7 +65,10 @@ function square(
   });
 }
 
-/** |Gᵀ|[Σ over tiles of (|A||dY||Aᵀ|) ⊙ (|Bᵀ||d||B|)]|G|, the same for the gradient of the kernels: x [N, C, H, W], dy [N, O, H, W] → [O, C, 3, 3]. */
+/**
+ * |Gᵀ|[Σ over tiles of (|A||dY||Aᵀ|) ⊙ (|Bᵀ||d||B|)]|G|, the same for the gradient of the kernels: x [N, C, H, W], dy
+ * [N, O, H, W] → [O, C, 3, 3].
+ */
 export function winogradGradMagnitude(x: Maps, dy: Maps): Float64Array {
   const [batch, channels, height, width] = x.shape;
   const outputs = dy.shape[1];

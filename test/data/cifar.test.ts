@@ -80,21 +80,25 @@ const rejects = (
   });
 
 for (const inner of ["", "cifar-10-batches-bin"]) {
-  test(`CIFAR-10 · from ${inner === "" ? "the folder of its files" : "the folder above"} · records land where they belong`, async () => {
-    const dataset = await openDataset({ dir: await cifar10(inner) });
-    assert.deepEqual([dataset.name, dataset.train.length, dataset.val.length], ["CIFAR-10", 50_000, 10_000]);
-    assert.deepEqual(dataset.classes, names10);
-    const pixels = new Uint8Array(3072);
-    await dataset.train.pixels(20_007, pixels);
-    assert.deepEqual([dataset.train.labels[20_007], ...pixels.subarray(0, 4), pixels[3071]], [6, 1, 2, 3, 0, 255]);
-    assert.equal(
-      dataset.train.labels.reduce((sum, label) => sum + label, 0),
-      6,
-    );
-    await dataset.val.pixels(9_999, pixels);
-    assert.deepEqual([dataset.val.labels[9_999], pixels[0]], [9, 77]);
-    assert.throws(() => dataset.val.pixels(10_000, pixels), RangeError);
-  });
+  test(
+    `CIFAR-10 · from ${inner === "" ? "the folder of its files" : "the folder above"} · records land where they ` +
+      "belong",
+    async () => {
+      const dataset = await openDataset({ dir: await cifar10(inner) });
+      assert.deepEqual([dataset.name, dataset.train.length, dataset.val.length], ["CIFAR-10", 50_000, 10_000]);
+      assert.deepEqual(dataset.classes, names10);
+      const pixels = new Uint8Array(3072);
+      await dataset.train.pixels(20_007, pixels);
+      assert.deepEqual([dataset.train.labels[20_007], ...pixels.subarray(0, 4), pixels[3071]], [6, 1, 2, 3, 0, 255]);
+      assert.equal(
+        dataset.train.labels.reduce((sum, label) => sum + label, 0),
+        6,
+      );
+      await dataset.val.pixels(9_999, pixels);
+      assert.deepEqual([dataset.val.labels[9_999], pixels[0]], [9, 77]);
+      assert.throws(() => dataset.val.pixels(10_000, pixels), RangeError);
+    },
+  );
 }
 
 test("CIFAR-100 · the second byte is the label, the first the superclass", async () => {

@@ -293,42 +293,46 @@ test("decodeImage · an image beyond the limit is refused with both numbers, fro
   );
 });
 
-test("decodeImage · headers that claim much cost little memory: a 38-byte WebP of 16383×16383, PNGs whose texts unpack to 400 MB", async () => {
-  const webp = Buffer.alloc(38);
-  webp.write("RIFF", 0, "latin1");
-  webp.writeUInt32LE(30, 4);
-  webp.write("WEBPVP8L", 8, "latin1");
-  webp.writeUInt32LE(18, 16);
-  webp[20] = 0x2f;
-  webp.writeUInt32LE(16_382 | (16_382 << 14), 21);
-  const text = deflateSync(Buffer.alloc(8_000_000, "a"));
-  const texts = Array.from({ length: 50 }, (_, n) =>
-    pngChunk("iTXt", Buffer.concat([Buffer.from(`C${n}\0\x01\0\0\0`, "latin1"), text])),
-  );
-  const files = {
-    "claims.webp": webp,
-    "texts.png": pngOf(40, 40, texts),
-    "plain.png": pngOf(40, 40, [
-      pngChunk("tEXt", Buffer.concat([Buffer.from("Comment\0"), Buffer.alloc(20_000_000, "a")])),
-    ]),
-  };
-  for (const [name, bytes] of Object.entries(files)) await writeFile(join(root, name), bytes);
-  const module = new URL("../../src/data/image.node.ts", import.meta.url).href;
-  const peak = (name: string): number => {
-    const script = `import { decodeImage } from ${JSON.stringify(module)};
+test(
+  "decodeImage · headers that claim much cost little memory: a 38-byte WebP of 16383×16383, PNGs whose texts " +
+    "unpack to 400 MB",
+  async () => {
+    const webp = Buffer.alloc(38);
+    webp.write("RIFF", 0, "latin1");
+    webp.writeUInt32LE(30, 4);
+    webp.write("WEBPVP8L", 8, "latin1");
+    webp.writeUInt32LE(18, 16);
+    webp[20] = 0x2f;
+    webp.writeUInt32LE(16_382 | (16_382 << 14), 21);
+    const text = deflateSync(Buffer.alloc(8_000_000, "a"));
+    const texts = Array.from({ length: 50 }, (_, n) =>
+      pngChunk("iTXt", Buffer.concat([Buffer.from(`C${n}\0\x01\0\0\0`, "latin1"), text])),
+    );
+    const files = {
+      "claims.webp": webp,
+      "texts.png": pngOf(40, 40, texts),
+      "plain.png": pngOf(40, 40, [
+        pngChunk("tEXt", Buffer.concat([Buffer.from("Comment\0"), Buffer.alloc(20_000_000, "a")])),
+      ]),
+    };
+    for (const [name, bytes] of Object.entries(files)) await writeFile(join(root, name), bytes);
+    const module = new URL("../../src/data/image.node.ts", import.meta.url).href;
+    const peak = (name: string): number => {
+      const script = `import { decodeImage } from ${JSON.stringify(module)};
       const file = process.argv[1] || undefined;
       if (file) await decodeImage(file, { channels: 3, height: 32, width: 32 }).catch((error) => { if (error.name !== "InputError") throw error; });
       console.log(process.resourceUsage().maxRSS);`;
-    return (
-      Number(execFileSync(process.execPath, ["--input-type=module", "-e", script, name && join(root, name)])) / 1000
-    );
-  };
-  const least = peak("");
-  for (const name of Object.keys(files)) {
-    const more = peak(name) - least;
-    assert.ok(more < 150, `${name} takes ${more.toFixed(0)} MB`);
-  }
-});
+      return (
+        Number(execFileSync(process.execPath, ["--input-type=module", "-e", script, name && join(root, name)])) / 1000
+      );
+    };
+    const least = peak("");
+    for (const name of Object.keys(files)) {
+      const more = peak(name) - least;
+      assert.ok(more < 150, `${name} takes ${more.toFixed(0)} MB`);
+    }
+  },
+);
 
 test("withoutTexts · leaves what decides about pixels, byte for byte, and what does not follow the format", () => {
   const transparency = pngChunk("tRNS", Uint8Array.from([0, 7]));

@@ -25,33 +25,41 @@ for (const { name, width, height, side, mode, expected } of pillowCases()) {
   });
 }
 
-test("fitImage · 1600×1208 → 224 from a JPEG, decoded at half its size: within 2 grey levels of fitting all its pixels", async () => {
-  const [width, height] = [1600, 1208];
-  const raw = { width, height, channels: 3 } as const;
-  // Noise is blurred as a lens would.
-  const jpeg = await sharp(draw(width, height, 3), { raw })
-    .blur(1.5)
-    .jpeg({ quality: 92 })
-    .toBuffer();
-  const data = await sharp(jpeg).raw().toBuffer();
-  const size = { channels: 3, height: 224, width: 224 } as const;
-  assert.ok(apart(await decodeImage(jpeg, size), fitImage({ width, height, data }, size)) <= 2);
-});
+test(
+  "fitImage · 1600×1208 → 224 from a JPEG, decoded at half its size: within 2 grey levels of fitting all its " +
+    "pixels",
+  async () => {
+    const [width, height] = [1600, 1208];
+    const raw = { width, height, channels: 3 } as const;
+    // Noise is blurred as a lens would.
+    const jpeg = await sharp(draw(width, height, 3), { raw })
+      .blur(1.5)
+      .jpeg({ quality: 92 })
+      .toBuffer();
+    const data = await sharp(jpeg).raw().toBuffer();
+    const size = { channels: 3, height: 224, width: 224 } as const;
+    assert.ok(apart(await decodeImage(jpeg, size), fitImage({ width, height, data }, size)) <= 2);
+  },
+);
 
-test("fitImage · a ramp of brightness enlarged 20×28 → 32 stays that ramp, pixel centres on pixel centres, from a file too", async () => {
-  // Cubic convolution reproduces straight lines. A shift by half a pixel would be 3 levels.
-  const data = Uint8Array.from({ length: 20 * 28 * 3 }, (_, i) => 10 * (Math.floor(i / 3) % 20));
-  const size = { channels: 3, height: 32, width: 32 } as const;
-  const png = await sharp(data, { raw: { width: 20, height: 28, channels: 3 } })
-    .png()
-    .toBuffer();
-  for (const planar of [fitImage({ width: 20, height: 28, data }, size), await decodeImage(png, size)]) {
-    for (let x = 3; x < 29; x++) {
-      const centre = (x + 0.5) * (20 / 32) - 0.5;
-      assert.ok(Math.abs(planar[32 * 5 + x] - 10 * centre) <= 0.5 + 1e-9, `column ${x} is ${planar[32 * 5 + x]}`);
+test(
+  "fitImage · a ramp of brightness enlarged 20×28 → 32 stays that ramp, pixel centres on pixel centres, from a " +
+    "file too",
+  async () => {
+    // Cubic convolution reproduces straight lines. A shift by half a pixel would be 3 levels.
+    const data = Uint8Array.from({ length: 20 * 28 * 3 }, (_, i) => 10 * (Math.floor(i / 3) % 20));
+    const size = { channels: 3, height: 32, width: 32 } as const;
+    const png = await sharp(data, { raw: { width: 20, height: 28, channels: 3 } })
+      .png()
+      .toBuffer();
+    for (const planar of [fitImage({ width: 20, height: 28, data }, size), await decodeImage(png, size)]) {
+      for (let x = 3; x < 29; x++) {
+        const centre = (x + 0.5) * (20 / 32) - 0.5;
+        assert.ok(Math.abs(planar[32 * 5 + x] - 10 * centre) <= 0.5 + 1e-9, `column ${x} is ${planar[32 * 5 + x]}`);
+      }
     }
-  }
-});
+  },
+);
 
 test("fitImage · an image of the target's size keeps its pixels, planes are R, G, B", () => {
   const data = Uint8ClampedArray.from([1, 2, 3, 255, 4, 5, 6, 255, 7, 8, 9, 255, 10, 11, 12, 255]);

@@ -198,66 +198,74 @@ test("an image whose header is whole and whose pixels are cut off · InputError 
   );
 });
 
-test("skipBad · bad headers and cut-off pixels are left out and named; in training the next of the class stands in, in validation they do not count", async () => {
-  const dir = join(root, "skipped");
-  await cp(split, dir, { recursive: true });
-  const whole = await openDataset({ dir });
-  const description = whole.train.describe();
-  assert.ok(description.kind === "files");
-  const { files } = description;
-  const png = await (await image(0)).png().toBuffer();
-  await writeFile(files[5], png.subarray(0, png.length >> 1)); // The last cat.
-  await writeFile(files[7], "<!doctype html><title>404</title>");
-  await writeFile(join(dir, "val", "dog", "00000.png"), "");
-  await refuses(openDataset({ dir }), InputError, "2 of 28 images cannot be read");
-  const lines: string[] = [];
-  const skipped = await openDataset({ dir, skipBad: true, report: (line) => lines.push(line) });
-  assert.match(
-    lines.join("\n"),
-    /left out 3 of 28 images:\n {2}.*does not decode as a PNG.*\n.*is a web page.*\n.*is empty/,
-  );
-  assert.deepEqual([skipped.train.length, skipped.val.length], [18, 9]);
-  assert.deepEqual(skipped.train.labels, whole.train.labels);
-  assert.deepEqual(skipped.val.labels, whole.val.labels);
-  const after = skipped.train.describe();
-  assert.ok(after.kind === "files");
-  assert.deepEqual(
-    after.files,
-    files.map((file, i) => (i === 5 ? files[0] : i === 7 ? files[8] : file)),
-  );
-  assert.equal(
-    (await collect(skipped, "train")).reduce((sum, { count }) => sum + count, 0),
-    18,
-  );
-  // What is held out is the same with and without the bad ones.
-  const held = await openDataset({ dir, skipBad: true, valSplit: 0.3 });
-  assert.deepEqual(held.train.labels, (await openDataset({ dir: split, valSplit: 0.3 })).train.labels);
-});
+test(
+  "skipBad · bad headers and cut-off pixels are left out and named; in training the next of the class stands in, " +
+    "in validation they do not count",
+  async () => {
+    const dir = join(root, "skipped");
+    await cp(split, dir, { recursive: true });
+    const whole = await openDataset({ dir });
+    const description = whole.train.describe();
+    assert.ok(description.kind === "files");
+    const { files } = description;
+    const png = await (await image(0)).png().toBuffer();
+    await writeFile(files[5], png.subarray(0, png.length >> 1)); // The last cat.
+    await writeFile(files[7], "<!doctype html><title>404</title>");
+    await writeFile(join(dir, "val", "dog", "00000.png"), "");
+    await refuses(openDataset({ dir }), InputError, "2 of 28 images cannot be read");
+    const lines: string[] = [];
+    const skipped = await openDataset({ dir, skipBad: true, report: (line) => lines.push(line) });
+    assert.match(
+      lines.join("\n"),
+      /left out 3 of 28 images:\n {2}.*does not decode as a PNG.*\n.*is a web page.*\n.*is empty/,
+    );
+    assert.deepEqual([skipped.train.length, skipped.val.length], [18, 9]);
+    assert.deepEqual(skipped.train.labels, whole.train.labels);
+    assert.deepEqual(skipped.val.labels, whole.val.labels);
+    const after = skipped.train.describe();
+    assert.ok(after.kind === "files");
+    assert.deepEqual(
+      after.files,
+      files.map((file, i) => (i === 5 ? files[0] : i === 7 ? files[8] : file)),
+    );
+    assert.equal(
+      (await collect(skipped, "train")).reduce((sum, { count }) => sum + count, 0),
+      18,
+    );
+    // What is held out is the same with and without the bad ones.
+    const held = await openDataset({ dir, skipBad: true, valSplit: 0.3 });
+    assert.deepEqual(held.train.labels, (await openDataset({ dir: split, valSplit: 0.3 })).train.labels);
+  },
+);
 
-test("a labelled folder · every image of the classes that are there; with skipBad those that do not decode are left out and named", async () => {
-  const dir = join(root, "labelled");
-  await cp(flat, dir, { recursive: true });
-  await rm(join(dir, "dog"), { recursive: true });
-  const classes = ["cat", "dog", "truck"];
-  const format = { channels: 3, height: 32, width: 32, classes } as const;
-  assert.deepEqual(
-    [...(await openLabelledFolder(dir, format)).images.labels],
-    [...Array(10).fill(0), ...Array(10).fill(2)],
-  );
-  const png = await (await image(0)).png().toBuffer();
-  const cut = join(dir, "cat", "cut.png");
-  await writeFile(cut, png.subarray(0, png.length >> 1));
-  await writeFile(join(dir, "truck", "empty.png"), "");
-  await refuses(openLabelledFolder(dir, format), InputError, "empty.png: is empty");
-  const lines: string[] = [];
-  const report = (line: string) => lines.push(line);
-  const { images } = await openLabelledFolder(dir, { ...format, skipBad: true, report });
-  assert.equal(images.length, 20);
-  assert.match(
-    lines.join(),
-    /left out 2 of 22 images:\n.*cut\.png: does not decode as a PNG.*\n.*empty\.png: is empty/,
-  );
-});
+test(
+  "a labelled folder · every image of the classes that are there; with skipBad those that do not decode are left " +
+    "out and named",
+  async () => {
+    const dir = join(root, "labelled");
+    await cp(flat, dir, { recursive: true });
+    await rm(join(dir, "dog"), { recursive: true });
+    const classes = ["cat", "dog", "truck"];
+    const format = { channels: 3, height: 32, width: 32, classes } as const;
+    assert.deepEqual(
+      [...(await openLabelledFolder(dir, format)).images.labels],
+      [...Array(10).fill(0), ...Array(10).fill(2)],
+    );
+    const png = await (await image(0)).png().toBuffer();
+    const cut = join(dir, "cat", "cut.png");
+    await writeFile(cut, png.subarray(0, png.length >> 1));
+    await writeFile(join(dir, "truck", "empty.png"), "");
+    await refuses(openLabelledFolder(dir, format), InputError, "empty.png: is empty");
+    const lines: string[] = [];
+    const report = (line: string) => lines.push(line);
+    const { images } = await openLabelledFolder(dir, { ...format, skipBad: true, report });
+    assert.equal(images.length, 20);
+    assert.match(
+      lines.join(),
+      /left out 2 of 22 images:\n.*cut\.png: does not decode as a PNG.*\n.*empty\.png: is empty/,
+    );
+  },
+);
 
 test("empty class, one class, no class, missing and unknown class in val, one image to split · each one sentence", async () => {
   const empty = join(root, "emptyClass");
@@ -303,28 +311,32 @@ test("empty class, one class, no class, missing and unknown class in val, one im
   }
 });
 
-test("a folder that may not be read, itself or below a class · InputError naming it; too many open files · ResourceError", async (context) => {
-  // Planted: permission bits do not bind root, whom tests may run as.
-  const { readdir } = fs;
-  const dir = join(root, "denied");
-  await cp(flat, dir, { recursive: true });
-  await mkdir(join(dir, "cat", "more"));
-  for (const [failing, code, kind, message] of [
-    [dir, "EACCES", InputError, "may not be read (EACCES)"],
-    [join(dir, "cat", "more"), "EACCES", InputError, "may not be read (EACCES)"],
-    [join(dir, "cat", "more"), "EIO", InputError, "the disk or the network failed (EIO)"],
-    [join(dir, "cat", "more"), "EMFILE", ResourceError, "too many files open"],
-  ] as const) {
-    const mock = context.mock.method(fs, "readdir", (async (...args: Parameters<typeof readdir>) => {
-      if (args[0] !== failing) return readdir(...args);
-      throw Object.assign(new Error(`${code}: scandir '${failing}'`), { code, path: failing });
-    }) as typeof readdir);
-    syncBuiltinESMExports();
-    try {
-      await refuses(openDataset({ dir }), kind, `${failing}: `, message);
-    } finally {
-      mock.mock.restore();
+test(
+  "a folder that may not be read, itself or below a class · InputError naming it; too many open files · " +
+    "ResourceError",
+  async (context) => {
+    // Planted: permission bits do not bind root, whom tests may run as.
+    const { readdir } = fs;
+    const dir = join(root, "denied");
+    await cp(flat, dir, { recursive: true });
+    await mkdir(join(dir, "cat", "more"));
+    for (const [failing, code, kind, message] of [
+      [dir, "EACCES", InputError, "may not be read (EACCES)"],
+      [join(dir, "cat", "more"), "EACCES", InputError, "may not be read (EACCES)"],
+      [join(dir, "cat", "more"), "EIO", InputError, "the disk or the network failed (EIO)"],
+      [join(dir, "cat", "more"), "EMFILE", ResourceError, "too many files open"],
+    ] as const) {
+      const mock = context.mock.method(fs, "readdir", (async (...args: Parameters<typeof readdir>) => {
+        if (args[0] !== failing) return readdir(...args);
+        throw Object.assign(new Error(`${code}: scandir '${failing}'`), { code, path: failing });
+      }) as typeof readdir);
       syncBuiltinESMExports();
+      try {
+        await refuses(openDataset({ dir }), kind, `${failing}: `, message);
+      } finally {
+        mock.mock.restore();
+        syncBuiltinESMExports();
+      }
     }
-  }
-});
+  },
+);

@@ -163,20 +163,24 @@ test("junk · what systems and tools leave behind is passed over at every depth,
   assert.equal(opened.report, "");
 });
 
-test("other files · how many were left out, by extension; every format that decodes is taken, whatever its extension's case", async () => {
-  const dir = await copy("red", "green");
-  for (const extension of ["JPG", "jpeg", "jpe", "jfif", "webp", "gif", "tif", "TIFF", "avif"]) {
-    await put(join(dir, "red", `x.${extension}`), pngOf(4, 4));
-  }
-  for (const name of ["a.bmp", "b.BMP", "c.heic", "notes.txt", "deep/d.bmp", "LICENSE"])
-    await put(join(dir, "red", name));
-  const opened = await open(dir);
-  assert.deepEqual(counts(opened), { green: 4, red: 13 });
-  assert.match(
-    opened.report,
-    /case\d+: left out 3 \.bmp, 1 \.heic, 1 \.txt, 1 without extension; expected a PNG, JPEG, WebP, GIF, TIFF or AVIF image$/,
-  );
-});
+test(
+  "other files · how many were left out, by extension; every format that decodes is taken, whatever its " +
+    "extension's case",
+  async () => {
+    const dir = await copy("red", "green");
+    for (const extension of ["JPG", "jpeg", "jpe", "jfif", "webp", "gif", "tif", "TIFF", "avif"]) {
+      await put(join(dir, "red", `x.${extension}`), pngOf(4, 4));
+    }
+    for (const name of ["a.bmp", "b.BMP", "c.heic", "notes.txt", "deep/d.bmp", "LICENSE"])
+      await put(join(dir, "red", name));
+    const opened = await open(dir);
+    assert.deepEqual(counts(opened), { green: 4, red: 13 });
+    assert.match(
+      opened.report,
+      /case\d+: left out 3 \.bmp, 1 \.heic, 1 \.txt, 1 without extension; expected a PNG, JPEG, WebP, GIF, TIFF or AVIF image$/,
+    );
+  },
+);
 
 test("other files · a class of nothing else is refused with what it has; images in no class are counted", async () => {
   const dir = await copy("red", "green");
@@ -188,22 +192,26 @@ test("other files · a class of nothing else is refused with what it has; images
   await refuses(flat, `${flat}: has one class folder, red and 3 images in none, expected at least two`);
 });
 
-test("names · a Mac's decomposed é is the composed one, in classes and between splits; their order is that of the composed names", async () => {
-  const [nfc, nfd] = ["Café".normalize("NFC"), "Café".normalize("NFD")];
-  const dir = await copy();
-  await images(join(dir, "train", nfc), 3);
-  await images(join(dir, "train", "Äpfel".normalize("NFD")), 3);
-  await images(join(dir, "val", nfd), 2);
-  await images(join(dir, "val", "Äpfel".normalize("NFC")), 2);
-  const { dataset } = await open(dir);
-  assert.deepEqual(dataset.classes, [nfc, "Äpfel".normalize("NFC")]);
-  assert.deepEqual([dataset.train.length, dataset.val.length], [6, 4]);
+test(
+  "names · a Mac's decomposed é is the composed one, in classes and between splits; their order is that of the " +
+    "composed names",
+  async () => {
+    const [nfc, nfd] = ["Café".normalize("NFC"), "Café".normalize("NFD")];
+    const dir = await copy();
+    await images(join(dir, "train", nfc), 3);
+    await images(join(dir, "train", "Äpfel".normalize("NFD")), 3);
+    await images(join(dir, "val", nfd), 2);
+    await images(join(dir, "val", "Äpfel".normalize("NFC")), 2);
+    const { dataset } = await open(dir);
+    assert.deepEqual(dataset.classes, [nfc, "Äpfel".normalize("NFC")]);
+    assert.deepEqual([dataset.train.length, dataset.val.length], [6, 4]);
 
-  const both = await copy("red");
-  await images(join(both, nfc), 2);
-  await images(join(both, nfd), 2);
-  await refuses(both, "the names differ only in how Unicode writes them", `expected one folder for "${nfc}"`);
-});
+    const both = await copy("red");
+    await images(join(both, nfc), 2);
+    await images(join(both, nfd), 2);
+    await refuses(both, "the names differ only in how Unicode writes them", `expected one folder for "${nfc}"`);
+  },
+);
 
 test("special files · a pipe and a device with image names are named with the bad ones, and never opened", {
   timeout: 20_000,

@@ -16,7 +16,8 @@ for (const kind of faultKinds) {
     const outcomes = await readAll(kind);
     const { tried, decoded, refused, wrong, slowestMs } = outcomes;
     context.diagnostic(
-      `${kind}: ${tried} files, ${decoded} decoded, ${refused} refused, ${wrong.length} wrong, slowest ${slowestMs.toFixed(0)} ms`,
+      `${kind}: ${tried} files, ${decoded} decoded, ${refused} refused, ${wrong.length} wrong, slowest ` +
+        `${slowestMs.toFixed(0)} ms`,
     );
     assert.deepEqual(wrong, []);
     assert.ok(tried >= 300, `${tried} files were tried`);

@@ -15,7 +15,8 @@ try {
   const machine = `${cpus()[0]?.model ?? "unknown processor"}, Node ${process.versions.node}`;
   const row = [kills, saves, unprinted, 0, minutes, machine, new Date().toISOString().slice(0, 10)];
   process.stdout.write(
-    "| kills | saves that returned | kills after which a newer save was whole | lost or damaged | minutes | machine | date |\n",
+    "| kills | saves that returned | kills after which a newer save was whole | lost or damaged | minutes | machine " +
+      "| date |\n",
   );
   process.stdout.write(`|${" --: |".repeat(5)} --- | --- |\n`);
   process.stdout.write(`| ${row.join(" | ")} |\n`);

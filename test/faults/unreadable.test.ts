@@ -72,18 +72,22 @@ for (const [name, error, split, epoch, batch, step] of [
     ["that waits", wasm],
     ["that runs ahead", lateDevice(wasm, 3)],
   ] as const) {
-    test(`unreadable image · ${name}, on a device ${device} · ${step} updates are saved, and resuming gives the same bits`, async () => {
-      const broken = await train(backend, failing(error, split, epoch, batch));
-      assert.equal(broken.error, error);
-      const reported = broken.events.filter(({ type }) => type === "step").length;
-      assert.equal(reported, step);
-      assert.equal(broken.events.at(-1)?.type, "checkpoint");
-      assert.ok(broken.saved?.training);
-      assert.equal((broken.saved.training.run as RunState).step, step);
-      const rest = await train(backend, makeBatches, broken.saved);
-      assert.equal(rest.error, undefined);
-      assert.deepEqual([...results(broken.events), ...results(rest.events)], results(whole.events));
-      assert.deepEqual(rest.saved?.trained, whole.saved?.trained);
-    });
+    test(
+      `unreadable image · ${name}, on a device ${device} · ${step} updates are saved, and resuming gives the ` +
+        "same bits",
+      async () => {
+        const broken = await train(backend, failing(error, split, epoch, batch));
+        assert.equal(broken.error, error);
+        const reported = broken.events.filter(({ type }) => type === "step").length;
+        assert.equal(reported, step);
+        assert.equal(broken.events.at(-1)?.type, "checkpoint");
+        assert.ok(broken.saved?.training);
+        assert.equal((broken.saved.training.run as RunState).step, step);
+        const rest = await train(backend, makeBatches, broken.saved);
+        assert.equal(rest.error, undefined);
+        assert.deepEqual([...results(broken.events), ...results(rest.events)], results(whole.events));
+        assert.deepEqual(rest.saved?.trained, whole.saved?.trained);
+      },
+    );
   }
 }

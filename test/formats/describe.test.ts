@@ -1,4 +1,5 @@
-// What is said of a file beside its logits: preprocessing, labels, notes; and archives that other programs have packed anew.
+// What is said of a file beside its logits: preprocessing, labels, notes; and archives that other programs have packed
+// anew.
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

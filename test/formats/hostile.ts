@@ -1,4 +1,5 @@
-// Test support: files that mean harm or are broken, by what is wrong with them. Pickles are written opcode by opcode, archives byte by byte.
+// Test support: files that mean harm or are broken, by what is wrong with them. Pickles are written opcode by opcode,
+// archives byte by byte.
 import { zipSync } from "fflate";
 import { encodeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import type { Tensor } from "../../src/model/tensor.ts";
@@ -649,7 +650,10 @@ const others: readonly HostileFile[] = (
   ] as const
 ).map(([what, bytes, says]) => ({ what: `another file · ${what}`, bytes, says }));
 
-/** Nets that are nearly whole: `tensors` are those of a small DenseNet-BC with two blocks, (2, 1) layers, an ImageNet stem and 5 classes. */
+/**
+ * Nets that are nearly whole: `tensors` are those of a small DenseNet-BC with two blocks, (2, 1) layers, an ImageNet
+ * stem and 5 classes.
+ */
 export function brokenNets(tensors: ReadonlyMap<string, Tensor>): HostileFile[] {
   const f32 = (shape: readonly number[], value = 0.5): Tensor => ({
     dtype: "F32",

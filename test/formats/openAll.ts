@@ -1,4 +1,5 @@
-// Test support: opens every file of a folder in a process of its own and prints how much memory that took: node openAll.ts FOLDER
+// Test support: opens every file of a folder in a process of its own and prints how much memory that took: node
+// openAll.ts FOLDER
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { InputError } from "../../src/errors.ts";

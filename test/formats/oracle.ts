@@ -1,4 +1,5 @@
-// Test support: the files that the real tools wrote (scripts/fixtures/formats.py), unpacked, and a network's logits on the images they were given.
+// Test support: the files that the real tools wrote (scripts/fixtures/formats.py), unpacked, and a network's logits on
+// the images they were given.
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";

@@ -1,7 +1,8 @@
 // Test support: reads what makeFixtures.py wrote, and says how far an implementation may be from it.
 //
-// One idea: tolerances are derived, not chosen. A float32 implementation sums in another order than PyTorch's float32 did, so it may stray
-// a small multiple of what PyTorch's float32 strayed from its float64; a float64 one 2^-29 of that.
+// One idea: tolerances are derived, not chosen. A float32 implementation sums in another order than PyTorch's float32
+// did, so it may stray a small multiple of what PyTorch's float32 strayed from its float64; a float64 one 2^-29 of
+// that.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { defineSpec, type NetworkSpec } from "../../src/networks/registry.ts";
@@ -51,7 +52,9 @@ export function loadFixture(name: string): Fixture {
 
 export type Precision = "f32" | "f64";
 
-/** Summation order is free, and PyTorch's own deviation is one draw of a random error: 16 times it for f32, 64 for f64. */
+/**
+ * Summation order is free, and PyTorch's own deviation is one draw of a random error: 16 times it for f32, 64 for f64.
+ */
 const F32_FACTOR = 16;
 const F64_FACTOR = 64 * 2 ** -29;
 /** Agreement in f64 relative to the tensor's greatest value. */
@@ -62,8 +65,9 @@ function median(values: readonly number[]): number {
 }
 
 /**
- * Compares everything of `golden` that `wanted` picks with what `found` gives (whole tensors), and fails with the worst offenders.
- * One tensor's deviation may be small by luck, so in f32 the median relative deviation of the tensors compared is a floor.
+ * Compares everything of `golden` that `wanted` picks with what `found` gives (whole tensors), and fails with the worst
+ * offenders. One tensor's deviation may be small by luck, so in f32 the median relative deviation of the tensors
+ * compared is a floor.
  */
 export function assertGolden(
   golden: readonly GoldenTensor[],

@@ -1,7 +1,8 @@
-// Test support: the formula that gives golden nets their weights and images. scripts/fixtures/makeFixtures.py is its twin.
+// Test support: the formula that gives golden nets their weights and images. scripts/fixtures/makeFixtures.py is its
+// twin.
 //
-// One idea: only exactly rounded operations (32-bit integers, one division by 2^24, √, one product and one sum rounded to f32), so both
-// languages get the same bits and no weights need to be stored.
+// One idea: only exactly rounded operations (32-bit integers, one division by 2^24, √, one product and one sum rounded
+// to f32), so both languages get the same bits and no weights need to be stored.
 
 /** FNV-1a, 32 bits, of an ASCII text. */
 export function fnv1a(text: string): number {

@@ -21,7 +21,8 @@ for (const engine of await engines()) {
       });
     }
 
-    // The lifted twin is for f32: unlifted, float32 flips the sign of some ReLU inputs, in PyTorch too (see makeFixtures.py).
+    // The lifted twin is for f32: unlifted, float32 flips the sign of some ReLU inputs, in PyTorch too (see
+    // makeFixtures.py).
     const big = engine.precision === "f64" ? ["densenet121"] : ["densenet121", "densenet121-lifted"];
     for (const name of engine.big ? [...small, ...big] : small) {
       it(`${name} · training · activations, loss, running statistics, every gradient`, async () => {

@@ -1,4 +1,5 @@
-// Test support: plans on a backend as an engine. It finds buffers by what the calls say, so it holds for every planner option and backend.
+// Test support: plans on a backend as an engine. It finds buffers by what the calls say, so it holds for every planner
+// option and backend.
 import type { Backend, Executable } from "../../src/backends/backend.ts";
 import type { ReferenceExecutable } from "../../src/backends/reference/backend.ts";
 import { differentiate } from "../../src/graph/differentiate.ts";
@@ -15,7 +16,10 @@ export interface PlanEngineOptions {
   readonly big: boolean;
   readonly backend: Backend;
   planInference(graph: Graph): Plan;
-  /** What one optimizer step runs, in order: a plan with the loss and all gradients, then, if it is another one, the update. */
+  /**
+   * What one optimizer step runs, in order: a plan with the loss and all gradients, then, if it is another one, the
+   * update.
+   */
   planStep(graph: Graph, settings: { readonly momentum: number; readonly weightDecay: number }): readonly Plan[];
 }
 

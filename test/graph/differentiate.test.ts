@@ -70,8 +70,8 @@ const nets: readonly { what: string; fields: SpecFields; size: Omit<BuildOptions
 ];
 
 /**
- * Fourth-order differences bear a wider step than second-order ones, and need it: batch norm hides most of a scale's effect on the loss, so
- * with 1e-5 the rounding of the loss would show in the smallest gradients.
+ * Fourth-order differences bear a wider step than second-order ones, and need it: batch norm hides most of a scale's
+ * effect on the loss, so with 1e-5 the rounding of the loss would show in the smallest gradients.
  */
 const STEP = 1e-4;
 

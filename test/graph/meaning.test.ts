@@ -1,4 +1,5 @@
-// graph: what the evaluated graph means: factored batch norm is batch norm, dropout's mask is one mask, missing values are named.
+// graph: what the evaluated graph means: factored batch norm is batch norm, dropout's mask is one mask, missing values
+// are named.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { InputError } from "../../src/errors.ts";
@@ -28,7 +29,10 @@ function assertNear(found: ArrayLike<number>, expected: ArrayLike<number>, toler
   }
 }
 
-/** Batch norm as the textbook writes it, on the concatenated features: Ioffe and Szegedy 2015, algorithm 1 and section 3. */
+/**
+ * Batch norm as the textbook writes it, on the concatenated features: Ioffe and Szegedy 2015, algorithm 1 and section
+ * 3.
+ */
 function textbook(x: Float64Array, gamma: Float64Array, beta: Float64Array, dy: Float64Array, batch: number) {
   const channels = gamma.length;
   const plane = x.length / (batch * channels);

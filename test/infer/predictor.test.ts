@@ -49,22 +49,26 @@ function sameScores(a: { index: number; score: number }[][], b: { index: number;
   }
 }
 
-test("predictor · scores are probabilities, best first, with the checkpoint's labels, and those of the reference backend", async () => {
-  const fast = await createPredictor(trained, backend, { batchSize: 4 });
-  const slow = await createPredictor(trained, createReferenceBackend({ precision: "f64" }), { batchSize: 2 });
-  const found = await fast.predictPlanar(images.slice(0, 3), { topK: 10 });
-  sameScores(found, await slow.predictPlanar(images.slice(0, 3), { topK: 10 }));
-  for (const predictions of found) {
-    assert.ok(Math.abs(predictions.reduce((sum, { score }) => sum + score, 0) - 1) < 1e-12);
-    assert.deepEqual(
-      predictions.map(({ score }) => score),
-      predictions.map(({ score }) => score).sort((a, b) => b - a),
-    );
-    for (const { label, index } of predictions) assert.equal(label, dataset.classes[index]);
-  }
-  await fast.dispose();
-  await slow.dispose();
-});
+test(
+  "predictor · scores are probabilities, best first, with the checkpoint's labels, and those of the reference " +
+    "backend",
+  async () => {
+    const fast = await createPredictor(trained, backend, { batchSize: 4 });
+    const slow = await createPredictor(trained, createReferenceBackend({ precision: "f64" }), { batchSize: 2 });
+    const found = await fast.predictPlanar(images.slice(0, 3), { topK: 10 });
+    sameScores(found, await slow.predictPlanar(images.slice(0, 3), { topK: 10 }));
+    for (const predictions of found) {
+      assert.ok(Math.abs(predictions.reduce((sum, { score }) => sum + score, 0) - 1) < 1e-12);
+      assert.deepEqual(
+        predictions.map(({ score }) => score),
+        predictions.map(({ score }) => score).sort((a, b) => b - a),
+      );
+      for (const { label, index } of predictions) assert.equal(label, dataset.classes[index]);
+    }
+    await fast.dispose();
+    await slow.dispose();
+  },
+);
 
 test("predictor · how images fall into batches does not matter: 11 at once, one by one, and calls side by side", async () => {
   const predictor = await createPredictor(trained, backend, { batchSize: 4 });

@@ -1,4 +1,5 @@
-// A device that runs ahead of its results: evaluation and prediction never make it wait, and find what one that waits for each batch finds.
+// A device that runs ahead of its results: evaluation and prediction never make it wait, and find what one that waits
+// for each batch finds.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
@@ -66,12 +67,16 @@ test("evaluate · depth 3 finds the bits of depth 1, and the reference the same 
   assert.ok(Math.abs(reference.loss - one.loss) < 1e-5);
 });
 
-test("predictor · batches n + 1 and n + 2 are submitted before the logits of batch n are waited for; depth 3 finds the bits of depth 1", async () => {
-  const stalls: string[] = [];
-  // Four batches of 5; each of the 3 leftover images goes alone.
-  assert.deepEqual(await predictOn(lateDevice(wasm, 3, stalls)), await predictOn(wasm));
-  assert.deepEqual(stalls, ["many 3", "many 4", "one 2", "one 3"]);
-});
+test(
+  "predictor · batches n + 1 and n + 2 are submitted before the logits of batch n are waited for; depth 3 finds " +
+    "the bits of depth 1",
+  async () => {
+    const stalls: string[] = [];
+    // Four batches of 5; each of the 3 leftover images goes alone.
+    assert.deepEqual(await predictOn(lateDevice(wasm, 3, stalls)), await predictOn(wasm));
+    assert.deepEqual(stalls, ["many 3", "many 4", "one 2", "one 3"]);
+  },
+);
 
 test("predictor · a device of its own takes leftover images at once, and a single one alone", async () => {
   // The runs that are waited for: the last two of each plan.

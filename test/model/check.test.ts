@@ -1,4 +1,5 @@
-// model: a model made by hand is complete and usable, or one sentence says what is wrong, and nothing that would use it takes it.
+// model: a model made by hand is complete and usable, or one sentence says what is wrong, and nothing that would use it
+// takes it.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";

@@ -1,4 +1,5 @@
-// model: named tensors in and out: torchvision's keys of today and of 2017, and what is said of tensors that are not the network's.
+// model: named tensors in and out: torchvision's keys of today and of 2017, and what is said of tensors that are not
+// the network's.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { InputError } from "../../src/errors.ts";
@@ -29,8 +30,8 @@ const f32 = (shape: number[], data: Float32Array | number[]): Tensor => ({
 });
 
 test("state dict · densenet121 has torchvision's 727 keys, 364 parameters and 8 062 504 numbers", () => {
-  // model.state_dict() of torchvision.models.densenet121: 121 batch norms of 5 tensors, 120 convolutions, classifier of 2. 7 978 856 learned
-  // numbers and 83 648 running ones, and 121 counters.
+  // model.state_dict() of torchvision.models.densenet121: 121 batch norms of 5 tensors, 120 convolutions, classifier of
+  // 2. 7 978 856 learned numbers and 83 648 running ones, and 121 counters.
   const net = createNetwork(namedSpec("121"));
   const tensors = exportStateDict(net);
   assert.equal(tensors.size, 727);
@@ -52,16 +53,20 @@ test("state dict · densenet121 has torchvision's 727 keys, 364 parameters and 8
   assert.deepEqual([...tensors.keys()].slice(-2), ["classifier.weight", "classifier.bias"]);
 });
 
-test("state dict · the fixture's gradients of densenet121, named by PyTorch, are those of exactly these parameters in these shapes", () => {
-  const net = createNetwork(namedSpec("121"));
-  const parameters = [...net.state].filter(([, { role }]) => role !== "mean" && role !== "variance");
-  const golden = loadFixture("densenet121").tensors.flatMap(({ name, shape }): [string, string][] => {
-    const path = /^d\((.*)\)$/.exec(name)?.[1];
-    return path === undefined ? [] : [[path, shape.join()]];
-  });
-  assert.equal(golden.length, 364);
-  assert.deepEqual(new Map(golden), new Map(parameters.map(([path, { shape }]) => [path, shape.join()])));
-});
+test(
+  "state dict · the fixture's gradients of densenet121, named by PyTorch, are those of exactly these parameters " +
+    "in these shapes",
+  () => {
+    const net = createNetwork(namedSpec("121"));
+    const parameters = [...net.state].filter(([, { role }]) => role !== "mean" && role !== "variance");
+    const golden = loadFixture("densenet121").tensors.flatMap(({ name, shape }): [string, string][] => {
+      const path = /^d\((.*)\)$/.exec(name)?.[1];
+      return path === undefined ? [] : [[path, shape.join()]];
+    });
+    assert.equal(golden.length, 364);
+    assert.deepEqual(new Map(golden), new Map(parameters.map(([path, { shape }]) => [path, shape.join()])));
+  },
+);
 
 test("roles · every tensor says what it is, biases of linear layers are shifts", () => {
   const roleOf = (path: string): unknown => model.state.get(path)?.role;

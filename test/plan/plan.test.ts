@@ -105,21 +105,25 @@ describe("plan", () => {
     assert.ok(bytes[3].again < 0.5 * bytes[3].kept);
   });
 
-  test("a call's traffic counts features of the forward pass in the plan's dtype; weights, gradients and images in f32", () => {
-    const plane = 4 * 4 * 32 ** 2; // bytes of a channel of 4 images in f32
-    const weights = 4 * 24 * 3 * 3 * 3;
-    const graph = trainingGraph(namedSpec("BC-40-12"), 4, 32);
-    for (const [activationDtype, maps] of [
-      ["f32", 24 * plane],
-      ["f16", 12 * plane],
-    ] as const) {
-      const { calls } = planTraining(graph, { recompute: "none", optimizer, activationDtype });
-      const bytes = (path: string, kernel: string) =>
-        calls.find((call) => call.path.startsWith(path) && call.kernel === kernel)?.trafficBytes;
-      assert.equal(bytes("features.conv0", "conv"), 3 * plane + maps + weights, activationDtype);
-      assert.equal(bytes("features.conv0", "convGradWeight"), 27 * plane + weights, activationDtype);
-    }
-  });
+  test(
+    "a call's traffic counts features of the forward pass in the plan's dtype; weights, gradients and images in " +
+      "f32",
+    () => {
+      const plane = 4 * 4 * 32 ** 2; // bytes of a channel of 4 images in f32
+      const weights = 4 * 24 * 3 * 3 * 3;
+      const graph = trainingGraph(namedSpec("BC-40-12"), 4, 32);
+      for (const [activationDtype, maps] of [
+        ["f32", 24 * plane],
+        ["f16", 12 * plane],
+      ] as const) {
+        const { calls } = planTraining(graph, { recompute: "none", optimizer, activationDtype });
+        const bytes = (path: string, kernel: string) =>
+          calls.find((call) => call.path.startsWith(path) && call.kernel === kernel)?.trafficBytes;
+        assert.equal(bytes("features.conv0", "conv"), 3 * plane + maps + weights, activationDtype);
+        assert.equal(bytes("features.conv0", "convGradWeight"), 27 * plane + weights, activationDtype);
+      }
+    },
+  );
 
   for (const recompute of recomputePolicies) {
     test(`f16 halves the bytes of feature maps and of nothing else · recompute ${recompute}`, () => {

@@ -1,4 +1,5 @@
-// The README shows only what runs: its code blocks are executed against the built package, its commands are parsed by the command.
+// The README shows only what runs: its code blocks are executed against the built package, its commands are parsed by
+// the command.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

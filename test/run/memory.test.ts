@@ -26,13 +26,17 @@ test("memory · one line: what is needed for what, and what there is", () => {
   );
 });
 
-test("memory · what does not fit into this machine is refused with what to change; a GPU's own memory is not this machine's", () => {
-  const refusal = (error: unknown): boolean =>
-    error instanceof ResourceError &&
-    /needs 412 MiB on wasm, and this machine has 411 MiB: lower --batch-size/.test(error.message);
-  assert.throws(() => requireMemory(needs(wasm), 411 * MIB), refusal);
-  requireMemory(needs(wasm), 412 * MIB);
-  requireMemory(needs(gpu), 64 * MIB);
-  const software = { ...gpu, features: { software: true } };
-  assert.throws(() => requireMemory(needs(software), 64 * MIB), ResourceError);
-});
+test(
+  "memory · what does not fit into this machine is refused with what to change; a GPU's own memory is not this " +
+    "machine's",
+  () => {
+    const refusal = (error: unknown): boolean =>
+      error instanceof ResourceError &&
+      /needs 412 MiB on wasm, and this machine has 411 MiB: lower --batch-size/.test(error.message);
+    assert.throws(() => requireMemory(needs(wasm), 411 * MIB), refusal);
+    requireMemory(needs(wasm), 412 * MIB);
+    requireMemory(needs(gpu), 64 * MIB);
+    const software = { ...gpu, features: { software: true } };
+    assert.throws(() => requireMemory(needs(software), 64 * MIB), ResourceError);
+  },
+);

@@ -52,20 +52,24 @@ function counting(backend: Backend): { backend: Backend; alive: () => number } {
 }
 
 for (const threads of [1, 2]) {
-  test(`trainer · disposed of between two events: the events end, the memory is free, another run is refused · ${threads} threads`, async () => {
-    await using wasm = await createWasmBackend({ threads });
-    const { backend, alive } = counting(wasm);
-    const trainer = trainerOn(backend);
-    const seen: string[] = [];
-    for await (const { type } of trainer.run()) {
-      seen.push(type);
-      if (seen.length === 3) await trainer.dispose();
-    }
-    assert.deepEqual(seen, ["start", "step", "step"]);
-    assert.equal(alive(), 0);
-    await trainer.dispose();
-    await assert.rejects(trainer.run().next(), isGone("trainer"));
-  });
+  test(
+    "trainer · disposed of between two events: the events end, the memory is free, another run is refused · " +
+      `${threads} threads`,
+    async () => {
+      await using wasm = await createWasmBackend({ threads });
+      const { backend, alive } = counting(wasm);
+      const trainer = trainerOn(backend);
+      const seen: string[] = [];
+      for await (const { type } of trainer.run()) {
+        seen.push(type);
+        if (seen.length === 3) await trainer.dispose();
+      }
+      assert.deepEqual(seen, ["start", "step", "step"]);
+      assert.equal(alive(), 0);
+      await trainer.dispose();
+      await assert.rejects(trainer.run().next(), isGone("trainer"));
+    },
+  );
 
   test(`trainer · disposed of while an event is waited for: that wait rejects · ${threads} threads`, async () => {
     await using wasm = await createWasmBackend({ threads });

@@ -1,4 +1,5 @@
-// Test support: devices that behave like a GPU, emulated on a backend that does not: results that come late, and devices that get lost.
+// Test support: devices that behave like a GPU, emulated on a backend that does not: results that come late, and
+// devices that get lost.
 import type { Backend, Executable } from "../../src/backends/backend.ts";
 import { DeviceError } from "../../src/errors.ts";
 
@@ -23,12 +24,15 @@ const forwarded = (executable: Executable): Executable => ({
   [Symbol.asyncDispose]: () => executable.dispose(),
 });
 
-/** Turns of the event loop without a call, after which the host is taken to wait; between two calls the trainer needs two or three. */
+/**
+ * Turns of the event loop without a call, after which the host is taken to wait; between two calls the trainer needs
+ * two or three.
+ */
 const STALL_TURNS = 25;
 
 /**
- * A device that is done with a run only when `depth` − 1 more of the same plan lie behind it, or when the host waits instead of calling: then `stalls`
- * says for which run ("train 3": the third of that plan).
+ * A device that is done with a run only when `depth` − 1 more of the same plan lie behind it, or when the host waits
+ * instead of calling: then `stalls` says for which run ("train 3": the third of that plan).
  */
 export function lateDevice(backend: Backend, depth: number, stalls: string[] = []): Backend {
   return withExecutables(backend, (executable) => {

@@ -1,4 +1,5 @@
-// Devices that are lost in the middle of a run: it goes on on another and ends with the bits of a run that nothing happened to.
+// Devices that are lost in the middle of a run: it goes on on another and ends with the bits of a run that nothing
+// happened to.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
@@ -47,16 +48,20 @@ for (const depth of [1, 3]) {
     const total = counts[kind];
     const places = new Set([0, 1, 0.2, 0.4, 0.6, 0.8].map((part) => Math.min(Math.round(part * total), total - 1)));
     for (const at of places) {
-      test(`lost device · depth ${depth} · lost at ${kind} ${at} of ${total}: same events, checkpoints and weights, bit by bit`, async () => {
-        const stormy = await train(losingDevice(lateDevice(wasm, depth), kind, at), async () =>
-          lateDevice(wasm, depth),
-        );
-        assert.deepEqual(stormy.rest, calm.rest);
-        assert.deepEqual(
-          stormy.recovered.map(({ reason, backend }) => [reason, backend.name]),
-          [[`the device was lost at ${kind} ${at}`, "wasm"]],
-        );
-      });
+      test(
+        `lost device · depth ${depth} · lost at ${kind} ${at} of ${total}: same events, checkpoints and weights, ` +
+          "bit by bit",
+        async () => {
+          const stormy = await train(losingDevice(lateDevice(wasm, depth), kind, at), async () =>
+            lateDevice(wasm, depth),
+          );
+          assert.deepEqual(stormy.rest, calm.rest);
+          assert.deepEqual(
+            stormy.recovered.map(({ reason, backend }) => [reason, backend.name]),
+            [[`the device was lost at ${kind} ${at}`, "wasm"]],
+          );
+        },
+      );
     }
   }
 }
@@ -93,53 +98,61 @@ test("lost device · a backend of another kind goes on, and is the trainer's the
     assert.ok(Math.abs(loss - (expected[index] ?? Number.NaN)) < 1e-4, `update ${index + 1}`);
 });
 
-test("lost device · stopped while the device is gone: the updates that were reported are repeated, saved, and the run ends interrupted", async () => {
-  const halt = new AbortController();
-  const saved: Checkpoint[] = [];
-  const events: TrainEvent[] = [];
-  const run = trainer(
-    losingDevice(wasm, "run", 3),
-    {
-      save: async (checkpoint) => `checkpoint ${saved.push(checkpoint)}`,
-      reopen: async () => {
-        halt.abort();
-        return wasm;
+test(
+  "lost device · stopped while the device is gone: the updates that were reported are repeated, saved, and the " +
+    "run ends interrupted",
+  async () => {
+    const halt = new AbortController();
+    const saved: Checkpoint[] = [];
+    const events: TrainEvent[] = [];
+    const run = trainer(
+      losingDevice(wasm, "run", 3),
+      {
+        save: async (checkpoint) => `checkpoint ${saved.push(checkpoint)}`,
+        reopen: async () => {
+          halt.abort();
+          return wasm;
+        },
       },
-    },
-    { checkpointEverySteps: 0 },
-  );
-  for await (const event of run.run(halt.signal)) events.push(event);
-  assert.deepEqual(events.at(-1), { type: "interrupted", step: 3, epoch: 1, path: "checkpoint 1" });
-  const calm = trainer(wasm, {}, { checkpointEverySteps: 0 });
-  const stop = new AbortController();
-  for await (const event of calm.run(stop.signal)) if (event.type === "step" && event.step === 3) stop.abort();
-  assert.deepEqual(saved[0]?.trained, calm.trained);
-});
+      { checkpointEverySteps: 0 },
+    );
+    for await (const event of run.run(halt.signal)) events.push(event);
+    assert.deepEqual(events.at(-1), { type: "interrupted", step: 3, epoch: 1, path: "checkpoint 1" });
+    const calm = trainer(wasm, {}, { checkpointEverySteps: 0 });
+    const stop = new AbortController();
+    for await (const event of calm.run(stop.signal)) if (event.type === "step" && event.step === 3) stop.abort();
+    assert.deepEqual(saved[0]?.trained, calm.trained);
+  },
+);
 
-test("lost device · a device that is lost again and again: after three tries the run gives up, and what was saved stays", async () => {
-  const saved: Checkpoint[] = [];
-  const tries: number[] = [];
-  const run = trainer(losingDevice(wasm, "run", 6), {
-    save: async (checkpoint) => `checkpoint ${saved.push(checkpoint)}`,
-    reopen: async (losses) => {
-      tries.push(losses);
-      // The second does not even open.
-      if (losses === 2) throw new DeviceError("there is no GPU any more");
-      return losingDevice(wasm, "run", 0);
-    },
-  });
-  const events: TrainEvent[] = [];
-  await assert.rejects(
-    async () => {
-      for await (const event of run.run()) events.push(event);
-    },
-    (error) =>
-      error instanceof DeviceError && /lost at run 0; .* in a row, after update 4, .* gives up/.test(error.message),
-  );
-  assert.deepEqual(tries, [1, 2, 3]);
-  assert.equal(events.filter(({ type }) => type === "checkpoint").length, 2);
-  assert.equal(saved.length, 2);
-});
+test(
+  "lost device · a device that is lost again and again: after three tries the run gives up, and what was saved " +
+    "stays",
+  async () => {
+    const saved: Checkpoint[] = [];
+    const tries: number[] = [];
+    const run = trainer(losingDevice(wasm, "run", 6), {
+      save: async (checkpoint) => `checkpoint ${saved.push(checkpoint)}`,
+      reopen: async (losses) => {
+        tries.push(losses);
+        // The second does not even open.
+        if (losses === 2) throw new DeviceError("there is no GPU any more");
+        return losingDevice(wasm, "run", 0);
+      },
+    });
+    const events: TrainEvent[] = [];
+    await assert.rejects(
+      async () => {
+        for await (const event of run.run()) events.push(event);
+      },
+      (error) =>
+        error instanceof DeviceError && /lost at run 0; .* in a row, after update 4, .* gives up/.test(error.message),
+    );
+    assert.deepEqual(tries, [1, 2, 3]);
+    assert.equal(events.filter(({ type }) => type === "checkpoint").length, 2);
+    assert.equal(saved.length, 2);
+  },
+);
 
 test("lost device · losses with updates between them are survived, however many", async () => {
   let opened = 0;

@@ -1,4 +1,5 @@
-// A device that runs ahead of its results: it is never made to wait, and what comes out has the bits of one that waits for each update.
+// A device that runs ahead of its results: it is never made to wait, and what comes out has the bits of one that waits
+// for each update.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
@@ -34,15 +35,19 @@ async function train(backend: Backend, changes: PartialTrainConfig) {
 const withoutTimes = (key: string, value: unknown): unknown =>
   ["seconds", "imagesPerSecond"].includes(key) ? 0 : value instanceof Map ? [...value] : value;
 
-test("queue · update n + 1 and n + 2 are submitted before the loss of update n is waited for; epochs and checkpoints drain", async () => {
-  const stalls: string[] = [];
-  await train(lateDevice(wasm, 3, stalls), { batchSize: 8, epochs: 1, checkpointEverySteps: 4 });
-  // 58 images: seven updates of 8, one of 2; saved after update 4.
-  const training = stalls.filter((stall) => !stall.startsWith("evaluate"));
-  assert.deepEqual(training, ["train 3", "train 4", "train 6", "train 7", "trainTail 1"]);
-  const validating = stalls.filter((stall) => stall.startsWith("evaluate"));
-  assert.deepEqual(validating, ["evaluate 12", "evaluate 13"]);
-});
+test(
+  "queue · update n + 1 and n + 2 are submitted before the loss of update n is waited for; epochs and " +
+    "checkpoints drain",
+  async () => {
+    const stalls: string[] = [];
+    await train(lateDevice(wasm, 3, stalls), { batchSize: 8, epochs: 1, checkpointEverySteps: 4 });
+    // 58 images: seven updates of 8, one of 2; saved after update 4.
+    const training = stalls.filter((stall) => !stall.startsWith("evaluate"));
+    assert.deepEqual(training, ["train 3", "train 4", "train 6", "train 7", "trainTail 1"]);
+    const validating = stalls.filter((stall) => stall.startsWith("evaluate"));
+    assert.deepEqual(validating, ["evaluate 12", "evaluate 13"]);
+  },
+);
 
 for (const [name, changes] of Object.entries({
   plain: {},
@@ -56,38 +61,42 @@ for (const [name, changes] of Object.entries({
   });
 }
 
-test("queue · stopped after an update: those in flight are finished, reported and saved; resumed it has the bits of one never stopped", async () => {
-  const whole = await train(wasm, {});
-  const device = lateDevice(wasm, 3);
-  const config = tinyConfig({ epochs: 2 });
-  let saved: Checkpoint | undefined;
-  const save = async (checkpoint: Checkpoint) => {
-    saved = checkpoint;
-    return "memory";
-  };
-  const halt = new AbortController();
-  const first: TrainEvent[] = [];
-  for await (const event of trainer(device, {}, { save }).run(halt.signal)) {
-    first.push(event);
-    if (event.type === "step") halt.abort();
-  }
-  assert.deepEqual(first.at(-1), { type: "interrupted", step: 3, epoch: 1, path: "memory" });
-  assert.ok(saved?.training);
-  const { model } = saved.trained;
-  const rest = createTrainer({
-    model,
-    dataset,
-    backend: device,
-    config,
-    loadBatches: makeBatches,
-    resume: saved.training,
-  });
-  const second = await collect(rest.run());
-  const reported = (events: readonly unknown[]) =>
-    (events as TrainEvent[]).filter(({ type }) => type === "step" || type === "epoch").map(timeless);
-  assert.deepEqual([...reported(first), ...reported(second)], reported(whole.events));
-  assert.deepEqual(rest.trained, whole.trained);
-});
+test(
+  "queue · stopped after an update: those in flight are finished, reported and saved; resumed it has the bits of " +
+    "one never stopped",
+  async () => {
+    const whole = await train(wasm, {});
+    const device = lateDevice(wasm, 3);
+    const config = tinyConfig({ epochs: 2 });
+    let saved: Checkpoint | undefined;
+    const save = async (checkpoint: Checkpoint) => {
+      saved = checkpoint;
+      return "memory";
+    };
+    const halt = new AbortController();
+    const first: TrainEvent[] = [];
+    for await (const event of trainer(device, {}, { save }).run(halt.signal)) {
+      first.push(event);
+      if (event.type === "step") halt.abort();
+    }
+    assert.deepEqual(first.at(-1), { type: "interrupted", step: 3, epoch: 1, path: "memory" });
+    assert.ok(saved?.training);
+    const { model } = saved.trained;
+    const rest = createTrainer({
+      model,
+      dataset,
+      backend: device,
+      config,
+      loadBatches: makeBatches,
+      resume: saved.training,
+    });
+    const second = await collect(rest.run());
+    const reported = (events: readonly unknown[]) =>
+      (events as TrainEvent[]).filter(({ type }) => type === "step" || type === "epoch").map(timeless);
+    assert.deepEqual([...reported(first), ...reported(second)], reported(whole.events));
+    assert.deepEqual(rest.trained, whole.trained);
+  },
+);
 
 /** The seventh batch of the run, the third of its second epoch, has a pixel that is no number. */
 const brokenImage: BatchLoader = async function* (from, split, options) {

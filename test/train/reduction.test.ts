@@ -1,4 +1,5 @@
-// Gradients that leave the device between the backward pass and the update: what the update makes of the sums that come back.
+// Gradients that leave the device between the backward pass and the update: what the update makes of the sums that come
+// back.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
@@ -77,43 +78,47 @@ function meetingPlace(processes: number): GradientReduction {
   };
 }
 
-test("reduction · two processes with half a batch each learn the weights of one that accumulates both halves, bit by bit", async () => {
-  const images = tinyDataset(64, 16);
-  const changes = { epochs: 2, dropRate: 0, data: { augment: "none" } } as const satisfies PartialTrainConfig;
-  const whole = trainer({ ...changes, batchSize: 16, accumulationSteps: 2 }, { dataset: images });
-  const steps = (await collect(whole.run())).filter((event): event is StepEvent => event.type === "step");
-  assert.equal(steps.length, 8);
+test(
+  "reduction · two processes with half a batch each learn the weights of one that accumulates both halves, bit " +
+    "by bit",
+  async () => {
+    const images = tinyDataset(64, 16);
+    const changes = { epochs: 2, dropRate: 0, data: { augment: "none" } } as const satisfies PartialTrainConfig;
+    const whole = trainer({ ...changes, batchSize: 16, accumulationSteps: 2 }, { dataset: images });
+    const steps = (await collect(whole.run())).filter((event): event is StepEvent => event.type === "step");
+    assert.equal(steps.length, 8);
 
-  const half = (process: number): BatchLoader =>
-    async function* (from, split, options) {
-      if (split === "val") return yield* makeBatches(from, split, options);
-      for await (const batch of makeBatches(images, split, { ...options, batchSize: 16 })) {
-        const [begin, end] = [process * 8, process * 8 + 8];
-        const stride = batch.images.length / 16;
-        yield {
-          images: batch.images.slice(begin * stride, end * stride),
-          labels: batch.labels.slice(begin, end),
-          indices: batch.indices.slice(begin, end),
-          count: 8,
-        } satisfies Batch;
-      }
-    };
-  const reduction = meetingPlace(2);
-  const runs = [0, 1].map((process) =>
-    trainer(
-      { ...changes, batchSize: 8 },
-      { dataset: { ...images, train: tinyDataset(32, 1).train }, loadBatches: half(process), reduction },
-    ),
-  );
-  await Promise.all(runs.map((run) => collect(run.run())));
-  for (const [path, tensor] of whole.trained.model.state) {
-    if (path.includes("running")) continue;
-    for (const [process, { trained }] of runs.entries())
-      assert.deepEqual(trained.model.state.get(path), tensor, `${path} of process ${process}`);
-  }
-  // Each has seen its own half only.
-  assert.notDeepEqual(runs[0]?.trained.model.state, runs[1]?.trained.model.state);
-});
+    const half = (process: number): BatchLoader =>
+      async function* (from, split, options) {
+        if (split === "val") return yield* makeBatches(from, split, options);
+        for await (const batch of makeBatches(images, split, { ...options, batchSize: 16 })) {
+          const [begin, end] = [process * 8, process * 8 + 8];
+          const stride = batch.images.length / 16;
+          yield {
+            images: batch.images.slice(begin * stride, end * stride),
+            labels: batch.labels.slice(begin, end),
+            indices: batch.indices.slice(begin, end),
+            count: 8,
+          } satisfies Batch;
+        }
+      };
+    const reduction = meetingPlace(2);
+    const runs = [0, 1].map((process) =>
+      trainer(
+        { ...changes, batchSize: 8 },
+        { dataset: { ...images, train: tinyDataset(32, 1).train }, loadBatches: half(process), reduction },
+      ),
+    );
+    await Promise.all(runs.map((run) => collect(run.run())));
+    for (const [path, tensor] of whole.trained.model.state) {
+      if (path.includes("running")) continue;
+      for (const [process, { trained }] of runs.entries())
+        assert.deepEqual(trained.model.state.get(path), tensor, `${path} of process ${process}`);
+    }
+    // Each has seen its own half only.
+    assert.notDeepEqual(runs[0]?.trained.model.state, runs[1]?.trained.model.state);
+  },
+);
 
 /** The plans of the tiny net on an executable that computes nothing. */
 async function compiledOn(device: FakeExecutable, changes: PartialTrainConfig, reduction?: GradientReduction) {
@@ -187,20 +192,24 @@ test("reduction · one that fails ends the run with its error", async () => {
   await assert.rejects(collect(trainer({}, { reduction: failing }).run()), broken);
 });
 
-test("reduction · gradients that come back broken are noticed at the next update, which names a layer and is not repeated", async () => {
-  let sums = 0;
-  const poisoned: GradientReduction = {
-    processes: 1,
-    async sum(gradients) {
-      if (++sums === 2) gradients[0]?.fill(Number.NaN);
-    },
-  };
-  await assert.rejects(
-    collect(trainer({}, { backend: lateDevice(wasm, 3), reduction: poisoned }).run()),
-    (error) => error instanceof DivergedError && /in update 3 .* broke is features\.conv0 /.test(error.message),
-  );
-  assert.equal(sums, 2);
-});
+test(
+  "reduction · gradients that come back broken are noticed at the next update, which names a layer and is not " +
+    "repeated",
+  async () => {
+    let sums = 0;
+    const poisoned: GradientReduction = {
+      processes: 1,
+      async sum(gradients) {
+        if (++sums === 2) gradients[0]?.fill(Number.NaN);
+      },
+    };
+    await assert.rejects(
+      collect(trainer({}, { backend: lateDevice(wasm, 3), reduction: poisoned }).run()),
+      (error) => error instanceof DivergedError && /in update 3 .* broke is features\.conv0 /.test(error.message),
+    );
+    assert.equal(sums, 2);
+  },
+);
 
 test("reduction · refused: no process, and a device that would be replaced", () => {
   assert.throws(

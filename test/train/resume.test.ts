@@ -31,7 +31,10 @@ const dataset = tinyDataset();
 const root = await mkdtemp(join(tmpdir(), "densenet-resume-"));
 after(() => rm(root, { recursive: true, force: true }));
 
-/** Trains from the start or from a checkpoint; every checkpoint goes through its bytes. Stops when `stop` returns true after an event. */
+/**
+ * Trains from the start or from a checkpoint; every checkpoint goes through its bytes. Stops when `stop` returns true
+ * after an event.
+ */
 async function train(
   config: TrainConfig,
   backend: Awaited<ReturnType<typeof createWasmBackend>>,
@@ -211,7 +214,10 @@ test("resume · a saved run keeps its settings and its data; device, storage and
 
 const script = fileURLToPath(new URL("./trainToEnd.ts", import.meta.url));
 
-/** Runs the script until it ends, or `signal` is sent once it has printed `after` lines and `delay` milliseconds are over. */
+/**
+ * Runs the script until it ends, or `signal` is sent once it has printed `after` lines and `delay` milliseconds are
+ * over.
+ */
 async function runScript(
   runDir: string,
   epochs: number,

@@ -44,20 +44,28 @@ test("schedule · ImageNet, 90 epochs: drops after epochs 30 and 60, though thir
   }
 });
 
-test("schedule · an odd number of epochs: half of 5 is done in the middle of the third, so the fourth is the first lower one", () => {
-  const rates = [0, 1, 2, 3, 4].map((epoch) => learningRate({ ...paper, epochs: 5 }, epoch * 10, 10));
-  for (const [epoch, rate] of [0.1, 0.1, 0.1, 0.01, 0.001].entries()) near(rates[epoch], rate);
-});
+test(
+  "schedule · an odd number of epochs: half of 5 is done in the middle of the third, so the fourth is the first " +
+    "lower one",
+  () => {
+    const rates = [0, 1, 2, 3, 4].map((epoch) => learningRate({ ...paper, epochs: 5 }, epoch * 10, 10));
+    for (const [epoch, rate] of [0.1, 0.1, 0.1, 0.01, 0.001].entries()) near(rates[epoch], rate);
+  },
+);
 
-test("schedule · cosine: the whole rate at the start, half in the middle, a quarter's value by hand, almost none at the end", () => {
-  const cosine: ScheduleConfig = { ...paper, schedule: "cosine", epochs: 4 };
-  near(learningRate(cosine, 0, 100), 0.1);
-  near(learningRate(cosine, 200, 100), 0.05);
-  // 0.05·(1 + cos 45°)
-  near(learningRate(cosine, 100, 100), 0.05 * (1 + Math.SQRT1_2));
-  assert.ok(learningRate(cosine, 399, 100) < 2e-6);
-  assert.ok(learningRate(cosine, 399, 100) > 0);
-});
+test(
+  "schedule · cosine: the whole rate at the start, half in the middle, a quarter's value by hand, almost none at " +
+    "the end",
+  () => {
+    const cosine: ScheduleConfig = { ...paper, schedule: "cosine", epochs: 4 };
+    near(learningRate(cosine, 0, 100), 0.1);
+    near(learningRate(cosine, 200, 100), 0.05);
+    // 0.05·(1 + cos 45°)
+    near(learningRate(cosine, 100, 100), 0.05 * (1 + Math.SQRT1_2));
+    assert.ok(learningRate(cosine, 399, 100) < 2e-6);
+    assert.ok(learningRate(cosine, 399, 100) > 0);
+  },
+);
 
 test("schedule · constant never changes", () => {
   for (const step of [0, 1, 150 * steps, 300 * steps - 1]) {

@@ -1,5 +1,5 @@
-// A run small enough to be repeated many times: images of 16×16 by formula, a net of four convolutions, and everything that has state
-// switched on — dropout, augmentation, warm-up, a smaller last batch.
+// A run small enough to be repeated many times: images of 16×16 by formula, a net of four convolutions, and everything
+// that has state switched on — dropout, augmentation, warm-up, a smaller last batch.
 
 import { bytesSplit, type Dataset, type Split, sharedBytes } from "../../src/data/dataset.ts";
 import { createNetwork } from "../../src/model/create.ts";

@@ -1,5 +1,5 @@
-// Trains the tiny net in the run folder given for the epochs given, from its last checkpoint if there is one, to the end or until it is killed
-// or asked to stop.
+// Trains the tiny net in the run folder given for the epochs given, from its last checkpoint if there is one, to the
+// end or until it is killed or asked to stop.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";

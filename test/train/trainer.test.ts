@@ -43,14 +43,18 @@ for (const [images, batchSize, accumulationSteps, microBatch, tailMicroBatch, st
   [103, 32, 4, 8, 0, 3],
   [107, 32, 4, 8, 2, 4],
 ] as const) {
-  test(`epochLayout · ${images} images, batch ${batchSize} in ${accumulationSteps} micro-batches: ${stepsPerEpoch} updates, tail of ${tailMicroBatch} each`, () => {
-    assert.deepEqual(epochLayout(images, { batchSize, accumulationSteps }), {
-      microBatch,
-      tailMicroBatch,
-      fullSteps: Math.floor(images / batchSize),
-      stepsPerEpoch,
-    });
-  });
+  test(
+    `epochLayout · ${images} images, batch ${batchSize} in ${accumulationSteps} micro-batches: ${stepsPerEpoch} ` +
+      `updates, tail of ${tailMicroBatch} each`,
+    () => {
+      assert.deepEqual(epochLayout(images, { batchSize, accumulationSteps }), {
+        microBatch,
+        tailMicroBatch,
+        fullSteps: Math.floor(images / batchSize),
+        stepsPerEpoch,
+      });
+    },
+  );
 }
 
 test("trainer · events: start, updates with the schedule's rate, validated epochs, end", async () => {
@@ -119,19 +123,23 @@ test("trainer · the validation error of the last epoch is what evaluating the t
   );
 });
 
-test("trainer · the evaluation of the last epoch, image by image, is that of the trained model in batches of the same size", async () => {
-  const config = tinyConfig();
-  const run = trainer(config);
-  const last = epochsOf(await collect(run.run())).at(-1);
-  const { trained, evaluation } = run;
-  assert.ok(evaluation);
-  const again = { trained, dataset, backend: wasm, loadBatches: makeBatches, batchSize: config.batchSize };
-  assert.deepEqual(evaluation, await evaluate(again));
-  assert.deepEqual(
-    [evaluation.loss, evaluation.top1Error, evaluation.top5Error],
-    [last?.valLoss, last?.valTop1Error, last?.valTop5Error],
-  );
-});
+test(
+  "trainer · the evaluation of the last epoch, image by image, is that of the trained model in batches of the " +
+    "same size",
+  async () => {
+    const config = tinyConfig();
+    const run = trainer(config);
+    const last = epochsOf(await collect(run.run())).at(-1);
+    const { trained, evaluation } = run;
+    assert.ok(evaluation);
+    const again = { trained, dataset, backend: wasm, loadBatches: makeBatches, batchSize: config.batchSize };
+    assert.deepEqual(evaluation, await evaluate(again));
+    assert.deepEqual(
+      [evaluation.loss, evaluation.top1Error, evaluation.top5Error],
+      [last?.valLoss, last?.valTop1Error, last?.valTop5Error],
+    );
+  },
+);
 
 test("trainer · wasm follows the reference backend for a whole epoch", async () => {
   const config = tinyConfig({ epochs: 1 });
@@ -172,37 +180,41 @@ test("trainer · recomputation changes memory, not one bit of the result", async
   assert.deepEqual(results[1], results[0]);
 });
 
-test("trainer · accumulation is the mean of its micro-batches: a batch that repeats itself twice equals the batch once", async () => {
-  // The mean of two equal gradients is that gradient, exactly; and equal micro-batches have equal batch statistics.
-  const once = tinyConfig({ dropRate: 0, epochs: 1, batchSize: 8, data: { augment: "none" } });
-  const twice = { ...once, batchSize: 16, accumulationSteps: 2 };
-  const images = tinyDataset(32, 16);
-  const doubled: BatchLoader = async function* (from, split, options) {
-    if (split === "val") return yield* makeBatches(from, split, options);
-    for await (const batch of makeBatches(images, split, { ...options, batchSize: 8 })) {
-      yield {
-        images: Float32Array.of(...batch.images, ...batch.images),
-        labels: Int32Array.of(...batch.labels, ...batch.labels),
-        indices: Int32Array.of(...batch.indices, ...batch.indices),
-        count: 16,
-      } satisfies Batch;
+test(
+  "trainer · accumulation is the mean of its micro-batches: a batch that repeats itself twice equals the batch " +
+    "once",
+  async () => {
+    // The mean of two equal gradients is that gradient, exactly; and equal micro-batches have equal batch statistics.
+    const once = tinyConfig({ dropRate: 0, epochs: 1, batchSize: 8, data: { augment: "none" } });
+    const twice = { ...once, batchSize: 16, accumulationSteps: 2 };
+    const images = tinyDataset(32, 16);
+    const doubled: BatchLoader = async function* (from, split, options) {
+      if (split === "val") return yield* makeBatches(from, split, options);
+      for await (const batch of makeBatches(images, split, { ...options, batchSize: 8 })) {
+        yield {
+          images: Float32Array.of(...batch.images, ...batch.images),
+          labels: Int32Array.of(...batch.labels, ...batch.labels),
+          indices: Int32Array.of(...batch.indices, ...batch.indices),
+          count: 16,
+        } satisfies Batch;
+      }
+    };
+    const a = trainer(once, { dataset: images });
+    const b = trainer(twice, { dataset: tinyDataset(64, 16), loadBatches: doubled });
+    const stepsA = stepsOf(await collect(a.run()));
+    const stepsB = stepsOf(await collect(b.run()));
+    assert.equal(stepsA.length, 4);
+    assert.deepEqual(
+      stepsB.map((event) => event.loss),
+      stepsA.map((event) => event.loss),
+    );
+    for (const [path, tensor] of a.trained.model.state) {
+      if (!path.includes("running")) assert.deepEqual(b.trained.model.state.get(path), tensor, path);
     }
-  };
-  const a = trainer(once, { dataset: images });
-  const b = trainer(twice, { dataset: tinyDataset(64, 16), loadBatches: doubled });
-  const stepsA = stepsOf(await collect(a.run()));
-  const stepsB = stepsOf(await collect(b.run()));
-  assert.equal(stepsA.length, 4);
-  assert.deepEqual(
-    stepsB.map((event) => event.loss),
-    stepsA.map((event) => event.loss),
-  );
-  for (const [path, tensor] of a.trained.model.state) {
-    if (!path.includes("running")) assert.deepEqual(b.trained.model.state.get(path), tensor, path);
-  }
-  assert.equal(a.trained.model.batchesTracked, 4);
-  assert.equal(b.trained.model.batchesTracked, 8);
-});
+    assert.equal(a.trained.model.batchesTracked, 4);
+    assert.equal(b.trained.model.batchesTracked, 8);
+  },
+);
 
 test("trainer · micro-batches that differ: accumulation is not the whole batch, whose batch norm sees all images", async () => {
   const whole = trainer(tinyConfig({ epochs: 1 }));

@@ -1,4 +1,5 @@
-// analyze/report: a line chart as inline SVG. One hover strip per abscissa carries all values there, so no script is needed.
+// analyze/report: a line chart as inline SVG. One hover strip per abscissa carries all values there, so no script is
+// needed.
 import { type Html, html } from "./html.ts";
 
 export interface ChartPoint {

@@ -1,4 +1,5 @@
-// analyze/report: markup that cannot be injected. Strings are escaped when they enter a template; only Html passes as it is.
+// analyze/report: markup that cannot be injected. Strings are escaped when they enter a template; only Html passes as
+// it is.
 
 /** Finished markup. Made by `html` and `raw` only. */
 export interface Html {

@@ -1,4 +1,5 @@
-// analyze/report: the network as the paper's figure 1 draws it: layers in a row, an arc for every connection of a block.
+// analyze/report: the network as the paper's figure 1 draws it: layers in a row, an arc for every connection of a
+// block.
 import { connectionsIn } from "../../networks/registry.ts";
 import { formatInteger } from "../format.ts";
 import type { Summary } from "../summary.ts";
@@ -30,7 +31,9 @@ export function networkDrawing({ blocks, connections, wiring }: Summary): Html {
         const low = start + from * unit;
         // A cubic's top lies at 3/4 of its control points' height.
         const control = (BASELINE - 6 - rise / 0.75).toFixed(1);
-        arcs += `M${low.toFixed(1)} ${BASELINE - 6}C${low.toFixed(1)} ${control} ${x.toFixed(1)} ${control} ${x.toFixed(1)} ${BASELINE - 6}`;
+        arcs +=
+          `M${low.toFixed(1)} ${BASELINE - 6}C${low.toFixed(1)} ${control} ${x.toFixed(1)} ${control} ` +
+          `${x.toFixed(1)} ${BASELINE - 6}`;
       }
     }
     const end = start + layers * unit;

@@ -1,4 +1,5 @@
-// analyze/report: the report's looks. Two colours carry meaning, blue for right and vermilion for wrong; all else is ink on paper.
+// analyze/report: the report's looks. Two colours carry meaning, blue for right and vermilion for wrong; all else is
+// ink on paper.
 
 export const reportStyle = `
 :root{color-scheme:light dark;--paper:#f8f9fb;--raised:#fff;--ink:#141a24;--soft:#556070;--faint:#8b95a5;--rule:#dde2ea;--hair:#e9edf2;

@@ -119,7 +119,8 @@ function eachRun(
   const bufferChannels = perChannelVector ? bufferShape[0] : bufferShape[1];
   if (channels !== view.channels || view.offset + channels > bufferChannels) {
     throw new RangeError(
-      `view of ${view.buffer}: channels ${view.offset} to ${view.offset + view.channels} of ${bufferChannels}, the kernel expects ${channels}`,
+      `view of ${view.buffer}: channels ${view.offset} to ${view.offset + view.channels} of ${bufferChannels}, the ` +
+        `kernel expects ${channels}`,
     );
   }
   for (let n = 0; n < images; n++) {

@@ -128,7 +128,8 @@ export function compileProgram(
   const pages = Math.ceil((top + pageBytes) / pageBytes);
   if (pages > pageLimit) {
     throw new ResourceError(
-      `these plans need ${(top / 2 ** 30).toFixed(1)} GiB, but WebAssembly memory ends at 4 GiB: lower the batch size or set recompute to "bottleneck"`,
+      `these plans need ${(top / 2 ** 30).toFixed(1)} GiB, but WebAssembly memory ends at 4 GiB: lower the batch ` +
+        `size or set recompute to "bottleneck"`,
       { bytes: top },
     );
   }

@@ -332,7 +332,8 @@ function packPhase(module: ModuleBuilder, product: Product, weights: number, out
 
 /** What of a product stands in the code as constants. */
 const shapeKey = ({ shape, size, tiles, kept }: Product): string =>
-  `${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding} gathered=${shape.gathered} tile=${tiles.height} kept=${kept}`;
+  `${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding} gathered=${shape.gathered} ` +
+  `tile=${tiles.height} kept=${kept}`;
 
 /**
  * dx of a stride-1 convolution: the same product over dy with turned weights; then back through ReLU and normalize,
@@ -342,7 +343,8 @@ export const emitConvGradInput: Emit<"convGradInput"> = (module, target, args, a
   const { dy, dx, size, composite } = args;
   if (size.stride !== 1 || size.kernel !== 2 * size.padding + 1) {
     throw new RangeError(
-      "convGradInput takes stride 1 and same-size padding; a DenseNet's only strided convolution is its first, whose input needs no gradient",
+      "convGradInput takes stride 1 and same-size padding; a DenseNet's only strided convolution is its first, " +
+        "whose input needs no gradient",
     );
   }
   const channels = dx.channels;

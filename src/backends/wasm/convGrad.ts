@@ -172,7 +172,8 @@ export const emitConvGrad: Emit<"convGrad"> = (module, target, args, at): Compil
   const partialBytes = channels * paddedOutputs * 4;
   const run = phase(
     module,
-    `convGrad ${size.height}x${size.width} composite=${normalize.eps} accumulate=${accumulate} statistics=${dyStatistics !== undefined} tile=${tiles.height}`,
+    `convGrad ${size.height}x${size.width} composite=${normalize.eps} accumulate=${accumulate} ` +
+      `statistics=${dyStatistics !== undefined} tile=${tiles.height}`,
     {
       dy: at.view(dy),
       dyStride: at.batchStride(dy),

@@ -101,7 +101,8 @@ export const emitConvGradWeight: Emit<"convGradWeight"> = (module, target, args,
   const weightBytes = dy.channels * x.channels * perChannel * 4;
   const run = phase(
     module,
-    `convGradWeight ${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding} composite=${composite?.eps ?? "none"}`,
+    `convGradWeight ${size.height}x${size.width} k=${size.kernel} s=${size.stride} p=${size.padding} ` +
+      `composite=${composite?.eps ?? "none"}`,
     {
       x: at.view(x),
       xStride: at.batchStride(x),

@@ -83,7 +83,8 @@ function startNodeThread(
 
 /** A browser says nothing of a worker script that it refuses, so this names all that can be wrong. */
 const notStarted = (): string =>
-  `${new URL("./worker.js", import.meta.url)} did not load as a worker. It must be served there, from the page's own origin, and in a cross-origin ` +
+  `${new URL("./worker.js", import.meta.url)} did not load as a worker. It must be served there, from the page's ` +
+  "own origin, and in a cross-origin " +
   "isolated page with the header Cross-Origin-Embedder-Policy: require-corp, as the page itself";
 
 /** @throws DeviceError where the worker script is of another origin */

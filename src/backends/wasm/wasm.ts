@@ -122,7 +122,8 @@ function sharedMemory(pages: number): WebAssembly.Memory {
     if (!(error instanceof RangeError)) throw error;
     const bytes = pages * pageBytes;
     throw new ResourceError(
-      `this system does not give the ${(bytes / 2 ** 20).toFixed(0)} MiB that these plans need: lower the batch size or set recompute to "bottleneck"`,
+      `this system does not give the ${(bytes / 2 ** 20).toFixed(0)} MiB that these plans need: lower the batch ` +
+        `size or set recompute to "bottleneck"`,
       { bytes },
       { cause: error },
     );

@@ -157,13 +157,15 @@ function refusalOf({ label }: Dispatch, windows: readonly Window[], target: Targ
   const bytes = Math.max(...windows.map((window) => window.words * wordBytes(window.space)));
   if (bytes > limit) {
     return new ResourceError(
-      `${label} touches ${mebibytes(bytes)} MiB that belong together, but this GPU shows a shader at most ${mebibytes(limit)} MiB at once: lower the batch size`,
+      `${label} touches ${mebibytes(bytes)} MiB that belong together, but this GPU shows a shader at most ` +
+        `${mebibytes(limit)} MiB at once: lower the batch size`,
       { bytes, limit },
     );
   }
   if (windows.length > target.windows) {
     return new ResourceError(
-      `${label} touches memory in ${windows.length} pieces of at most ${mebibytes(limit)} MiB, but this GPU shows a shader at most ${target.windows} at once: lower the batch size`,
+      `${label} touches memory in ${windows.length} pieces of at most ${mebibytes(limit)} MiB, but this GPU shows a ` +
+        `shader at most ${target.windows} at once: lower the batch size`,
       { windows: windows.length, limit: target.windows },
     );
   }

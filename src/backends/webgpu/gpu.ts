@@ -29,7 +29,8 @@ async function loadDawn(flags: readonly string[]): Promise<GPU> {
     return gpu;
   } catch (error) {
     throw new DeviceError(
-      "WebGPU in Node needs the package webgpu, which is not installed here or has no build for this system: npm install webgpu",
+      "WebGPU in Node needs the package webgpu, which is not installed here or has no build for this system: npm " +
+        "install webgpu",
       { package: name },
       { cause: error },
     );
@@ -51,7 +52,8 @@ export async function openGpu(dawnFlags: readonly string[] = usualFlags): Promis
   if (process?.versions?.node !== undefined) return loadDawn(dawnFlags);
   if (navigator?.gpu) return navigator.gpu;
   throw new DeviceError(
-    "this browser offers no WebGPU to this page: it needs a recent browser, https or localhost, and graphics acceleration switched on",
+    "this browser offers no WebGPU to this page: it needs a recent browser, https or localhost, and graphics " +
+      "acceleration switched on",
   );
 }
 

@@ -96,7 +96,8 @@ ${own
     `      let left${i} = left(down${i} * ${ofA}u + k);`,
     ...rounds.map(
       (round) =>
-        `      result${round}${i} = multiplied(left${i}, right(k * ${ofB}u + ${round * half}u + along${i}), result${round}${i});`,
+        `      result${round}${i} = multiplied(left${i}, right(k * ${ofB}u + ${round * half}u + along${i}), ` +
+        `result${round}${i});`,
     ),
   ])
   .join("\n")}

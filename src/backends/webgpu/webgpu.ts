@@ -275,7 +275,8 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   if (largest > maxBufferSize) {
     throw new ResourceError(
-      `these plans need a buffer of ${mebibytes(largest)}, this GPU allows at most ${mebibytes(maxBufferSize)}: lower the batch size or set recompute to "bottleneck"`,
+      `these plans need a buffer of ${mebibytes(largest)}, this GPU allows at most ${mebibytes(maxBufferSize)}: ` +
+        `lower the batch size or set recompute to "bottleneck"`,
       { bytes: largest, limit: maxBufferSize },
     );
   }
@@ -299,7 +300,8 @@ async function createBuffers(device: GPUDevice, { words, calls, tables }: Progra
   if (refused) {
     for (const buffer of Object.values(buffers)) buffer.destroy();
     throw new ResourceError(
-      `the GPU does not have the ${mebibytes(needed)} that these plans need: lower the batch size or set recompute to "bottleneck"`,
+      `the GPU does not have the ${mebibytes(needed)} that these plans need: lower the batch size or set recompute ` +
+        `to "bottleneck"`,
       { bytes: needed },
     );
   }

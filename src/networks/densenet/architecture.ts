@@ -3,13 +3,14 @@ import { type Architecture, type Block, type ImageSize, LayerRows } from "../arc
 import { bottleneckMaps, compressedMaps, type DenseNetSpec } from "./spec.ts";
 
 /**
- * What is copied are the concatenations: before every layer and behind the last one. With the modules' outputs, S = N·H·W of the stage, `c` a module's
- * input maps and `m` = bottleneckFactor·k a framework so keeps for the backward pass, in numbers:
+ * What is copied are the concatenations: before every layer and behind the last one. With the modules' outputs, S =
+ * N·H·W of the stage, `c` a module's input maps and `m` = bottleneckFactor·k a framework so keeps for the backward
+ * pass, in numbers:
  *
  *     images                 S·inChannels
- *     stem                   S·k₀ after the convolution; with the ImageNet stem S·k₀ again after norm-ReLU and S/4·k₀ after the pool
- *     dense layer            S·(c copied + c activated + m + m activated + k), or S·(2c + k) without bottleneck
- *     transition             S·(c copied + c activated + θc) + S/4·θc
+ *     stem                   S·k₀ after the convolution; with the ImageNet stem S·k₀ again after norm-ReLU and S/4·k₀
+ *     after the pool dense layer            S·(c copied + c activated + m + m activated + k), or S·(2c + k) without
+ *     bottleneck transition             S·(c copied + c activated + θc) + S/4·θc
  *     head                   S·(c copied + c activated) + N·(c pooled + classes)
  *
  * which grows with the square of a block's depth.

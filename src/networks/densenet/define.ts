@@ -1,12 +1,14 @@
-// networks/densenet: from a few fields to a complete, checked, frozen DenseNetSpec. Everything after it may trust a spec blindly.
+// networks/densenet: from a few fields to a complete, checked, frozen DenseNetSpec. Everything after it may trust a
+// spec blindly.
 import type { GivenFields } from "../family.ts";
 import { fieldReader, impossible, usualClasses } from "../fields.ts";
 import { compressedMaps, type DenseNetSpec, denseNetRules } from "./spec.ts";
 
 /**
- * A complete spec from `fields`. Without fields it is DenseNet-BC-100-12 for 10 classes. Defaults: growthRate 12, blockConfig
- * [16, 16, 16], bottleneck true with factor 4, compression 0.5, dropRate 0, stem "cifar", inChannels 3, numClasses 10 ("cifar") or
- * 1000 ("imagenet"), numInitFeatures 2·growthRate for DenseNet-BC and the ImageNet stem and 16 otherwise (sections 3 and 4.2).
+ * A complete spec from `fields`. Without fields it is DenseNet-BC-100-12 for 10 classes. Defaults: growthRate 12,
+ * blockConfig [16, 16, 16], bottleneck true with factor 4, compression 0.5, dropRate 0, stem "cifar", inChannels 3,
+ * numClasses 10 ("cifar") or 1000 ("imagenet"), numInitFeatures 2·growthRate for DenseNet-BC and the ImageNet stem and
+ * 16 otherwise (sections 3 and 4.2).
  * @throws UsageError naming the field, the value given and what was expected.
  */
 export function defineDenseNet(fields: GivenFields): DenseNetSpec {

@@ -1,8 +1,12 @@
-// networks/densenet: what network. The first station of the line; everything after it is a function of this frozen value.
+// networks/densenet: what network. The first station of the line; everything after it is a function of this frozen
+// value.
 import type { CommonSpec } from "../family.ts";
 import { blocksRule, commonRules, type FieldRule, type Stem, stemRule } from "../fields.ts";
 
-/** A densely connected convolutional network (Huang et al., CVPR 2017, section 3). Section 4.2 drops 0.2 without augmentation. */
+/**
+ * A densely connected convolutional network (Huang et al., CVPR 2017, section 3). Section 4.2 drops 0.2 without
+ * augmentation.
+ */
 export interface DenseNetSpec extends CommonSpec {
   readonly family: "densenet";
   /** k: feature maps each dense layer adds. */

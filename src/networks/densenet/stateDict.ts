@@ -2,7 +2,10 @@
 import type { GivenFields } from "../family.ts";
 import { compressedMaps } from "./spec.ts";
 
-/** The published files of 2017 say `denselayer1.norm.1.weight` for `denselayer1.norm1.weight` (torchvision's own pattern). */
+/**
+ * The published files of 2017 say `denselayer1.norm.1.weight` for `denselayer1.norm1.weight` (torchvision's own
+ * pattern).
+ */
 const OLD_KEY =
   /^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var|num_batches_tracked))$/;
 
@@ -10,7 +13,10 @@ export function currentDenseNetPath(path: string): string {
   return path.replace(OLD_KEY, "$1$2");
 }
 
-/** The fields of the DenseNet with these shapes by path, as far as they show; what else is wrong with them shows when they are compared with it. */
+/**
+ * The fields of the DenseNet with these shapes by path, as far as they show; what else is wrong with them shows when
+ * they are compared with it.
+ */
 export function recognizeDenseNet(shapes: ReadonlyMap<string, readonly number[]>): GivenFields | undefined {
   const conv0 = shapes.get("features.conv0.weight");
   const classifier = shapes.get("classifier.weight");

@@ -1,10 +1,13 @@
-// networks/densenet: the networks of the paper by name (sections 3, 4.2 and tables 1, 2), of its code release and of the memory report.
+// networks/densenet: the networks of the paper by name (sections 3, 4.2 and tables 1, 2), of its code release and of
+// the memory report.
 import type { GivenFields } from "../family.ts";
 import type { DenseNetSpec } from "./spec.ts";
 
 type Fields = Partial<DenseNetSpec> & GivenFields;
 
-/** Three equal blocks for 32×32 images: depth = 3N + 4 convolution and classifier layers, or 6N + 4 with bottlenecks. */
+/**
+ * Three equal blocks for 32×32 images: depth = 3N + 4 convolution and classifier layers, or 6N + 4 with bottlenecks.
+ */
 function cifarNet(depth: number, growthRate: number, bc: boolean): Fields {
   const layers = (depth - 4) / (bc ? 6 : 3);
   return {
@@ -21,7 +24,8 @@ function imageNet(growthRate: number, ...blockConfig: number[]): Fields {
 }
 
 /**
- * In the order of the paper's tables, then one for a first run. 232 and 264 are the names they were published under; their layers count to 233 and 265.
+ * In the order of the paper's tables, then one for a first run. 232 and 264 are the names they were published under;
+ * their layers count to 233 and 265.
  */
 export const densenetVariants: ReadonlyMap<string, Fields> = new Map([
   ["40-12", cifarNet(40, 12, false)],

@@ -4,8 +4,9 @@ import { fieldReader, impossible, usualClasses } from "../fields.ts";
 import { type PlainSpec, plainRules } from "./spec.ts";
 
 /**
- * A complete spec from `fields`. Defaults: blockConfig [12, 12, 12], widths that double from block to block from 16 on, numInitFeatures the first
- * block's width, bottleneck false (with factor 4), dropRate 0, stem "cifar", inChannels 3, numClasses 10 ("cifar") or 1000 ("imagenet").
+ * A complete spec from `fields`. Defaults: blockConfig [12, 12, 12], widths that double from block to block from 16 on,
+ * numInitFeatures the first block's width, bottleneck false (with factor 4), dropRate 0, stem "cifar", inChannels 3,
+ * numClasses 10 ("cifar") or 1000 ("imagenet").
  * @throws UsageError naming the field, the value given and what was expected.
  */
 export function definePlain(fields: GivenFields): PlainSpec {

@@ -13,7 +13,8 @@ export const plain: Family<PlainSpec> = {
   label: "plain network",
   description: "plain chain of convolutions without skip connections",
   citation:
-    "the layers of Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, CVPR 2017, without their connections",
+    "the layers of Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, CVPR 2017, " +
+    "without their connections",
   fields: plainRules,
   variants: plainVariants,
   spellings: plainSpellings,

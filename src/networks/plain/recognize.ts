@@ -1,7 +1,10 @@
 // networks/plain: the spec that the shapes of a state dict imply.
 import type { GivenFields } from "../family.ts";
 
-/** The fields of the chain with these shapes by path, as far as they show; what else is wrong with them shows when they are compared with it. */
+/**
+ * The fields of the chain with these shapes by path, as far as they show; what else is wrong with them shows when they
+ * are compared with it.
+ */
 export function recognizePlain(shapes: ReadonlyMap<string, readonly number[]>): GivenFields | undefined {
   const conv0 = shapes.get("features.conv0.weight");
   const classifier = shapes.get("classifier.weight");

@@ -1,16 +1,19 @@
-// networks/plain: what network. A chain of the composite functions that DenseNets are made of, without any skip connection.
+// networks/plain: what network. A chain of the composite functions that DenseNets are made of, without any skip
+// connection.
 import type { CommonSpec } from "../family.ts";
 import { blocksRule, commonRules, type FieldRule, type Stem, stemRule } from "../fields.ts";
 
 /**
- * A DenseNet without its connections: the same stem, composite functions, transitions and classifier, but every layer reads only what the layer before
- * it made. What dense connections are worth is the difference between the two.
+ * A DenseNet without its connections: the same stem, composite functions, transitions and classifier, but every layer
+ * reads only what the layer before it made. What dense connections are worth is the difference between the two.
  */
 export interface PlainSpec extends CommonSpec {
   readonly family: "plain";
   /** Layers of each block; between two blocks stands a transition. */
   readonly blockConfig: readonly number[];
-  /** Feature maps that each layer of a block makes, block by block. A transition turns one block's into the next one's. */
+  /**
+   * Feature maps that each layer of a block makes, block by block. A transition turns one block's into the next one's.
+   */
   readonly widths: readonly number[];
   /** Feature maps of the stem convolution. */
   readonly numInitFeatures: number;

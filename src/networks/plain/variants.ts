@@ -1,9 +1,10 @@
 // networks/plain: the chains to compare DenseNets with, by the DenseNet's name.
 //
-// plain-40-12 has the depth, blocks, stem, transitions and composite functions of DenseNet-40-12. Its layers' width is chosen so that a layer has as many
-// convolution weights, and so multiply-adds, as the average dense layer of the same block. That one reads c̄ = c₀ + k·(L − 1)/2 maps, where c₀ enter a
-// block of L layers, and makes k: 9·k·c̄ weights, or f·k·c̄ + 9·f·k² behind a bottleneck of f·k maps. A layer of a chain reads w maps and makes w:
-// 9·w², or f·w² + 9·f·w². Equal at w = √(k·c̄), the geometric mean of what a dense layer reads and makes, or at √((k·c̄ + 9·k²)/10).
+// plain-40-12 has the depth, blocks, stem, transitions and composite functions of DenseNet-40-12. Its layers' width is
+// chosen so that a layer has as many convolution weights, and so multiply-adds, as the average dense layer of the same
+// block. That one reads c̄ = c₀ + k·(L − 1)/2 maps, where c₀ enter a block of L layers, and makes k: 9·k·c̄ weights, or
+// f·k·c̄ + 9·f·k² behind a bottleneck of f·k maps. A layer of a chain reads w maps and makes w: 9·w², or f·w² + 9·f·w².
+// Equal at w = √(k·c̄), the geometric mean of what a dense layer reads and makes, or at √((k·c̄ + 9·k²)/10).
 import type { GivenFields } from "../family.ts";
 import type { PlainSpec } from "./spec.ts";
 

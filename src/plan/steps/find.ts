@@ -38,6 +38,7 @@ export function findSteps(graph: Graph, kinds: Readonly<Record<string, MatchStep
   if (!lost) return { steps, running, concats };
   const consumers = lost.outputs.flatMap((output) => forward.consumers(output)).map(({ op, path }) => `${op} ${path}`);
   throw new RangeError(
-    `${lost.path}: no kind of step computes ${lost.op} read by ${consumers.join(" and ") || "nobody"}; the plan knows ${Object.keys(kinds).join(", ")}`,
+    `${lost.path}: no kind of step computes ${lost.op} read by ${consumers.join(" and ") || "nobody"}; the plan ` +
+      `knows ${Object.keys(kinds).join(", ")}`,
   );
 }

@@ -207,7 +207,8 @@ describe("webgpu trains", { skip }, () => {
     const [whole, halved] = [await trained("f32"), await trained("f16")];
     const apart = halved.losses.slice(0, 10).map((loss, step) => Math.abs(loss - (whole.losses[step] ?? Number.NaN)));
     t.diagnostic(
-      `validation error: f32 ${whole.error} %, f16 ${halved.error} %; ten losses apart by at most ${Math.max(...apart)}`,
+      `validation error: f32 ${whole.error} %, f16 ${halved.error} %; ten losses apart by at most ` +
+        `${Math.max(...apart)}`,
     );
     assert.notDeepEqual(halved.losses, whole.losses);
     assert.ok(whole.error < 20 && Math.abs(halved.error - whole.error) <= 10);
@@ -235,15 +236,19 @@ describe("webgpu trains", { skip }, () => {
     return counts;
   }
 
-  test("an update and a batch of validation are two submissions and one mapping each, a copy of the whole state one of each", async () => {
-    const backend = await open();
-    const counts = countTransfers(backend);
-    const events = await collect(trainer(backend, { config: tinyConfig({ epochs: 1 }) }).run());
-    // 160 images to train on and 60 to validate with, 16 at once; the state is copied at the end of the epoch.
-    assert.equal(losses(events).length, 10);
-    assert.deepEqual(counts, { submissions: 2 * (10 + 4) + 1, mappings: 10 + 4 + 1 });
-    await backend.dispose();
-  });
+  test(
+    "an update and a batch of validation are two submissions and one mapping each, a copy of the whole state one " +
+      "of each",
+    async () => {
+      const backend = await open();
+      const counts = countTransfers(backend);
+      const events = await collect(trainer(backend, { config: tinyConfig({ epochs: 1 }) }).run());
+      // 160 images to train on and 60 to validate with, 16 at once; the state is copied at the end of the epoch.
+      assert.equal(losses(events).length, 10);
+      assert.deepEqual(counts, { submissions: 2 * (10 + 4) + 1, mappings: 10 + 4 + 1 });
+      await backend.dispose();
+    },
+  );
 
   for (const activationDtype of activationDtypes) {
     test(`buffers read together are the bits of those read alone · ${activationDtype}`, {
@@ -333,20 +338,24 @@ describe("webgpu trains", { skip }, () => {
   });
 
   for (const accumulationSteps of [1, 2]) {
-    test(`losses, metrics, weights and momenta of one update in flight and of three are the same bits · ${accumulationSteps} micro-batches`, async () => {
-      const backend = await open();
-      const results = [];
-      for (const depth of [1, 3]) {
-        const config = tinyConfig({ epochs: 2, accumulationSteps });
-        const saved: Checkpoint[] = [];
-        const save = async (checkpoint: Checkpoint) => `checkpoint ${saved.push(checkpoint)}`;
-        const run = trainer(atDepth(backend, depth), { config, save });
-        const events = (await collect(run.run())).map(timeless);
-        results.push({ events, trained: run.trained, momentum: saved.at(-1)?.training?.momentum });
-      }
-      assert.deepEqual(results[1], results[0]);
-      await backend.dispose();
-    });
+    test(
+      "losses, metrics, weights and momenta of one update in flight and of three are the same bits · " +
+        `${accumulationSteps} micro-batches`,
+      async () => {
+        const backend = await open();
+        const results = [];
+        for (const depth of [1, 3]) {
+          const config = tinyConfig({ epochs: 2, accumulationSteps });
+          const saved: Checkpoint[] = [];
+          const save = async (checkpoint: Checkpoint) => `checkpoint ${saved.push(checkpoint)}`;
+          const run = trainer(atDepth(backend, depth), { config, save });
+          const events = (await collect(run.run())).map(timeless);
+          results.push({ events, trained: run.trained, momentum: saved.at(-1)?.training?.momentum });
+        }
+        assert.deepEqual(results[1], results[0]);
+        await backend.dispose();
+      },
+    );
   }
 
   test("evaluates as wasm does, with one batch in flight and with three to the same bits", async () => {

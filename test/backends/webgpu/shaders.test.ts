@@ -121,23 +121,27 @@ describe("shaders", { skip }, () => {
     await assert.rejects(async () => executable.run("step"), DisposedError);
   });
 
-  test("an arena that no binding can show is seen through windows, what none or too few can is refused with a sentence", async () => {
-    const plan = plans["BC-100-12, training, batch 64"] as Plan;
-    const limit = 2 ** 27;
-    assert.ok(plan.arenaBytes > limit);
-    const { steps } = compileProgram({ plan }, { ...target, bindingBytes: limit });
-    const windows = (steps.get("plan") ?? []).flatMap((step) => step.windows);
-    assert.ok(windows.every(({ words }) => words * 4 <= limit));
-    assert.ok(new Set(windows.filter(({ space }) => space === "arena").map(({ start }) => start)).size > 3);
-    assert.throws(
-      () => compileProgram({ plan }, { ...target, bindingBytes: 2 ** 20 }),
-      (error) => error instanceof ResourceError && /lower the batch size/.test(error.message),
-    );
-    assert.throws(
-      () => compileProgram({ plan }, { ...target, bindingBytes: limit, windows: 3 }),
-      (error) => error instanceof ResourceError && /in \d pieces .* at most 3 at once: lower the/.test(error.message),
-    );
-  });
+  test(
+    "an arena that no binding can show is seen through windows, what none or too few can is refused with a " +
+      "sentence",
+    async () => {
+      const plan = plans["BC-100-12, training, batch 64"] as Plan;
+      const limit = 2 ** 27;
+      assert.ok(plan.arenaBytes > limit);
+      const { steps } = compileProgram({ plan }, { ...target, bindingBytes: limit });
+      const windows = (steps.get("plan") ?? []).flatMap((step) => step.windows);
+      assert.ok(windows.every(({ words }) => words * 4 <= limit));
+      assert.ok(new Set(windows.filter(({ space }) => space === "arena").map(({ start }) => start)).size > 3);
+      assert.throws(
+        () => compileProgram({ plan }, { ...target, bindingBytes: 2 ** 20 }),
+        (error) => error instanceof ResourceError && /lower the batch size/.test(error.message),
+      );
+      assert.throws(
+        () => compileProgram({ plan }, { ...target, bindingBytes: limit, windows: 3 }),
+        (error) => error instanceof ResourceError && /in \d pieces .* at most 3 at once: lower the/.test(error.message),
+      );
+    },
+  );
 
   // 16,384 bytes are what every device has; what a workgroup leaves, others use at the same time.
   for (const [net, plan] of Object.entries(plans)) {

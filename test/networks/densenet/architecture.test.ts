@@ -1,4 +1,5 @@
-// networks/densenet: sizes to the digit. The table was counted apart from this code and agrees with published models, torchvision's num_params and _ops among them.
+// networks/densenet: sizes to the digit. The table was counted apart from this code and agrees with published models,
+// torchvision's num_params and _ops among them.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UsageError } from "../../../src/errors.ts";
@@ -160,18 +161,24 @@ test("layer ℓ of a block reads k₀ + k·(ℓ − 1) maps; torchvision's modul
   );
 });
 
-test("smallest input · 29 for the four-block ImageNet nets, 4 for three blocks; one pixel less is refused with that number", () => {
-  assert.equal(smallestInput(namedSpec("121")), 29);
-  assert.equal(smallestInput(namedSpec("40-12")), 4);
-  assert.deepEqual([15, 8, 4, 2, 1], sizes(29));
-  assert.throws(
-    () => architecture(namedSpec("121"), { height: 224, width: 28 }),
-    (error) =>
-      error instanceof UsageError &&
-      /^features\.transition3\.pool: images of 224×28 .* the smallest images that work are 29×29$/.test(error.message),
-  );
-  assert.throws(() => architecture(namedSpec("40-12"), { height: 3.5, width: 32 }), /^UsageError: height: got 3\.5/);
-});
+test(
+  "smallest input · 29 for the four-block ImageNet nets, 4 for three blocks; one pixel less is refused with that " +
+    "number",
+  () => {
+    assert.equal(smallestInput(namedSpec("121")), 29);
+    assert.equal(smallestInput(namedSpec("40-12")), 4);
+    assert.deepEqual([15, 8, 4, 2, 1], sizes(29));
+    assert.throws(
+      () => architecture(namedSpec("121"), { height: 224, width: 28 }),
+      (error) =>
+        error instanceof UsageError &&
+        /^features\.transition3\.pool: images of 224×28 .* the smallest images that work are 29×29$/.test(
+          error.message,
+        ),
+    );
+    assert.throws(() => architecture(namedSpec("40-12"), { height: 3.5, width: 32 }), /^UsageError: height: got 3\.5/);
+  },
+);
 
 function sizes(side: number): number[] {
   const shape = architecture(namedSpec("121"), { height: side, width: side });

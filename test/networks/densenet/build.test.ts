@@ -8,7 +8,10 @@ import { sizeOf } from "../../../src/ops/op.ts";
 import { opOf } from "../../../src/ops/table.ts";
 import { namedDenseNet } from "./named.ts";
 
-/** Counted apart from this code (architecture.test.ts): name, parameters with 10 (cifar) or 1000 classes, multiply-adds per image as printed there, classifier inputs. */
+/**
+ * Counted apart from this code (architecture.test.ts): name, parameters with 10 (cifar) or 1000 classes, multiply-adds
+ * per image as printed there, classifier inputs.
+ */
 const TABLE: readonly (readonly [name: string, params: number, macs: string, features: number])[] = [
   ["40-12", 1_019_722, "264.8 M", 448],
   ["100-12", 6_979_642, "1.770 G", 1168],
@@ -92,7 +95,8 @@ describe("structure", () => {
     };
     for (const [path, shape] of Object.entries(expected)) assert.deepEqual(shapes.get(path), shape, path);
     const learned = graph.tensors.filter(({ kind }) => kind === "parameter" || kind === "state");
-    // 121 batch norms of four tensors (torchvision has a fifth, num_batches_tracked), 120 convolutions, one linear layer.
+    // 121 batch norms of four tensors (torchvision has a fifth, num_batches_tracked), 120 convolutions, one linear
+    // layer.
     assert.equal(learned.length, 121 * 4 + 120 + 2);
     assert.equal(graph.tensors[graph.logits].shape.join(), "1,1000");
   });

@@ -10,32 +10,36 @@ import { namedDenseNet } from "./named.ts";
 
 const variantNames = [...densenet.variants.keys()];
 
-test("variantNames · every network of the paper, its technical report and torchvision, and BC-28-12 for a first run, each its own spec", () => {
-  assert.deepEqual([...variantNames].sort(), [
-    "100-12",
-    "100-24",
-    "121",
-    "161",
-    "169",
-    "201",
-    "232",
-    "264",
-    "264-k48",
-    "40-12",
-    "BC-100-12",
-    "BC-190-40",
-    "BC-250-24",
-    "BC-28-12",
-    "BC-40-12",
-    "BC-40-36",
-    "BC-40-48",
-    "BC-40-60",
-  ]);
-  assert.equal(new Set(variantNames.map((name) => JSON.stringify(namedSpec(name)))).size, variantNames.length);
-  for (const name of variantNames)
-    assert.equal(variantName(namedSpec(name, { numClasses: 7, inChannels: 1, dropRate: 0.2 })), name);
-  assert.equal(variantName(namedSpec("BC-100-12", { growthRate: 13 })), undefined);
-});
+test(
+  "variantNames · every network of the paper, its technical report and torchvision, and BC-28-12 for a first " +
+    "run, each its own spec",
+  () => {
+    assert.deepEqual([...variantNames].sort(), [
+      "100-12",
+      "100-24",
+      "121",
+      "161",
+      "169",
+      "201",
+      "232",
+      "264",
+      "264-k48",
+      "40-12",
+      "BC-100-12",
+      "BC-190-40",
+      "BC-250-24",
+      "BC-28-12",
+      "BC-40-12",
+      "BC-40-36",
+      "BC-40-48",
+      "BC-40-60",
+    ]);
+    assert.equal(new Set(variantNames.map((name) => JSON.stringify(namedSpec(name)))).size, variantNames.length);
+    for (const name of variantNames)
+      assert.equal(variantName(namedSpec(name, { numClasses: 7, inChannels: 1, dropRate: 0.2 })), name);
+    assert.equal(variantName(namedSpec("BC-100-12", { growthRate: 13 })), undefined);
+  },
+);
 
 const spellings: readonly [string, string][] = [
   ["densenet121", "121"],
@@ -56,23 +60,27 @@ for (const [spelling, name] of spellings) {
   test(`canonicalName · ${spelling} is ${name}`, () => assert.equal(canonicalName(spelling), name));
 }
 
-test("namedSpec · 40-12 has 12 layers a block, BC-100-12 16; plain nets begin with 16 maps and keep all, ImageNet nets have 1000 classes", () => {
-  const plain = namedDenseNet("40-12");
-  assert.deepEqual(
-    [plain.blockConfig, plain.numInitFeatures, plain.compression, plain.bottleneck, plain.numClasses],
-    [[12, 12, 12], 16, 1, false, 10],
-  );
-  const compact = namedDenseNet("BC-100-12");
-  assert.deepEqual(
-    [compact.blockConfig, compact.numInitFeatures, compact.compression, compact.bottleneck],
-    [[16, 16, 16], 24, 0.5, true],
-  );
-  const big = namedDenseNet("161");
-  assert.deepEqual(
-    [big.blockConfig, big.numInitFeatures, big.growthRate, big.numClasses, big.stem],
-    [[6, 12, 36, 24], 96, 48, 1000, "imagenet"],
-  );
-});
+test(
+  "namedSpec · 40-12 has 12 layers a block, BC-100-12 16; plain nets begin with 16 maps and keep all, ImageNet " +
+    "nets have 1000 classes",
+  () => {
+    const plain = namedDenseNet("40-12");
+    assert.deepEqual(
+      [plain.blockConfig, plain.numInitFeatures, plain.compression, plain.bottleneck, plain.numClasses],
+      [[12, 12, 12], 16, 1, false, 10],
+    );
+    const compact = namedDenseNet("BC-100-12");
+    assert.deepEqual(
+      [compact.blockConfig, compact.numInitFeatures, compact.compression, compact.bottleneck],
+      [[16, 16, 16], 24, 0.5, true],
+    );
+    const big = namedDenseNet("161");
+    assert.deepEqual(
+      [big.blockConfig, big.numInitFeatures, big.growthRate, big.numClasses, big.stem],
+      [[6, 12, 36, 24], 96, 48, 1000, "imagenet"],
+    );
+  },
+);
 
 test("namedSpec · overrides win, undefined ones do not, and k₀ follows an overridden growthRate", () => {
   const spec = namedDenseNet("BC-100-12", { growthRate: 10, numClasses: 100, dropRate: undefined });

@@ -1,4 +1,5 @@
-// networks/plain: the command trains a chain, goes on with it, measures it, asks it and shows it, as it does any network.
+// networks/plain: the command trains a chain, goes on with it, measures it, asks it and shows it, as it does any
+// network.
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

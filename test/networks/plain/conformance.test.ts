@@ -1,5 +1,6 @@
-// networks/plain: one training step of tiny chains: the interpreter, the plan on the reference and the plan on wasm, with each recompute policy. Gradients
-// against central differences stand in test/graph/differentiate.test.ts, single kernels of random chains in test/conformance/random.test.ts.
+// networks/plain: one training step of tiny chains: the interpreter, the plan on the reference and the plan on wasm,
+// with each recompute policy. Gradients against central differences stand in test/graph/differentiate.test.ts, single
+// kernels of random chains in test/conformance/random.test.ts.
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import type { Backend } from "../../../src/backends/backend.ts";
