@@ -154,8 +154,11 @@ test("store · a full disk fails the save and keeps the earlier checkpoint", {
   assert.deepEqual((await loadCheckpoint(run)).trained, markedCheckpoint(1).trained);
 });
 
-test("store · kill -9 at 30 random moments: last and best always load whole, and no finished save is lost", async () => {
-  const { kills, saves } = await killSaves(freshRun(), 30, draws("kills of a save"));
+test("store · kill -9 at 30 random moments: last and best always load whole, and no finished save is lost", async (t) => {
+  const { kills, saves, unprinted } = await killSaves(freshRun(), 30, draws("kills of a save"));
   assert.equal(kills, 30);
   assert.ok(saves >= 30);
+  t.diagnostic(
+    `kill -9 while saving: ${kills} kills: ${saves} saves, ${unprinted} of them whole though not yet reported, 0 lost or damaged`,
+  );
 });
