@@ -54,13 +54,11 @@ interface Manifest {
  */
 export async function saveCheckpoint(runDir: string, checkpoint: Checkpoint, options: SaveOptions): Promise<string> {
   const folder = join(runDir, FOLDER);
-  const files: [string, Uint8Array][] = [[MODEL_FILE, encodeModel(checkpoint.trained)]];
-  if (checkpoint.training !== undefined) files.push([TRAINING_FILE, encodeTraining(checkpoint.training)]);
-  const described = files.map(([file, bytes]) => [file, { bytes: bytes.length, sha256: sha256(bytes) }] as const);
-  files.push([MANIFEST, json({ files: Object.fromEntries(described) } satisfies Manifest)]);
   let temporary: string | undefined;
+  let files: [string, Uint8Array][] = [];
   try {
     await mkdir(folder, { recursive: true });
+    files = encoded(checkpoint);
     await removeTemporary(runDir);
     const name = await freeName(folder, options.step);
     temporary = join(folder, `${TEMPORARY}${name}`);
@@ -79,6 +77,14 @@ export async function saveCheckpoint(runDir: string, checkpoint: Checkpoint, opt
     const bytes = files.reduce((sum, [, { length }]) => sum + length, 0);
     throw writeFailure(folder, error, { bytes, ...(await freeBytes(runDir)) });
   }
+}
+
+/** The files of a checkpoint, last the manifest. */
+function encoded({ trained, training }: Checkpoint): [string, Uint8Array][] {
+  const files: [string, Uint8Array][] = [[MODEL_FILE, encodeModel(trained)]];
+  if (training !== undefined) files.push([TRAINING_FILE, encodeTraining(training)]);
+  const described = files.map(([file, bytes]) => [file, { bytes: bytes.length, sha256: sha256(bytes) }] as const);
+  return [...files, [MANIFEST, json({ files: Object.fromEntries(described) } satisfies Manifest)]];
 }
 
 /** Removes what killed processes had begun to write in the folder of a run. */

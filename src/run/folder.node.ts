@@ -133,6 +133,16 @@ export class RunFolder {
     this.#checkedAt = performance.now();
   }
 
+  /** The reason for whatever fails now, if the folder is no longer where it was. */
+  missing(): unknown {
+    try {
+      this.requireHeld();
+      return undefined;
+    } catch (error) {
+      return error;
+    }
+  }
+
   async writeReport(html: string): Promise<void> {
     await writeFileAtomic(this.reportPath, html);
   }
@@ -180,9 +190,10 @@ export class RunFolder {
 export async function requireFree(path: string): Promise<void> {
   if (path === "") throw new UsageError('the run\'s folder: got "", expected a path', { output: path });
   try {
-    const found = await readdir(path).catch((error: unknown) => {
+    const found = await readdir(path).catch(async (error: unknown) => {
       if (systemCode(error) === "ENOENT") return undefined;
-      if (systemCode(error) === "ENOTDIR") throw Object.assign(new Error("EEXIST"), { code: "EEXIST" });
+      // Of a path through a file nothing can be said but that.
+      if (systemCode(error) === "ENOTDIR") await requireNoFile(path);
       throw error;
     });
     const left = found?.filter((name) => name !== LOCK && !name.startsWith(".tmp-")) ?? [];
@@ -198,6 +209,11 @@ export async function requireFree(path: string): Promise<void> {
   } catch (error) {
     throw writeFailure(path, error);
   }
+}
+
+async function requireNoFile(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isDirectory() === false) throw new UsageError(`${path}: is a file, expected a folder`, { output: path });
 }
 
 /** The folder that exists already and in which `path` would be made. */

@@ -268,12 +268,13 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
         constant: constantGuess(dataset.val, dataset.classes),
       };
     }
-  } catch (failure) {
+  } catch (error) {
+    const failure = folder.missing() ?? error;
     state = { failure };
     throw failure;
   } finally {
-    // Where the disk is full or the folder gone the report cannot say so; what failed is thrown, not that.
-    if (state !== "ended") await writeReport(context, stateOf(state)).catch(() => {});
+    // Where the disk is full the report cannot say so; what failed is thrown, not that.
+    if (state !== "ended" && folder.missing() === undefined) await writeReport(context, stateOf(state)).catch(() => {});
   }
 }
 
