@@ -38,5 +38,8 @@ test("train --init-from beside --resume, or of another network · a sentence", a
     cwd: root,
   });
   assert.equal(other.code, 2);
-  assert.match(other.stderr, /holds another network \(1311 parameters\) than the settings ask for .*; leave out --model/);
+  assert.match(
+    other.stderr,
+    /holds another network \(1311 parameters\) than the settings ask for .*; leave out --model/,
+  );
 });
