@@ -23,8 +23,9 @@ const fast = {
   ],
   /** Files that start processes, or train until something is learnt. */
   without: [
-    "test/data/{imageFolder,cifar,decodeImage,embedded}.test.ts",
-    "test/train/{resume,trainer,lostDevice,queue}.test.ts",
+    "test/**/command.test.ts",
+    "test/data/{imageFolder,scanFolder,cifar,decodeImage,embedded}.test.ts",
+    "test/train/{resume,trainer,lostDevice,queue,reduction,stateCopy}.test.ts",
     "test/infer/{predictor,queue}.test.ts",
   ],
   /** Names of tests and suites. */
