@@ -77,7 +77,7 @@ export function talk(text: string): void {
   try {
     process.stderr.write(text);
   } catch {
-    // Nobody is left to tell.
+    // Nobody reads it.
   }
 }
 

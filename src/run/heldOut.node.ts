@@ -2,6 +2,7 @@
 // or some would have been trained on; of others all.
 import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { findCifar } from "../data/cifar.node.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { type FolderSplit, type LabelledFolder, openLabelledFolder } from "../data/labelledFolder.node.ts";
@@ -65,17 +66,18 @@ export async function openHeldOut(
       flag: "--data-dir",
     });
   }
+  if (split === "all" || split === "test") return await openOthers(network, dir, options);
   const isSaid = options.valSplit !== undefined || options.seed !== undefined;
   if (isOwnPlace || isSaid) {
-    const own = await openAsInRun(run, dir, options).catch((error: unknown) => {
+    const own = await openAsInRun(network.trained, run, dir, options).catch((error: unknown) => {
       if (!(error instanceof InputError) || dataDir !== undefined) throw error;
       const message = `the run's images cannot be opened, say with --data-dir where they are: ${error.message}`;
       throw new InputError(message, error.details, { cause: error });
     });
     if (!isSaid) await requireUnchanged(own, run, dir, saved);
-    return await ownSplit(network, own, dir, options);
+    return ownSplit(own, split ?? "val", options);
   }
-  const moved = await openAsInRun(run, dir, options).catch((error: unknown) => {
+  const moved = await openAsInRun(network.trained, run, dir, options).catch((error: unknown) => {
     // The run's split need not fit other images. What else is wrong with them shows below.
     if (!(error instanceof DenseNetError)) throw error;
     return undefined;
@@ -86,17 +88,22 @@ export async function openHeldOut(
         `${dir}: as many images as the run had, so they are taken for the run's own; it was saved without names`,
       );
     }
-    return await ownSplit(network, moved, dir, options);
+    return ownSplit(moved, split ?? "val", options);
   }
   if (split === undefined) report?.(`${dir}: not the images of the run, so none are held out of them`);
   return await openOthers(network, dir, options);
 }
 
-function openAsInRun({ config }: RunState, dir: string, options: HeldOutOptions): Promise<Dataset> {
+function openAsInRun(
+  { preprocessing }: TrainedModel,
+  { config }: RunState,
+  dir: string,
+  options: HeldOutOptions,
+): Promise<Dataset> {
   const { data, seed } = config;
   return openDataset({
     dir,
-    imageSize: data.imageSize ?? undefined,
+    imageSize: preprocessing.height,
     valSplit: options.valSplit ?? data.valSplit,
     seed: options.seed ?? seed,
     maxPixels: options.maxPixels ?? data.maxPixels,
@@ -125,14 +132,7 @@ async function requireUnchanged(own: Dataset, run: RunState, dir: string, saved:
 }
 
 /** A split of the run's own images. */
-async function ownSplit(
-  network: Pick<LoadedNetwork, "trained" | "namesClasses">,
-  own: Dataset,
-  dir: string,
-  options: HeldOutOptions,
-): Promise<HeldOut> {
-  const { split = "val" } = options;
-  if (split === "test" || split === "all") return await openOthers(network, dir, options);
+function ownSplit(own: Dataset, split: "train" | "val", options: HeldOutOptions): HeldOut {
   if (split === "train") {
     return { dataset: own, split, which: "train", words: `those of ${own.name} that the run was trained on` };
   }

@@ -30,7 +30,7 @@ export function requireMemory({ peakBytes, backend }: Needs, systemBytes: number
   );
 }
 
-/** A GPU has memory of its own, of a size that WebGPU does not tell. */
+/** A GPU has memory of its own, of a size that WebGPU does not report. */
 function usesSystemMemory({ name, features }: StartEvent["backend"]): boolean {
   return name !== "webgpu" || features.software === true;
 }

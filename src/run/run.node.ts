@@ -1,6 +1,6 @@
 // run: a training run from its settings to its folder. Whoever starts one — the command, a server, a page's host — gets
 // the same events and leaves the same folder; they only show what happens.
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type ConstantGuess, constantGuess } from "../analyze/classErrors.ts";
 import type { Backend, BackendInfo } from "../backends/backend.ts";
 import { saveCheckpoint, setAside } from "../checkpoint/store.node.ts";
@@ -183,7 +183,7 @@ async function passOver({ saved, damaged }: ResumePoint, path: string, report: (
   }
   if (damaged.length === 0) return;
   for (const { folder, reason } of damaged) report(`${folder}: damaged, so it is passed over: ${reason}`);
-  const isOwn = runOf(saved.folder) === path || runOf(saved.folder) === join(path);
+  const isOwn = resolve(runOf(saved.folder)) === resolve(path);
   const places = isOwn ? await setAside(damaged, saved.folder) : [];
   report(
     `the run goes on from ${saved.folder}; what came after that is done ` +
@@ -202,7 +202,7 @@ interface Parts {
 
 /** Records each event in the folder before it is passed on, and keeps the report true. */
 async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunEvent, void, undefined> {
-  const { config, sources = {}, command = "" } = options;
+  const { config, sources = {}, command = "", report = () => {} } = options;
   const { trainer, training, start, dataset, folder, environment } = parts;
   const { origin } = folder;
   const { startedAt } = origin;
@@ -216,6 +216,10 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
     command: origin.command ?? command,
     startedAt,
   };
+  const digest = await dataDigest(dataset, config.data.dir ?? "");
+  if (origin.dataDigest !== undefined && origin.dataDigest !== digest) {
+    report("names, sizes or labels of the images are not those that the run began with; it goes on with these");
+  }
   let state: "running" | "ended" | { readonly failure: unknown } = "running";
   try {
     await folder.describe(config, {
@@ -224,7 +228,8 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
       backend: start.backend,
       command: context.command,
       sources: Object.fromEntries(settings.map((row) => [row.key, row.source])),
-      dataDigest: await dataDigest(dataset, config.data.dir ?? ""),
+      // What a resumed run began with: only of these is it known what was held out from the start.
+      dataDigest: origin.dataDigest ?? digest,
     });
     await folder.record(start, trainer.history);
     yield {

@@ -103,6 +103,32 @@ test("report · shows each count of the confusion matrix and the most confused p
   assert.deepEqual(cells, [7, 3, 0, 1, 5, 4, 0, 4, 6]);
 });
 
+test("report · a constant answer stands beside the error, the classes' errors beside the total", () => {
+  const constant = { name: "cat", error: 12.5 };
+  const confusion = [
+    [70, 0, 0],
+    [5, 3, 2],
+    [0, 0, 0],
+  ];
+  const base = reportData();
+  const report = renderReport({
+    ...base,
+    data: { ...base.data, constant },
+    evaluation: { caption: "80 images", top1Error: 8.75, top5Error: 0, loss: 0.7, count: 80, confusion },
+  });
+  assert.match(report, /always naming “cat” gives 12\.5 %/);
+  assert.doesNotMatch(report, /guessing/);
+  // (0 + 70) / 2: the class without images does not count.
+  assert.match(report, /with every class weighing the same, top-1 error 35\.00 %/);
+  const hardest = report.slice(report.indexOf("Hardest classes"));
+  assert.match(hardest, /^.*?<th scope="row">&lt;script.*?70\.0 %.*?<th scope="row">cat.*?0\.0 %/s);
+});
+
+test("report · a run that failed says why, escaped", () => {
+  const report = renderReport(reportData({ state: "failed", reason: HOSTILE }));
+  assert.match(report, /class="state failed">Training failed: &lt;script&gt;/);
+});
+
 test("report · hovering an epoch tells its values", () => {
   assert.match(renderReport(reportData()), /<title>epoch 2\ntraining 30\.0 %\nvalidation 40\.0 %<\/title>/);
 });

@@ -1,4 +1,4 @@
-// The command as a child process, as a shell would run it.
+// Test support: the command as a child process, as a shell would run it.
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 

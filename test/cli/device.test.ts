@@ -112,7 +112,7 @@ os.totalmem = () => { throw new TypeError("planted"); }; syncBuiltinESMExports()
 });
 
 /**
- * The device is destroyed when update 4 is told, in the second epoch; `then` is what requestAdapter gives afterwards.
+ * The device is destroyed when update 4 is reported, in the second epoch; `then` is what requestAdapter gives afterwards.
  */
 const losing = (then: string): Record<string, string> =>
   prepared(`import { globals } from "${import.meta.resolve("webgpu")}";
@@ -144,8 +144,8 @@ describe("--activation-dtype f16", { skip: typeof gpu === "string" ? gpu : false
       return;
     }
     assert.equal(code, 0, stderr);
-    const told = events(stdout) as unknown as TrainEvent[];
-    const [start, end] = [told[0], told.at(-1)];
+    const emitted = events(stdout) as unknown as TrainEvent[];
+    const [start, end] = [emitted[0], emitted.at(-1)];
     assert.ok(start?.type === "start" && end?.type === "end");
     assert.equal(start.config.activationDtype, "f16");
     assert.equal(start.backend.activationDtype, "f16");
@@ -205,11 +205,11 @@ describe("a GPU that is lost in mid-run", { skip: typeof gpu === "string" ? gpu 
     const { code, stdout, stderr } = await densenet(train("back", "--device", "webgpu"), { env });
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^the GPU was lost .*; the run goes on with .* after \d+ updates/m);
-    const told = events(stdout);
-    assert.equal(told.filter(({ type }) => type === "recovered").length, 1);
+    const emitted = events(stdout);
+    assert.equal(emitted.filter(({ type }) => type === "recovered").length, 1);
     assert.equal(await readFile(join(folder, "back", "metrics.jsonl"), "utf8"), stdout);
     assert.match(await readFile(join(folder, "back", "report.html"), "utf8"), /the GPU was lost/);
-    assert.deepEqual(losses(told), losses(events(calm.stdout)));
+    assert.deepEqual(losses(emitted), losses(events(calm.stdout)));
   });
 
   test("is gone, --device webgpu: exit 6; what was saved goes on on the CPU", async () => {
@@ -236,9 +236,9 @@ GPU.prototype.requestAdapter = async function (how) {
     const { code, stdout, stderr } = await densenet(train("auto gone", "--device", "auto"), { env: prepared(named) });
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^the GPU was lost .*; the run goes on with wasm after \d+ updates/m);
-    const told = events(stdout) as { type: string; backend: { name: string } }[];
-    assert.equal(told.find(({ type }) => type === "start")?.backend.name, "webgpu");
-    assert.equal(told.find(({ type }) => type === "recovered")?.backend.name, "wasm");
+    const emitted = events(stdout) as { type: string; backend: { name: string } }[];
+    assert.equal(emitted.find(({ type }) => type === "start")?.backend.name, "webgpu");
+    assert.equal(emitted.find(({ type }) => type === "recovered")?.backend.name, "wasm");
     assert.match(await readFile(join(folder, "auto gone", "report.html"), "utf8"), /goes on with wasm/);
   });
 

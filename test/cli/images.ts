@@ -1,4 +1,4 @@
-// A folder of small images in three classes that a tiny network tells apart at once: one colour channel is brighter.
+// Test support: a folder of small images in three classes that a tiny network tells apart at once: one colour channel is brighter.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import sharp from "sharp";

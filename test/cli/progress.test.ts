@@ -24,7 +24,7 @@ function shown(stream: { readonly isTTY: boolean; readonly columns?: number }, e
   return written;
 }
 
-test("a terminal is redrawn at most every 80 ms, a log told at most every 10 s and not at once", () => {
+test("a terminal is redrawn at most every 80 ms, a log gets a line at most every 10 s and not at once", () => {
   assert.equal(shown({ isTTY: true }, 10, 24).length, 3);
   assert.equal(shown({ isTTY: true }, 90, 24).length, 24);
   assert.deepEqual(shown({ isTTY: false }, 1000, 25), [

@@ -113,7 +113,7 @@ test("eval --json · the errors, loss and count of the last epoch", async () => 
   assert.ok(Math.abs(found.loss - end.final.valLoss) < 1e-5);
 });
 
-test("eval · without --data-dir the run's own images and the part that it held out; the same where they were moved to", async () => {
+test("eval · without --data-dir the run's own images, those that it held out; the same where they were moved to", async () => {
   const { code, stdout, stderr } = await densenet(["eval", run, "--threads", "1", "--json"]);
   assert.equal(code, 0, stderr);
   const end = events(firstRun.stdout).at(-1) as { final: { valTop1Error: number; valLoss: number } };
@@ -447,11 +447,11 @@ for (const [signal, code] of [
     assert.match(await readFile(join(output, "report.html"), "utf8"), /interrupted and can be resumed/);
 
     const resumed = start(["train", "--resume", output, "--json"]);
-    let told = "";
+    let heard = "";
     resumed.child.stdout?.on("data", (text: string) => {
       // Once: a signal that comes later than an echo ends a run where it stands.
-      if (!told.includes('"type":"step"') && (told + text).includes('"type":"step"')) resumed.child.kill(signal);
-      told += text;
+      if (!heard.includes('"type":"step"') && (heard + text).includes('"type":"step"')) resumed.child.kill(signal);
+      heard += text;
     });
     const [first, ...rest] = events((await resumed.done).stdout) as {
       type: string;

@@ -54,7 +54,7 @@ export interface ReportData {
   readonly reason?: string;
   /** For people, e.g. "23 November 2026, 22:13 UTC". */
   readonly startedAt: string;
-  /** Computing time of all parts of the run. */
+  /** Computing time of the run, that of the processes before it was resumed included. */
   readonly elapsedSeconds: number;
   readonly data: {
     readonly name: string;
