@@ -48,7 +48,7 @@ export class GraphBuilder {
       this.tensor(names?.[i] ?? `${path}:${op.outputs[i]}`, shape, "value"),
     );
     const id = this.nodes.length;
-    // The op table's keys are the ops' own names; test/ops/table.test.ts holds it to that.
+    // The op table's keys are the ops' own names; test/ops/references.test.ts holds it to that.
     const node = { id, op: op.name as OpName, attrs, inputs: [...inputs], outputs, path, pass };
     this.nodes.push(of === undefined ? node : { ...node, of });
     return outputs;
