@@ -97,7 +97,7 @@ try {
       `device = "${device}"; ${training} })`;
     const inWorker = `new Promise((resolve, reject) => {
       const url = URL.createObjectURL(new Blob([${JSON.stringify(
-        `${run}.then((result) => postMessage({ result }), ` + "(error) => postMessage({ error: String(error) }))",
+        `${run}.then((result) => postMessage({ result }), (error) => postMessage({ error: String(error) }))`,
       )}], { type: "text/javascript" }));
       const worker = new Worker(url, { type: "module" });
       worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data.result));
