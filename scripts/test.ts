@@ -5,7 +5,7 @@
 //   node scripts/test.ts --write           everything, and docs/testTimes.md
 //   node scripts/test.ts test/data/**      these files
 import { globSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
+import { availableParallelism, cpus } from "node:os";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { parseArgs } from "node:util";
@@ -45,7 +45,11 @@ const folders = new Map<string, { ms: number; tests: number }>();
 const skipped = new Map<string, number>();
 let failed = false;
 const began = performance.now();
-const stream = run({ files, concurrency: true, ...(flags.fast ? { testSkipPatterns: fast.skip } : {}) });
+const stream = run({
+  files,
+  concurrency: availableParallelism(),
+  ...(flags.fast ? { testSkipPatterns: fast.skip } : {}),
+});
 stream.on("test:fail", () => {
   failed = true;
 });
