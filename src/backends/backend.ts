@@ -1,4 +1,4 @@
-// / <reference lib="esnext.disposable" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 // The whole contract between the portable part of the line and a device.
 import type { ActivationDtype, BufferName, Plan } from "../plan/plan.ts";
 
