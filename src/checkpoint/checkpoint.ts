@@ -13,7 +13,7 @@ import { defineSpec, type NetworkSpec } from "../networks/registry.ts";
 import { show, showSome } from "../show.ts";
 import { DIGEST_KEY, digestsOf, verifyDigests } from "./digest.ts";
 import { isRecord } from "./record.ts";
-import { decodeSafetensors, encodeSafetensors, readSafetensors } from "./safetensors.ts";
+import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
 
 export const MODEL_FILE = "model.safetensors";
 export const TRAINING_FILE = "training.safetensors";
@@ -72,12 +72,20 @@ export function encodeModel({ model, ...rest }: TrainedModel): Uint8Array<ArrayB
 
 /**
  * The network in the bytes of a model.safetensors. Tensors and description are compared with the SHA-256 that the file
- * carries; `isVerified` says whether it carries one.
+ * carries.
  * @throws InputError naming `source` and what is wrong with it
  * @throws VerificationError when the file was changed after it was saved
  */
 export function decodeModel(bytes: Uint8Array, source: string): TrainedModel {
-  const { tensors, description } = decodeDescribed(bytes, source);
+  return readModel(bytes, source).trained;
+}
+
+/** As decodeModel. `verified`: the file carries a SHA-256, which those of the first releases do not. */
+export function readModel(
+  bytes: Uint8Array,
+  source: string,
+): { readonly trained: TrainedModel; readonly verified: boolean } {
+  const { tensors, description, verified } = decodeDescribed(bytes, source);
   const spec = readSpec(description.spec, source);
   const preprocessing = readPreprocessing(description.preprocessing, spec, source);
   const { classes, dataset } = description;
@@ -93,7 +101,14 @@ export function decodeModel(bytes: Uint8Array, source: string): TrainedModel {
       file: source,
     });
   }
-  return { model, preprocessing, classes, dataset, ...(outputs === undefined ? {} : { outputs }) };
+  const trained: TrainedModel = {
+    model,
+    preprocessing,
+    classes,
+    dataset,
+    ...(outputs === undefined ? {} : { outputs }),
+  };
+  return { trained, verified };
 }
 
 /** The bytes of training.safetensors. */
@@ -137,13 +152,6 @@ export function decodeTraining(bytes: Uint8Array, source: string, model: Model):
   return { momentum, run };
 }
 
-/**
- * Whether the bytes of a file of ours carry the SHA-256 of what they hold. Files saved by the first releases do not.
- */
-export function isVerified(bytes: Uint8Array, source: string): boolean {
-  return DIGEST_KEY in readSafetensors(bytes, source).metadata;
-}
-
 function encodeDescribed(
   tensors: ReadonlyMap<string, Tensor>,
   description: Readonly<Record<string, unknown>>,
@@ -156,11 +164,16 @@ function encodeDescribed(
 function decodeDescribed(
   bytes: Uint8Array,
   source: string,
-): { readonly tensors: ReadonlyMap<string, Tensor>; readonly description: Readonly<Record<string, unknown>> } {
+): {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly description: Readonly<Record<string, unknown>>;
+  readonly verified: boolean;
+} {
   const { tensors, metadata } = decodeSafetensors(bytes, source);
   const description = readDescription(metadata, source);
-  verifyDigests(tensors, metadata[KEY], metadata[DIGEST_KEY], source);
-  return { tensors, description };
+  const carried = metadata[DIGEST_KEY];
+  if (carried !== undefined) verifyDigests(tensors, metadata[KEY], carried, source);
+  return { tensors, description, verified: carried !== undefined };
 }
 
 function readDescription(metadata: Readonly<Record<string, string>>, source: string): Record<string, unknown> {

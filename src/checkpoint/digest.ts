@@ -16,32 +16,31 @@ export const DIGEST_KEY = "densenet.sha256";
  * The value for DIGEST_KEY: JSON of both digests in hexadecimal. `description`: the metadata's JSON, as it is written.
  */
 export function digestsOf(tensors: ReadonlyMap<string, Tensor>, description: string): string {
-  return JSON.stringify({
-    tensors: digestOfTensors(tensors),
-    description: bytesToHex(sha256(utf8ToBytes(description))),
-  });
+  return JSON.stringify({ tensors: digestOfTensors(tensors), description: digestOfText(description) });
 }
 
 /**
- * Compares a file with the digests in its metadata. `description`: the metadata's JSON, as it was read.
- * @returns false when it carries none, so that nothing proves it
+ * Compares a file with the digests that it carries. `description`: the metadata's JSON, as it was read.
  * @throws VerificationError naming `source` and what was changed: the tensors or their description
  */
 export function verifyDigests(
   tensors: ReadonlyMap<string, Tensor>,
   description: string,
-  carried: string | undefined,
+  carried: string,
   source: string,
-): boolean {
-  if (carried === undefined) return false;
-  if (carried === digestsOf(tensors, description)) return true;
+): void {
+  if (carried === digestsOf(tensors, description)) return;
   // The description is only taken for right where the digest of it stands in what the file carries.
-  const intact = carried.includes(bytesToHex(sha256(utf8ToBytes(description))));
+  const intact = carried.includes(digestOfText(description));
   const what = intact ? "tensors" : "description of the network (spec, mean, deviation, class names)";
   throw new VerificationError(
     `${source}: the SHA-256 of its ${what} is not the one saved with it; the file was changed or damaged`,
     { file: source, changed: intact ? "tensors" : "description" },
   );
+}
+
+function digestOfText(text: string): string {
+  return bytesToHex(sha256(utf8ToBytes(text)));
 }
 
 /** Over names, types, shapes and little-endian elements in the order of the names, wherever they lie in the file. */

@@ -17,8 +17,8 @@ import {
   decodeTraining,
   encodeModel,
   encodeTraining,
-  isVerified,
   MODEL_FILE,
+  readModel,
   TRAINING_FILE,
 } from "./checkpoint.ts";
 import { isRecord } from "./record.ts";
@@ -152,7 +152,7 @@ export async function loadCheckpoint(path: string, pointer: Pointer = "last"): P
     const bytes = await readFile(path).catch((cause: unknown) => {
       throw readFailure(path, cause);
     });
-    return { trained: decodeModel(bytes, path), folder: join(path, ".."), verified: isVerified(bytes, path) };
+    return { ...readModel(bytes, path), folder: join(path, "..") };
   }
   const folder = (await exists(join(path, MANIFEST))) ? path : await follow(path, pointer);
   return { ...(await loadFolder(folder)), folder, verified: true };

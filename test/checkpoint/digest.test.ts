@@ -1,7 +1,7 @@
 // checkpoint: a file on its own proves itself. Every bit of a small one is flipped.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { decodeModel, encodeModel, isVerified, KEY, type TrainedModel } from "../../src/checkpoint/checkpoint.ts";
+import { decodeModel, encodeModel, KEY, readModel, type TrainedModel } from "../../src/checkpoint/checkpoint.ts";
 import { DIGEST_KEY } from "../../src/checkpoint/digest.ts";
 import { decodeSafetensors, encodeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { DenseNetError, VerificationError } from "../../src/errors.ts";
@@ -76,8 +76,8 @@ test("a weight, the mean or a class name changed · which of the two it was is s
 test("a file of an earlier release, without digests · opens, and is not called verified", () => {
   const old = withMetadata(({ [DIGEST_KEY]: _, ...rest }) => rest);
   assert.deepEqual(decodeModel(old, "old"), tiny);
-  assert.equal(isVerified(old, "old"), false);
-  assert.equal(isVerified(bytes, "new"), true);
+  assert.equal(readModel(old, "old").verified, false);
+  assert.equal(readModel(bytes, "new").verified, true);
 });
 
 test("the network's own key lost, its digests there · no other tool's file: refused", () => {
