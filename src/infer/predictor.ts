@@ -10,6 +10,7 @@ import { normalizationTable } from "../data/normalization.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { requireUsable } from "../model/check.ts";
 import { buildGraph } from "../networks/registry.ts";
+import { hostBuffers } from "../plan/names.ts";
 import { planInference } from "../plan/planners.ts";
 import { type Prediction, sigmoid, softmax, topPredictions } from "./scores.ts";
 
@@ -144,7 +145,9 @@ export class Predictor implements AsyncDisposable {
     const logits: Float32Array[] = [];
     const { length } = this.classes;
     const runs = this.#runsOf(images);
-    for await (const { item, found } of runAhead(this.#executable, runs, (run) => this.#workOf(run), ["logits"])) {
+    for await (const { item, found } of runAhead(this.#executable, runs, (run) => this.#workOf(run), [
+      hostBuffers.logits,
+    ])) {
       const [all] = found;
       for (const n of item.images.keys()) logits.push(Float32Array.from(all.subarray(n * length, (n + 1) * length)));
     }
@@ -174,7 +177,7 @@ export class Predictor implements AsyncDisposable {
       }
       placeImage(pixels, this.inputSize, this.#table, unmoved, input.subarray(n * stride, (n + 1) * stride));
     }
-    return { plan, inputs: { images: input } };
+    return { plan, inputs: { [hostBuffers.images]: input } };
   }
 }
 

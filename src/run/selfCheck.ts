@@ -5,6 +5,7 @@ import { createReferenceBackend } from "../backends/reference/backend.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import { createNetwork } from "../model/create.ts";
 import { buildGraph, smallSpec } from "../networks/registry.ts";
+import { hostBuffers } from "../plan/names.ts";
 import { planTraining } from "../plan/planners.ts";
 
 /**
@@ -25,16 +26,15 @@ export async function compareWithReference(backend: Backend): Promise<number> {
   const images = Float32Array.from({ length: size.batch * spec.inChannels * size.height * size.width }, (_, index) =>
     Math.sin(index * 12.9898),
   );
-  const name = (id: number | undefined): string => graph.tensors[id ?? -1]?.name ?? "";
   const gradients = [...plans.step.buffers.values()].filter((buffer) => buffer.role === "gradient");
   const results = [];
   for (const candidate of [backend, createReferenceBackend({ precision: "f32" })]) {
     const executable = await candidate.compile(plans);
     for (const [path, { data }] of state) await executable.write(path, data);
-    await executable.write(name(graph.images), images, "step");
-    await executable.write(name(graph.labels), Int32Array.of(4, 0, 6), "step");
+    await executable.write(hostBuffers.images, images, "step");
+    await executable.write(hostBuffers.labels, Int32Array.of(4, 0, 6), "step");
     await executable.run("step", { seed: 1, step: 1 });
-    results.push(await executable.read(["sampleLoss", ...gradients.map((buffer) => buffer.name)], "step"));
+    results.push(await executable.read([hostBuffers.sampleLoss, ...gradients.map((buffer) => buffer.name)], "step"));
     await executable.dispose();
   }
   const [found = [], expected = []] = results;

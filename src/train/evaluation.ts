@@ -3,6 +3,7 @@
 // report shows.
 import type { Work } from "../backends/runAhead.ts";
 import type { Batch } from "../data/dataset.ts";
+import { hostBuffers } from "../plan/names.ts";
 import { addSamples, type Metrics, metricsOf, noTotals } from "./metrics.ts";
 
 /** Errors in percent of the images, loss as mean cross-entropy in nats. */
@@ -23,11 +24,11 @@ export interface Guess {
 }
 
 /** What a run of an inference plan with a loss leaves for EvaluationTally. */
-export const evaluationOutputs = ["sampleLoss", "sampleRank", "logits"] as const;
+export const evaluationOutputs = [hostBuffers.sampleLoss, hostBuffers.sampleRank, hostBuffers.logits] as const;
 
 /** The run of the plan `evaluate` on a batch. */
 export function evaluationWork({ images, labels }: Batch): Work {
-  return { plan: "evaluate", inputs: { images, labels } };
+  return { plan: "evaluate", inputs: { [hostBuffers.images]: images, [hostBuffers.labels]: labels } };
 }
 
 /** Counts the images of an unshuffled split, batch by batch. */

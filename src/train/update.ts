@@ -2,6 +2,7 @@
 // waiting for what it finds.
 import type { Batch } from "../data/dataset.ts";
 import { DivergedError } from "../errors.ts";
+import { hostBuffers } from "../plan/names.ts";
 import { findBrokenLayer } from "./divergence.ts";
 import { addSamples, noTotals, type Samples } from "./metrics.ts";
 import { reduceGradients } from "./reduction.ts";
@@ -37,12 +38,12 @@ export async function submitUpdate(
   const found: Promise<Samples>[] = [];
   for (let index = 0; index < accumulationSteps; index++) {
     const [from, to] = [index * images, (index + 1) * images];
-    await executable.write("images", batch.images.subarray(from * stride, to * stride), plan);
-    await executable.write("labels", batch.labels.subarray(from, to), plan);
+    await executable.write(hostBuffers.images, batch.images.subarray(from * stride, to * stride), plan);
+    await executable.write(hostBuffers.labels, batch.labels.subarray(from, to), plan);
     // Dropout draws anew for every micro-batch.
     await executable.run(plan, { learningRate: rate, seed, step: (step * accumulationSteps + index) >>> 0 });
     const samples = executable
-      .read(["sampleLoss", "sampleRank"], plan)
+      .read([hostBuffers.sampleLoss, hostBuffers.sampleRank], plan)
       .then(([loss, rank]): Samples => ({ loss, rank, count: images }));
     found.push(samples);
     // Awaited later: that await reports a device that was lost meanwhile.
