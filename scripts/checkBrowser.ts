@@ -126,7 +126,7 @@ try {
     for (const note of info.notes) process.stdout.write(`   ${note}\n`);
     await tab.close();
   }
-  // A page that forgot the header on its worker scripts is told which one.
+  // Where the header on worker scripts is missing, the error names it.
   const tab = await browser.newPage();
   await tab.goto(server.url("unmarked-worker", ""));
   const message =

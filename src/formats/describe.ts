@@ -1,6 +1,8 @@
-// formats: weights and what their file says about them → a network that can be run, with what had to be assumed said. Portable.
+// formats: weights and what their file says about them → a network that can be run, with what had to be assumed said.
+// Portable.
 //
-// A file of weights seldom says how images were prepared. What it says counts; else it is told from the network: its origin, stem and outputs.
+// A file of weights seldom says how images were prepared. What it says counts; otherwise preprocessing is inferred from
+// the network: its origin, stem and outputs.
 import type { Preprocessing, TrainedModel } from "../checkpoint/checkpoint.ts";
 import { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "../data/normalization.ts";
 import { type NetworkSpec, usualInput } from "../networks/registry.ts";

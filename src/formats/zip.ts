@@ -178,7 +178,7 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
     const read = (): Uint8Array => {
       const packedContent = bytes.subarray(begin, end);
       const content = method === 0 ? packedContent : inflated(packedContent, size, name, fail);
-      // PyTorch writes 0 where it is told not to compute one.
+      // PyTorch writes 0 where checksums are switched off.
       if (crc !== 0 && crc32(content) !== crc) {
         throw fail(`${shown(name)} in the archive is damaged: its CRC-32 is not ${crc.toString(16)}`);
       }

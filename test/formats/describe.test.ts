@@ -131,7 +131,7 @@ test("a feature extractor opens, but does not classify", async () => {
   assert.ok(notes.includes("no classifier in it: a new one is needed"));
 });
 
-test("a folder of our own is told from others' · a run, a checkpoint, weights", async () => {
+test("a folder of our own is distinguished from others' · a run, a checkpoint, weights", async () => {
   const path = join(root, "weights");
   mkdirSync(path);
   writeFileSync(join(path, "net.pth"), readFileSync(join(folder, "zip.pth")));
