@@ -19,6 +19,7 @@ export {
   bytesSplit,
   type Dataset,
   type FilesDescription,
+  type LabelKind,
   type Split,
   type SplitDescription,
 } from "./data/dataset.ts";

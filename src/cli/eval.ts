@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { classErrors, constantGuess, meanClassError, worstFirst } from "../analyze/classErrors.ts";
 import { formatInteger, formatPercent, table, wilsonInterval } from "../analyze/format.ts";
 import { mostConfused } from "../analyze/report/confusion.ts";
+import type { LabelKind } from "../data/dataset.ts";
 import { loadBatches } from "../data/loader.node.ts";
 import { loadClassifier } from "../formats/network.node.ts";
 import { evaluate } from "../infer/evaluate.ts";
@@ -16,6 +17,7 @@ import { printJson, printLine, say } from "./output.ts";
 interface EvalOptions extends Partial<DeviceChoice> {
   readonly dataDir?: string;
   readonly split?: MeasuredSplit;
+  readonly labels?: LabelKind;
   readonly valSplit?: number;
   readonly seed?: number;
   readonly maxPixels?: number;
@@ -57,6 +59,7 @@ export function addEval(program: Command): void {
       "that chose the held-out images (default: the run's, for its own images)",
       wholeFlag("--seed", 0),
     )
+    .addOption(settingOption("data.labels", "the run's"))
     .addOption(settingOption("data.maxPixels"))
     .addOption(new Option("--skip-bad", "leave out images that do not decode, in place of refusing the folder"))
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
@@ -79,8 +82,8 @@ export function addEval(program: Command): void {
 async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Promise<void> {
   const loaded = await loadClassifier(checkpoint, options.best ? "best" : "last");
   for (const line of loaded.notes) say(line);
-  const { dataDir, split: of, valSplit, seed, maxPixels, skipBad } = options;
-  const wanted = { dataDir, split: of, valSplit, seed, maxPixels, skipBad, report: say };
+  const { dataDir, split: of, labels, valSplit, seed, maxPixels, skipBad } = options;
+  const wanted = { dataDir, split: of, labels, valSplit, seed, maxPixels, skipBad, report: say };
   const { dataset, split, which, words } = await openHeldOut(loaded, checkpoint, wanted);
   // Weights whose file names no classes are measured by index.
   const { length } = loaded.trained.classes;

@@ -3,8 +3,8 @@
 // on them.
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { InputError } from "../errors.ts";
-import { bytesSplit, type Dataset, type Split, sharedBytes } from "./dataset.ts";
+import { InputError, UsageError } from "../errors.ts";
+import { bytesSplit, type Dataset, type LabelKind, type Split, sharedBytes } from "./dataset.ts";
 import { cifar10Normalization, cifar100Normalization } from "./normalization.ts";
 import { readRegularFile } from "./readFile.node.ts";
 import { readTarGz } from "./tarFiles.node.ts";
@@ -25,11 +25,16 @@ interface Layout {
   readonly folder: string;
   readonly train: readonly string[];
   readonly test: readonly string[];
-  readonly classNames: string;
-  readonly classes: number;
-  /** Bytes before the pixels; the last one is the label. CIFAR-100's first is the superclass. */
-  readonly labelBytes: 1 | 2;
+  /** The label bytes before the pixels, in their order. */
+  readonly labels: readonly LabelByte[];
   readonly recordsPerTrainFile: number;
+}
+
+/** A byte of each record, and the file that names what it counts. */
+interface LabelByte {
+  readonly kind: LabelKind;
+  readonly classes: number;
+  readonly names: string;
 }
 
 const LAYOUTS: Readonly<Record<"cifar10" | "cifar100", Layout>> = {
@@ -38,9 +43,7 @@ const LAYOUTS: Readonly<Record<"cifar10" | "cifar100", Layout>> = {
     folder: "cifar-10-batches-bin",
     train: [1, 2, 3, 4, 5].map((number) => `data_batch_${number}.bin`),
     test: ["test_batch.bin"],
-    classNames: "batches.meta.txt",
-    classes: 10,
-    labelBytes: 1,
+    labels: [{ kind: "fine", classes: 10, names: "batches.meta.txt" }],
     recordsPerTrainFile: 10_000,
   },
   cifar100: {
@@ -48,14 +51,14 @@ const LAYOUTS: Readonly<Record<"cifar10" | "cifar100", Layout>> = {
     folder: "cifar-100-binary",
     train: ["train.bin"],
     test: ["test.bin"],
-    classNames: "fine_label_names.txt",
-    classes: 100,
-    labelBytes: 2,
+    labels: [
+      { kind: "coarse", classes: 20, names: "coarse_label_names.txt" },
+      { kind: "fine", classes: 100, names: "fine_label_names.txt" },
+    ],
     recordsPerTrainFile: 50_000,
   },
 };
 const TEST_RECORDS = 10_000;
-const SUPERCLASSES = 20;
 
 export type CifarKind = keyof typeof LAYOUTS;
 
@@ -100,7 +103,10 @@ async function readBytes(file: string): Promise<Uint8Array> {
 async function fromArchive(path: string): Promise<CifarSource | undefined> {
   const packed = await readBytes(path);
   if (packed[0] !== 0x1f || packed[1] !== 0x8b) return undefined;
-  const known = Object.values(LAYOUTS).flatMap(({ train, test, classNames }) => [...train, ...test, classNames]);
+  const known = Object.values(LAYOUTS).flatMap(({ train, test, labels }) => [
+    ...[...train, ...test],
+    ...labels.map(({ names }) => names),
+  ]);
   const isKnown = (name: string): boolean => known.includes(basename(name));
   const entries = await readTarGz(packed, path, isKnown, { maxBytes: LARGEST_ARCHIVE, maxEntries: MOST_ENTRIES });
   const files = new Map([...entries].map(([name, content]) => [basename(name), content]));
@@ -110,20 +116,27 @@ async function fromArchive(path: string): Promise<CifarSource | undefined> {
 
 /**
  * Reads a version of CIFAR wholly into shared memory (154 + 31 MB); `val` is the test split.
+ * @param wanted which labels of CIFAR-100; CIFAR-10 has one for each image
  * @throws InputError naming the file that is missing, has another size, or holds a label out of range.
  */
-export async function readCifar(source: CifarSource): Promise<Dataset> {
+export async function readCifar(source: CifarSource, wanted: LabelKind = "fine"): Promise<Dataset> {
   const layout = LAYOUTS[source.kind];
-  const classes = await readClassNames(source, layout);
+  const label = layout.labels.find(({ kind }) => kind === wanted);
+  if (label === undefined) {
+    throw new UsageError(`labels: got ${wanted}, which only CIFAR-100 has, for ${layout.name} in ${source.place}`, {
+      field: "labels",
+      value: wanted,
+    });
+  }
   return {
-    name: layout.name,
-    classes,
+    name: wanted === "coarse" ? `${layout.name} superclasses` : layout.name,
+    classes: await readClassNames(source, layout, label),
     channels: 3,
     height: CIFAR_SIDE,
     width: CIFAR_SIDE,
     ...(source.kind === "cifar10" ? cifar10Normalization : cifar100Normalization),
-    train: await readRecords(source, layout, layout.train, layout.recordsPerTrainFile),
-    val: await readRecords(source, layout, layout.test, TEST_RECORDS),
+    train: await readRecords(source, layout, label, layout.train, layout.recordsPerTrainFile),
+    val: await readRecords(source, layout, label, layout.test, TEST_RECORDS),
     citation: CIFAR_CITATION,
   };
 }
@@ -133,34 +146,39 @@ async function readFileOf(source: CifarSource, layout: Layout, file: string): Pr
   if (content === undefined) {
     throw new InputError(
       `${source.place}: ${file} is missing; expected the binary version of ${layout.name}: ` +
-        `${[...layout.train, ...layout.test, layout.classNames].join(", ")}`,
+        `${[...layout.train, ...layout.test, ...layout.labels.map(({ names }) => names)].join(", ")}`,
       { file, place: source.place },
     );
   }
   return content;
 }
 
-async function readClassNames(source: CifarSource, layout: Layout): Promise<readonly string[]> {
-  const text = new TextDecoder().decode(await readFileOf(source, layout, layout.classNames));
-  const names = text.split(/\r?\n/).map((line) => line.trim());
-  const classes = names.filter((name) => name !== "");
-  if (classes.length !== layout.classes) {
+async function readClassNames(
+  source: CifarSource,
+  layout: Layout,
+  { classes, names: file }: LabelByte,
+): Promise<readonly string[]> {
+  const text = new TextDecoder().decode(await readFileOf(source, layout, file));
+  const lines = text.split(/\r?\n/).map((line) => line.trim());
+  const names = lines.filter((line) => line !== "");
+  if (names.length !== classes) {
     throw new InputError(
-      `${join(source.place, layout.classNames)}: holds ${classes.length} class names, expected ${layout.classes}, ` +
-        "one a line",
-      { file: layout.classNames, found: classes.length, expected: layout.classes },
+      `${join(source.place, file)}: holds ${names.length} class names, expected ${classes}, one a line`,
+      { file, found: names.length, expected: classes },
     );
   }
-  return Object.freeze(classes);
+  return Object.freeze(names);
 }
 
 async function readRecords(
   source: CifarSource,
   layout: Layout,
+  wanted: LabelByte,
   files: readonly string[],
   recordsPerFile: number,
 ): Promise<Split> {
-  const recordBytes = layout.labelBytes + CIFAR_PIXELS;
+  const labelBytes = layout.labels.length;
+  const recordBytes = labelBytes + CIFAR_PIXELS;
   const pixels = sharedBytes(files.length * recordsPerFile * CIFAR_PIXELS);
   const labels = new Uint16Array(files.length * recordsPerFile);
   for (const [number, file] of files.entries()) {
@@ -175,19 +193,20 @@ async function readRecords(
     }
     for (let record = 0; record < recordsPerFile; record++) {
       const at = record * recordBytes;
-      if (layout.labelBytes === 2) checkLabel(path, record, "superclass label", content[at], SUPERCLASSES);
-      const label = content[at + layout.labelBytes - 1];
-      checkLabel(path, record, "label", label, layout.classes);
       const position = number * recordsPerFile + record;
-      labels[position] = label;
-      pixels.set(content.subarray(at + layout.labelBytes, at + recordBytes), position * CIFAR_PIXELS);
+      for (const [byte, label] of layout.labels.entries()) {
+        checkLabel(path, record, label, content[at + byte]);
+        if (label === wanted) labels[position] = content[at + byte];
+      }
+      pixels.set(content.subarray(at + labelBytes, at + recordBytes), position * CIFAR_PIXELS);
     }
   }
   return bytesSplit({ pixels, labels, channels: 3, height: CIFAR_SIDE, width: CIFAR_SIDE });
 }
 
-function checkLabel(path: string, record: number, what: string, found: number, classes: number): void {
+function checkLabel(path: string, record: number, { kind, classes }: LabelByte, found: number): void {
   if (found >= classes) {
+    const what = kind === "coarse" ? "superclass label" : "label";
     throw new InputError(
       `${path}: record ${record} (counted from 0) has the ${what} ${found}, expected 0 to ${classes - 1}`,
       {

@@ -3,6 +3,10 @@
 import { UsageError } from "../errors.ts";
 import type { Box } from "./augment.ts";
 
+/** Which labels of CIFAR-100, which has two for each image: 100 classes (fine), or 20 superclasses of five (coarse). */
+export const labelKinds = ["fine", "coarse"] as const;
+export type LabelKind = (typeof labelKinds)[number];
+
 /**
  * A split as plain data that can be posted to another thread. Pixel bytes in shared memory are not copied on the way.
  */

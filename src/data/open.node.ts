@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import { InputError, UsageError } from "../errors.ts";
 import { findCifar, readCifar } from "./cifar.node.ts";
-import type { Dataset } from "./dataset.ts";
+import type { Dataset, LabelKind } from "./dataset.ts";
 import { readEmbedded } from "./embedded.node.ts";
 import { holdOut } from "./holdOut.ts";
 import { type ImageFolderOptions, looksLikeImageFolder, openImageFolder } from "./imageFolder.node.ts";
@@ -22,6 +22,8 @@ export interface OpenOptions extends ImageFolderOptions {
    * so many, spread over the classes. Absent or 0: the data set's own test or val split; of a folder without one 0.1.
    */
   readonly valSplit?: number | undefined;
+  /** Which labels of CIFAR-100: its 100 classes or their 20 superclasses. Default "fine". */
+  readonly labels?: LabelKind | undefined;
 }
 
 const EXPECTED =
@@ -50,7 +52,7 @@ export async function openDataset(options: OpenOptions = {}): Promise<Dataset> {
 }
 
 async function openWhole(options: OpenOptions): Promise<Dataset> {
-  const { dir, kind } = options;
+  const { dir, kind, labels = "fine" } = options;
   if (dir === undefined || dir === "embedded" || kind === "embedded") {
     if (kind !== undefined && kind !== "embedded") {
       throw new UsageError(`data: ${kind} needs a folder, expected its path`, { field: "dir" });
@@ -58,6 +60,7 @@ async function openWhole(options: OpenOptions): Promise<Dataset> {
     if (dir !== undefined && dir !== "embedded") {
       throw new UsageError(`data: the embedded images have no folder, got ${dir}`, { field: "dir", value: dir });
     }
+    requireFine(labels, "the images that come with the package");
     return await readEmbedded();
   }
   const found = await stat(dir).catch((cause: unknown) => {
@@ -74,8 +77,9 @@ async function openWhole(options: OpenOptions): Promise<Dataset> {
         expected: kind,
       });
     }
-    if (source !== undefined) return await readCifar(source);
+    if (source !== undefined) return await readCifar(source, labels);
   }
+  requireFine(labels, dir);
   if (found.isDirectory() && (kind === "folder" || (kind === undefined && (await looksLikeImageFolder(dir))))) {
     return await openImageFolder(dir, options);
   }
@@ -83,4 +87,12 @@ async function openWhole(options: OpenOptions): Promise<Dataset> {
     `${dir}: holds no data set of a known kind; ${kind === undefined ? EXPECTED : `expected ${kind}`}`,
     { dir, kind },
   );
+}
+
+function requireFine(labels: LabelKind, place: string): void {
+  if (labels === "fine") return;
+  throw new UsageError(`labels: got ${labels}, which only CIFAR-100 has, for ${place}`, {
+    field: "labels",
+    value: labels,
+  });
 }

@@ -16,11 +16,11 @@ export async function openConfiguredDataset(
   { data, seed }: Pick<TrainConfig, "data" | "seed">,
   report?: (line: string) => void,
 ): Promise<Dataset> {
-  const { dir, valSplit, maxPixels, skipBad, imageSize } = data;
+  const { dir, labels, valSplit, maxPixels, skipBad, imageSize } = data;
   if (dir === null) {
     throw new UsageError('data.dir: not given, expected a folder of images or "embedded"', { field: "data.dir" });
   }
-  return openDataset({ dir, valSplit, seed, imageSize: imageSize ?? undefined, maxPixels, skipBad, report });
+  return openDataset({ dir, labels, valSplit, seed, imageSize: imageSize ?? undefined, maxPixels, skipBad, report });
 }
 
 /** Files asked for their size at once. */

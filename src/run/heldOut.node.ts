@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { findCifar } from "../data/cifar.node.ts";
-import type { Dataset } from "../data/dataset.ts";
+import type { Dataset, LabelKind } from "../data/dataset.ts";
 import { type FolderSplit, type LabelledFolder, openLabelledFolder } from "../data/labelledFolder.node.ts";
 import { openDataset } from "../data/open.node.ts";
 import { DenseNetError, InputError, UsageError } from "../errors.ts";
@@ -21,6 +21,8 @@ export interface HeldOutOptions {
   readonly dataDir?: string | undefined;
   /** Default: what the run was validated with; of other images their val or test split, or all. */
   readonly split?: MeasuredSplit | undefined;
+  /** Of CIFAR-100. Default: the run's. */
+  readonly labels?: LabelKind | undefined;
   /** Holds out of the training images, as in training. Default: the run's, for its own images. */
   readonly valSplit?: number | undefined;
   /** That chose them. */
@@ -66,7 +68,8 @@ export async function openHeldOut(
       flag: "--data-dir",
     });
   }
-  if (split === "all" || split === "test") return await openOthers(network, dir, options);
+  const asRun = { ...options, labels: options.labels ?? data.labels };
+  if (split === "all" || split === "test") return await openOthers(network, dir, asRun);
   const isSaid = options.valSplit !== undefined || options.seed !== undefined;
   if (isOwnPlace || isSaid) {
     const own = await openAsInRun(network.trained, run, dir, options).catch((error: unknown) => {
@@ -91,7 +94,7 @@ export async function openHeldOut(
     return ownSplit(moved, split ?? "val", options);
   }
   if (split === undefined) report?.(`${dir}: not the images of the run, so none are held out of them`);
-  return await openOthers(network, dir, options);
+  return await openOthers(network, dir, asRun);
 }
 
 function openAsInRun(
@@ -104,6 +107,7 @@ function openAsInRun(
   return openDataset({
     dir,
     imageSize: preprocessing.height,
+    labels: options.labels ?? data.labels,
     valSplit: options.valSplit ?? data.valSplit,
     seed: options.seed ?? seed,
     maxPixels: options.maxPixels ?? data.maxPixels,
@@ -146,7 +150,7 @@ function ownSplit(own: Dataset, split: "train" | "val", options: HeldOutOptions)
 async function openOthers(
   { trained, namesClasses }: Pick<LoadedNetwork, "trained" | "namesClasses">,
   dir: string,
-  { split, valSplit, seed, maxPixels, skipBad, report }: HeldOutOptions,
+  { labels, split, valSplit, seed, maxPixels, skipBad, report }: HeldOutOptions,
 ): Promise<HeldOut> {
   const { height, width } = trained.preprocessing;
   if (valSplit === undefined && (await isFolderOfImages(dir))) {
@@ -164,7 +168,7 @@ async function openOthers(
       flag: "--split",
     });
   }
-  const dataset = await openDataset({ dir, imageSize: height, valSplit, seed, maxPixels, skipBad, report });
+  const dataset = await openDataset({ dir, imageSize: height, labels, valSplit, seed, maxPixels, skipBad, report });
   const which = split === "train" ? "train" : "val";
   return { dataset, split: which, which: split ?? which, words: `the ${split ?? which} split of ${dataset.name}` };
 }

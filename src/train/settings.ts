@@ -3,6 +3,7 @@
 // derived from these rows; nothing says them again.
 import * as z from "zod";
 import { backendNames, maxThreads } from "../backends/names.ts";
+import { labelKinds } from "../data/dataset.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/imageFormats.ts";
 import { activationDtypes } from "../plan/plan.ts";
 import { recomputePolicies } from "../plan/recompute.ts";
@@ -66,6 +67,14 @@ export const dataSettings = {
     help:
       "the images: CIFAR-10 or CIFAR-100 in the binary version, as folder or .tar.gz, or a folder with one " +
       "folder of images per class",
+  }),
+  labels: setting({
+    schema: z.enum(labelKinds),
+    default: "fine",
+    flag: { name: "--labels", value: "kind" },
+    group: "Data",
+    help: "which labels of CIFAR-100. fine: its 100 classes; coarse: their 20 superclasses",
+    addedLater: true,
   }),
   valSplit: setting({
     schema: z

@@ -59,6 +59,10 @@ async function cifar100(): Promise<string> {
     join(dir, "fine_label_names.txt"),
     `${Array.from({ length: 100 }, (_, i) => `class ${i}`).join("\n")}\n`,
   );
+  await writeFile(
+    join(dir, "coarse_label_names.txt"),
+    `${Array.from({ length: 20 }, (_, i) => `superclass ${i}`).join("\n")}\n`,
+  );
   await patch(join(dir, "train.bin"), 49_999 * 3074, [19, 99, 5]);
   return dir;
 }
@@ -115,6 +119,22 @@ test("CIFAR-100 · the second byte is the label, the first the superclass", asyn
   await patch(join(dir, "test.bin"), 3 * 3074, [20, 0]);
   await rejects(openDataset({ dir }), InputError, "test.bin: record 3 ", "superclass label 20, expected 0 to 19");
   await rejects(openDataset({ dir, kind: "cifar10" }), InputError, "holds cifar100, expected cifar10");
+});
+
+test("CIFAR-100 · labels: coarse · the superclasses and their names; no other data set has them", async () => {
+  const dir = await cifar100();
+  const { name, classes, train } = await openDataset({ dir, labels: "coarse" });
+  assert.deepEqual(
+    [name, classes.length, classes[19], train.labels[49_999]],
+    ["CIFAR-100 superclasses", 20, "superclass 19", 19],
+  );
+  const ten = await cifar10();
+  await rejects(openDataset({ dir: ten, labels: "coarse" }), UsageError, `labels: got coarse, `, `CIFAR-10 in ${ten}`);
+  await rejects(openDataset({ labels: "coarse" }), UsageError, "labels: got coarse, which only CIFAR-100 has");
+  await patch(join(dir, "test.bin"), 3 * 3074, [20, 0]);
+  await rejects(openDataset({ dir, labels: "coarse" }), InputError, "superclass label 20, expected 0 to 19");
+  await unlink(join(dir, "coarse_label_names.txt"));
+  await rejects(openDataset({ dir, labels: "coarse" }), InputError, dir, "coarse_label_names.txt is missing");
 });
 
 test("CIFAR-10 · a truncated file, a label out of range, a missing file, wrong class names · each named", async () => {

@@ -18,6 +18,7 @@ test("config · caller > file > preset > default, setting by setting, with its s
   assert.equal(config.seed, 0);
   assert.deepEqual(config.data, {
     dir: "photos",
+    labels: "fine",
     valSplit: 0,
     augment: "none",
     imageSize: null,
