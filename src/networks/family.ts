@@ -1,6 +1,7 @@
 // networks: what a family of networks is to everything else. A family is a folder that exports one of these and stands
 // in registry.ts.
 import type { Graph } from "../graph/graph.ts";
+import type { Anatomy } from "./anatomy.ts";
 import type { Architecture, ImageSize } from "./architecture.ts";
 import type { FieldRule } from "./fields.ts";
 
@@ -69,4 +70,6 @@ export interface Family<S extends CommonSpec> {
    * The fields of the network whose tensors have these shapes by today's paths, if it looks like one of this family.
    */
   recognize(shapes: ReadonlyMap<string, readonly number[]>): GivenFields | undefined;
+  /** Where layers and their connections lie, for analyses; a family without it cannot be analysed layer by layer. */
+  anatomy?(spec: S): Anatomy;
 }

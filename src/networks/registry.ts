@@ -6,6 +6,7 @@ import { UsageError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { editDistance, nearestName } from "../nearestName.ts";
 import { show } from "../show.ts";
+import type { Anatomy } from "./anatomy.ts";
 import type { Architecture, ImageSize, Layer } from "./architecture.ts";
 import { densenet } from "./densenet/family.ts";
 import { smallDenseNet } from "./densenet/variants.ts";
@@ -13,6 +14,7 @@ import type { BuildOptions, CommonSpec, Family } from "./family.ts";
 import { commonRules, type FieldRule } from "./fields.ts";
 import { plain } from "./plain/family.ts";
 
+export type { Anatomy, AnatomyLayer, AnatomyReader, AnatomySource } from "./anatomy.ts";
 export { type Architecture, type Block, connectionsIn, depthOf, type ImageSize, type Layer } from "./architecture.ts";
 export type { BuildOptions } from "./family.ts";
 export type { FieldRule } from "./fields.ts";
@@ -233,6 +235,19 @@ export function runningStatisticsCount(spec: NetworkSpec): number {
  */
 export function macs(spec: NetworkSpec, size: ImageSize): number {
   return sum(architecture(spec, size).layers, (layer) => layer.macs);
+}
+
+/**
+ * Where the layers of the network lie and what they read.
+ * @throws UsageError for a family that does not say
+ */
+export function anatomyOf(spec: NetworkSpec): Anatomy {
+  const family = familyOf(spec);
+  const found = family.anatomy?.(spec);
+  if (found !== undefined) return found;
+  throw new UsageError(`a ${family.label} does not say where its layers lie, so it cannot be analysed layer by layer`, {
+    family: spec.family,
+  });
 }
 
 /** Today's state-dict path of a tensor that earlier publications of the network may have under another name. */

@@ -1,6 +1,7 @@
 // networks/densenet: densely connected networks, for the registry.
 import { smallestSide } from "../architecture.ts";
 import type { Family } from "../family.ts";
+import { denseNetAnatomy } from "./anatomy.ts";
 import { denseNetArchitecture } from "./architecture.ts";
 import { buildDenseNet } from "./build.ts";
 import { defineDenseNet } from "./define.ts";
@@ -25,4 +26,5 @@ export const densenet: Family<DenseNetSpec> = {
   build: buildDenseNet,
   currentPath: currentDenseNetPath,
   recognize: recognizeDenseNet,
+  anatomy: denseNetAnatomy,
 };

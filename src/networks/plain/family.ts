@@ -1,6 +1,7 @@
 // networks/plain: chains without skip connections, for the registry.
 import { smallestSide } from "../architecture.ts";
 import type { Family } from "../family.ts";
+import { plainAnatomy } from "./anatomy.ts";
 import { plainArchitecture } from "./architecture.ts";
 import { buildPlain } from "./build.ts";
 import { definePlain } from "./define.ts";
@@ -27,4 +28,5 @@ export const plain: Family<PlainSpec> = {
   build: buildPlain,
   currentPath: (path) => path,
   recognize: recognizePlain,
+  anatomy: plainAnatomy,
 };
