@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { UsageError } from "../errors.ts";
+import { addAnalyze } from "./analyze.ts";
 import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
 import { addEval } from "./eval.ts";
@@ -22,7 +23,7 @@ function createProgram(): Command {
     .exitOverride()
     // Usage errors are reported once, by reportFailure.
     .configureOutput({ writeOut: print, writeErr: talk, outputError: () => {} });
-  for (const add of [addTrain, addEval, addPredict, addInspect, addDoctor, addDemo]) add(program);
+  for (const add of [addTrain, addEval, addPredict, addInspect, addAnalyze, addDoctor, addDemo]) add(program);
   return program.addHelpText(
     "after",
     "\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes " +

@@ -1,0 +1,167 @@
+// cli: `densenet analyze` — the paper's analyses of trained networks, as numbers and as a page.
+import { mkdir } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import type { Command } from "commander";
+import {
+  featureReuse,
+  featureReuseSection,
+  type ReuseNormalisation,
+  reuseNormalisations,
+} from "../analyze/featureReuse.ts";
+import type { Finding } from "../analyze/finding.ts";
+import { formatInteger } from "../analyze/format.ts";
+import { paperCitation } from "../analyze/paper/tables.ts";
+import { type AnalysisSection, renderAnalyses } from "../analyze/report/analysisPage.ts";
+import { writeFileAtomic } from "../checkpoint/store.node.ts";
+import { DenseNetError, UsageError } from "../errors.ts";
+import { type LoadedNetwork, loadNetwork } from "../formats/network.node.ts";
+import { createNetwork } from "../model/create.ts";
+import type { Model } from "../model/model.ts";
+import { namedSpec, networkTitle, parameterCount, variantNames } from "../networks/registry.ts";
+import { examples, jsonOption } from "./flags.ts";
+import { printJson, printLine, say } from "./output.ts";
+
+const analysisNames = ["feature-reuse"] as const;
+type AnalysisName = (typeof analysisNames)[number];
+
+interface AnalyzeOptions {
+  readonly against?: readonly string[];
+  readonly only?: readonly AnalysisName[];
+  readonly normalisation: ReuseNormalisation;
+  readonly output: string;
+  readonly json?: boolean;
+}
+
+/** A network to analyse: a trained one, or one at its first values that is called by its name. */
+interface Subject {
+  readonly name: string;
+  readonly model: Model;
+  /** Missing where only a network's name was given. */
+  readonly loaded?: LoadedNetwork;
+}
+
+interface Analysed {
+  /** For --json. */
+  readonly data: unknown;
+  readonly section: AnalysisSection;
+  readonly findings: readonly Finding[];
+}
+
+type Analysis = (subjects: readonly Subject[], options: AnalyzeOptions) => Analysed | Promise<Analysed>;
+
+const analyses: Readonly<Record<AnalysisName, Analysis>> = {
+  "feature-reuse": (subjects, { normalisation }) => {
+    const networks = trainedOnes("feature-reuse", subjects).map(({ name, model }) => ({
+      name,
+      reuse: featureReuse(model),
+    }));
+    return {
+      data: networks.map(({ name, reuse }) => ({ name, ...reuse })),
+      section: featureReuseSection(networks, normalisation),
+      findings: networks[0]?.reuse.findings ?? [],
+    };
+  },
+};
+
+export function addAnalyze(program: Command): void {
+  program
+    .command("analyze")
+    .summary("the paper's analyses of a trained network, beside what the paper says")
+    .description(
+      "Analyses a trained network as the paper does, compares it with others, and says of each of the paper's " +
+        "sentences whether it was found. Writes analysis.html, one self-contained page, and analysis.json.",
+    )
+    .argument("<run>", "a run folder, a checkpoint folder, weights, or a network's name for what needs no training")
+    .option("--against <run...>", "networks to compare with: runs, or names of networks")
+    .addOption(
+      program
+        .createOption(
+          "--only <analysis...>",
+          "these analyses only (default: all that the networks have what it takes for)",
+        )
+        .choices(analysisNames),
+    )
+    .addOption(
+      program
+        .createOption("--normalisation <name>", "of the feature-reuse figure")
+        .choices(reuseNormalisations)
+        .default("columnMax"),
+    )
+    .option("--output <folder>", "where the page and its numbers go", "analysis")
+    .addOption(jsonOption("the numbers on stdout as one JSON document, errors too"))
+    .addHelpText(
+      "after",
+      examples(
+        "densenet analyze runs/first",
+        "densenet analyze runs/dense --against runs/plain plain-100-12",
+        "densenet analyze runs/first --only feature-reuse --normalisation columnMax",
+      ),
+    )
+    .action(analyze);
+}
+
+async function analyze(run: string, options: AnalyzeOptions): Promise<void> {
+  const subjects: Subject[] = [];
+  for (const path of [run, ...(options.against ?? [])]) subjects.push(await openSubject(path));
+  const done = new Map<AnalysisName, Analysed>();
+  for (const name of options.only ?? analysisNames) {
+    try {
+      done.set(name, await analyses[name](subjects, options));
+    } catch (error) {
+      // What was asked for by name must come; of all, those that can.
+      if (options.only !== undefined || !(error instanceof DenseNetError)) throw error;
+      say(`left out: ${error.message}`);
+    }
+  }
+  const numbers = {
+    networks: subjects.map(({ name, model }) => ({ name, spec: model.spec, parameters: parameterCount(model.spec) })),
+    ...Object.fromEntries([...done].map(([name, { data }]) => [name, data])),
+  };
+  const page = renderAnalyses({
+    title: `Analysis of ${subjects[0]?.name ?? run}`,
+    subjects: subjects.map(describe),
+    command: ["densenet analyze", run, ...process.argv.slice(process.argv.indexOf(run) + 1)].join(" "),
+    date: new Date(),
+    sections: [...done.values()].map(({ section }) => section),
+    citation: paperCitation,
+  });
+  await mkdir(options.output, { recursive: true });
+  await writeFileAtomic(join(options.output, "analysis.json"), `${JSON.stringify(numbers, null, 1)}\n`);
+  await writeFileAtomic(join(options.output, "analysis.html"), page);
+  if (options.json) {
+    printJson(numbers);
+    return;
+  }
+  for (const [name, { findings }] of done) {
+    printLine(name);
+    for (const { found, place, measured } of findings) {
+      printLine(`  ${found ? "found    " : "not found"}  ${place}: ${measured}`);
+    }
+  }
+  printLine(`page: ${join(options.output, "analysis.html")}`);
+}
+
+async function openSubject(path: string): Promise<Subject> {
+  if (variantNames.some((name) => name.toLowerCase() === path.toLowerCase())) {
+    const spec = namedSpec(path);
+    return { name: `${networkTitle(spec)}, untrained`, model: createNetwork(spec) };
+  }
+  const loaded = await loadNetwork(path);
+  const { model } = loaded.trained;
+  return { name: `${networkTitle(model.spec)} (${basename(resolve(path))})`, model, loaded };
+}
+
+function describe({ name, model, loaded }: Subject): string {
+  const trained = loaded === undefined ? "at its first values" : `trained on ${loaded.trained.dataset}`;
+  return `${name}: ${formatInteger(parameterCount(model.spec))} parameters, ${trained}.`;
+}
+
+/** @throws UsageError when none was trained */
+function trainedOnes(analysis: AnalysisName, subjects: readonly Subject[]): readonly Subject[] {
+  const trained = subjects.filter(({ loaded }) => loaded !== undefined);
+  if (trained.length > 0) return trained;
+  throw new UsageError(
+    `${analysis}: ${subjects.map(({ name }) => name).join(", ")} has no trained weights, expected a run's folder or weights`,
+    { analysis },
+  );
+}
