@@ -68,8 +68,20 @@ export interface Dataset {
   readonly std: readonly number[];
   readonly train: Split;
   readonly val: Split;
+  /**
+   * Where held-out training images come from when their number is given. Default: the last ones.
+   */
+  readonly holdOutFrom?: readonly HoldOutSource[];
   /** Who made the data, as they ask to be cited. */
   readonly citation?: string;
+}
+
+/** A range of training images, and the part of the held-out ones that it gives, as many of each class. */
+export interface HoldOutSource {
+  readonly from: number;
+  readonly to: number;
+  /** 0…1; those of all ranges sum to 1. */
+  readonly share: number;
 }
 
 /** Images as the network takes them, with their labels. */

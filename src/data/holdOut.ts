@@ -33,22 +33,60 @@ export function stratifiedSplit(
       );
     }
     const count = Math.min(members.length - 1, Math.max(1, Math.round(fraction * members.length)));
-    // The images with the smallest random words; ties, which 2³² words all but exclude, fall to the earlier one.
-    const keyed = members.map((index) => ({ index, word: randomWord(seed, 0, index, draws.split) }));
-    keyed.sort((a, b) => a.word - b.word || a.index - b.index);
-    for (const { index } of keyed.slice(0, count)) held.add(index);
+    for (const index of smallestWords(members, count, seed)) held.add(index);
   }
-  const every = Array.from(labels.keys());
-  return {
-    train: Int32Array.from(every.filter((index) => !held.has(index))),
-    val: Int32Array.from(every.filter((index) => held.has(index))),
-  };
+  return sides(labels.length, held);
+}
+
+/**
+ * As stratifiedSplit, for a number of images: from each of the ranges `sources` its share, as many of every class; what
+ * does not divide evenly goes to the first classes.
+ * @throws InputError naming a class that has no more images than are asked of it
+ */
+function evenSplit(
+  labels: Uint16Array,
+  { classes, holdOutFrom: sources = [] }: Pick<Dataset, "classes" | "holdOutFrom">,
+  amount: number,
+  seed: number,
+): { readonly train: Int32Array; readonly val: Int32Array } {
+  const held = new Set<number>();
+  let left = amount;
+  for (const [order, { from, to, share }] of sources.entries()) {
+    const wanted = order === sources.length - 1 ? left : Math.round(amount * share);
+    left -= wanted;
+    for (const [label, name] of classes.entries()) {
+      const count = Math.floor(wanted / classes.length) + (label < wanted % classes.length ? 1 : 0);
+      const members: number[] = [];
+      for (let index = from; index < to; index++) if (labels[index] === label) members.push(index);
+      if (count > 0 && members.length <= count) {
+        throw new InputError(
+          `class "${name}" has ${members.length} of the training images ${from} to ${to - 1}, expected more than the ` +
+            `${count} to hold out`,
+          { class: name, count: members.length },
+        );
+      }
+      for (const index of smallestWords(members, count, seed)) held.add(index);
+    }
+  }
+  return sides(labels.length, held);
+}
+
+/** The `count` of `members` with the smallest random words; ties, which 2³² words all but exclude, fall to the earlier. */
+function smallestWords(members: readonly number[], count: number, seed: number): number[] {
+  const keyed = members.map((index) => ({ index, word: randomWord(seed, 0, index, draws.split) }));
+  keyed.sort((a, b) => a.word - b.word || a.index - b.index);
+  return keyed.slice(0, count).map(({ index }) => index);
+}
+
+function sides(length: number, held: ReadonlySet<number>): { readonly train: Int32Array; readonly val: Int32Array } {
+  const every = Int32Array.from({ length }, (_, index) => index);
+  return { train: every.filter((index) => !held.has(index)), val: every.filter((index) => held.has(index)) };
 }
 
 /**
  * The data set with part of its training split as the validation split; its own validation split is left out. Pixels
  * are shared with the original. `amount` below 1: that fraction of every class, chosen by `seed`. From 1 on: the last
- * `amount` images in file order.
+ * `amount` images in file order, or as the data set's `holdOutFrom` says, chosen by `seed`.
  * @throws UsageError when either side would be empty or the images are files (openImageFolder splits those).
  */
 export function holdOut(dataset: Dataset, amount: number, seed: number): Dataset {
@@ -60,8 +98,10 @@ export function holdOut(dataset: Dataset, amount: number, seed: number): Dataset
       { field: "valSplit", value: amount },
     );
   }
-  if (amount < 1) {
-    const { train, val } = stratifiedSplit(dataset.train.labels, dataset.classes, amount, seed);
+  if (amount < 1 || dataset.holdOutFrom !== undefined) {
+    const { labels } = dataset.train;
+    const { train, val } =
+      amount < 1 ? stratifiedSplit(labels, dataset.classes, amount, seed) : evenSplit(labels, dataset, amount, seed);
     return { ...dataset, train: selected(dataset.train, train), val: selected(dataset.train, val) };
   }
   const every = Int32Array.from({ length }, (_, index) => index);

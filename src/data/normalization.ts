@@ -20,6 +20,8 @@ export const cifar100Normalization: Normalization = {
   mean: of255([129.3, 124.1, 112.4]),
   std: of255([68.2, 65.4, 70.4]),
 };
+/** SVHN: pixels / 255, nothing else (section 4.1 of the paper). */
+export const svhnNormalization: Normalization = { mean: [0, 0, 0], std: [1, 1, 1] };
 /** fb.resnet.torch, which the paper's ImageNet runs use; torchvision's too. */
 export const imagenetNormalization: Normalization = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 

@@ -6,9 +6,10 @@ import type { Dataset, LabelKind } from "./dataset.ts";
 import { readEmbedded } from "./embedded.node.ts";
 import { holdOut } from "./holdOut.ts";
 import { type ImageFolderOptions, looksLikeImageFolder, openImageFolder } from "./imageFolder.node.ts";
+import { findSvhn, readSvhn } from "./svhn.node.ts";
 
 /** A kind of data set that `openDataset` recognises by its files. */
-export type DatasetKind = "cifar10" | "cifar100" | "folder" | "embedded";
+export type DatasetKind = "cifar10" | "cifar100" | "svhn" | "folder" | "embedded";
 
 /** Where a data set is and how it is split. */
 export interface OpenOptions extends ImageFolderOptions {
@@ -18,7 +19,8 @@ export interface OpenOptions extends ImageFolderOptions {
   readonly kind?: DatasetKind | undefined;
   /**
    * Below 1: that fraction of every class of the training images becomes the validation split, chosen by `seed`. From 1
-   * on: the last so many images (the paper's 5 000 of CIFAR); of a folder, whose last ones are all of one class, about
+   * on: the last so many images (the paper's 5 000 of CIFAR); of SVHN as many of every class, two thirds of them from
+   * the training images and one from the extra ones (the paper's 6 000), chosen by `seed`; of a folder, whose last ones are all of one class, about
    * so many, spread over the classes. Absent or 0: the data set's own test or val split; of a folder without one 0.1.
    */
   readonly valSplit?: number | undefined;
@@ -27,8 +29,9 @@ export interface OpenOptions extends ImageFolderOptions {
 }
 
 const EXPECTED =
-  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), or a folder with " +
-  "train/<class>/ and val/<class>/ or one folder of images per class";
+  "expected the binary version of CIFAR-10 or CIFAR-100 (its folder or original .tar.gz), a folder with SVHN's " +
+  "train_32x32.mat, test_32x32.mat and extra_32x32.mat, or a folder with train/<class>/ and val/<class>/ or one folder " +
+  "of images per class";
 
 /**
  * Opens the data set at `dir`.
@@ -80,6 +83,10 @@ async function openWhole(options: OpenOptions): Promise<Dataset> {
     if (source !== undefined) return await readCifar(source, labels);
   }
   requireFine(labels, dir);
+  if (kind === undefined || kind === "svhn") {
+    const source = await findSvhn(dir);
+    if (source !== undefined) return await readSvhn(source, options.report);
+  }
   if (found.isDirectory() && (kind === "folder" || (kind === undefined && (await looksLikeImageFolder(dir))))) {
     return await openImageFolder(dir, options);
   }

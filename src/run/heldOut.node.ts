@@ -7,6 +7,7 @@ import { findCifar } from "../data/cifar.node.ts";
 import type { Dataset, LabelKind } from "../data/dataset.ts";
 import { type FolderSplit, type LabelledFolder, openLabelledFolder } from "../data/labelledFolder.node.ts";
 import { openDataset } from "../data/open.node.ts";
+import { findSvhn } from "../data/svhn.node.ts";
 import { DenseNetError, InputError, UsageError } from "../errors.ts";
 import type { LoadedNetwork } from "../formats/network.node.ts";
 import { parseRunState, type RunState } from "../train/runState.ts";
@@ -188,7 +189,8 @@ function wordsOf({ which, name }: LabelledFolder, dir: string): string {
 async function isFolderOfImages(dir: string): Promise<boolean> {
   if (dir === "embedded") return false;
   const found = await stat(dir).catch(() => undefined);
-  return found?.isDirectory() === true && (await findCifar(dir)) === undefined;
+  if (found?.isDirectory() !== true) return false;
+  return (await findCifar(dir)) === undefined && (await findSvhn(dir)) === undefined;
 }
 
 /** Of the run that a checkpoint is from, if it says. */

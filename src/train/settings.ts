@@ -65,8 +65,8 @@ export const dataSettings = {
     flag: { name: "--data-dir", value: "dir" },
     group: "Data",
     help:
-      "the images: CIFAR-10 or CIFAR-100 in the binary version, as folder or .tar.gz, or a folder with one " +
-      "folder of images per class",
+      "the images: CIFAR-10 or CIFAR-100 in the binary version, as folder or .tar.gz, a folder with SVHN's .mat files, " +
+      "or a folder with one folder of images per class",
   }),
   labels: setting({
     schema: z.enum(labelKinds),
