@@ -6,12 +6,13 @@ import { concat, slice } from "./concat.ts";
 import { conv2d, conv2dGradInput, conv2dGradWeight } from "./conv2d.ts";
 import { dropout } from "./dropout.ts";
 import { globalAvgPool, globalAvgPoolGrad } from "./globalAvgPool.ts";
+import { identityShortcut, identityShortcutGrad } from "./identityShortcut.ts";
 import { linear, linearGrad } from "./linear.ts";
 import { maxPool2d, maxPool2dGrad } from "./maxPool2d.ts";
 import { normalize, normalizeGrad } from "./normalize.ts";
 import type { Op } from "./op.ts";
 import { relu, reluGrad } from "./relu.ts";
-import { sampleGate } from "./sampleGate.ts";
+import { expectedGate, sampleGate } from "./sampleGate.ts";
 import { softmaxCrossEntropy, softmaxCrossEntropyGrad } from "./softmaxCrossEntropy.ts";
 import { updateRunning } from "./updateRunning.ts";
 
@@ -26,8 +27,11 @@ export const ops = {
   conv2dGradInput,
   conv2dGradWeight,
   dropout,
+  expectedGate,
   globalAvgPool,
   globalAvgPoolGrad,
+  identityShortcut,
+  identityShortcutGrad,
   linear,
   linearGrad,
   maxPool2d,

@@ -116,7 +116,20 @@ const cases: readonly Case[] = [
     fixed: { 1: { shape: [4], data: Int32Array.of(2, 0, 1, 2) } },
   },
   { op: "dropout", what: "rate 0.4", shapes: [[2, 3, 4, 5]], attrs: { rate: 0.4, stream: 3 } },
-  { op: "sampleGate", what: "keep 0.5", shapes: [[9, 2, 2, 3]], attrs: { keepProbability: 0.5, stream: 1 } },
+  {
+    op: "sampleGate",
+    what: "keep 0.5 of the images",
+    shapes: [[9, 2, 2, 3]],
+    attrs: { keepProbability: 0.5, stream: 1, per: "image" },
+  },
+  {
+    op: "sampleGate",
+    what: "keep 0.9 of the batches",
+    shapes: [[3, 2, 2, 3]],
+    attrs: { keepProbability: 0.9, stream: 1, per: "batch" },
+  },
+  { op: "identityShortcut", what: "stride 2, 3→5 channels", shapes: [[2, 3, 5, 4]], attrs: { stride: 2, channels: 5 } },
+  { op: "identityShortcut", what: "stride 3, 2→2 channels", shapes: [[2, 2, 7, 5]], attrs: { stride: 3, channels: 2 } },
   {
     op: "add",
     what: "three",

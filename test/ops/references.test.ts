@@ -118,14 +118,50 @@ describe("op references", () => {
     assert.ok(Math.abs(variance - (0.9 * 2 + 0.1 * 10)) < 1e-14);
   });
 
-  test("sampleGate · opens or closes whole images", () => {
+  test("sampleGate · opens or closes whole images, without scaling them", () => {
     const x = { shape: [64, 2, 1, 2], data: new Float64Array(256).fill(3) };
-    const [y] = run("sampleGate", [x], { keepProbability: 0.75, stream: 5 });
+    const [y] = run("sampleGate", [x], { keepProbability: 0.75, stream: 5, per: "image" });
     const images = Array.from({ length: 64 }, (_, n) => new Set(y.slice(4 * n, 4 * n + 4)));
     assert.ok(images.every((values) => values.size === 1));
-    const open = images.filter((values) => values.has(4)).length;
+    const open = images.filter((values) => values.has(3)).length;
     assert.equal(images.filter((values) => values.has(0)).length, 64 - open);
     assert.ok(open > 36 && open < 60, `${open} of 64 open, expected about 48`);
+  });
+
+  test("sampleGate · per batch, all images share one draw, which is open three times in four", () => {
+    const x = { shape: [3, 1, 1, 1], data: new Float64Array(3).fill(3) };
+    let open = 0;
+    for (let stream = 0; stream < 64; stream++) {
+      const [y] = run("sampleGate", [x], { keepProbability: 0.75, stream, per: "batch" });
+      assert.equal(new Set(y).size, 1);
+      if (y[0] === 3) open++;
+      else assert.equal(y[0], 0);
+    }
+    assert.ok(open > 36 && open < 60, `${open} of 64 open, expected about 48`);
+  });
+
+  test("sampleGate · a closed gate gives 0 whatever it closes on, and keepProbability 1 never closes", () => {
+    const bad = { shape: [64, 1, 1, 1], data: new Float64Array(64).fill(Number.NaN) };
+    const [y] = run("sampleGate", [bad], { keepProbability: 0.5, stream: 5, per: "image" });
+    assert.ok(y.includes(0));
+    const fine = { shape: [64, 1, 1, 1], data: new Float64Array(64).fill(2) };
+    assert.deepEqual(
+      new Set(run("sampleGate", [fine], { keepProbability: 1, stream: 5, per: "image" })[0]),
+      new Set([2]),
+    );
+  });
+
+  test("expectedGate · the branch times its probability", () => {
+    assert.deepEqual([...run("expectedGate", [tensor([2, 1, 1, 1], 4, -8)], { keepProbability: 0.75 })[0]], [3, -6]);
+  });
+
+  test("identityShortcut · every second pixel and a channel of zeros, and the way back", () => {
+    const x = tensor([1, 1, 3, 4], 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+    const [y] = run("identityShortcut", [x], { stride: 2, channels: 2 });
+    assert.deepEqual([...y], [1, 3, 9, 11, 0, 0, 0, 0]);
+    const dy = tensor([1, 2, 2, 2], 1, 2, 3, 4, 5, 6, 7, 8);
+    const [dx] = run("identityShortcutGrad", [dy], { stride: 2, channels: 1, height: 3, width: 4 });
+    assert.deepEqual([...dx], [1, 0, 2, 0, 0, 0, 0, 0, 3, 0, 4, 0]);
   });
 });
 

@@ -62,6 +62,18 @@ const cases: readonly { op: OpName; inputs: readonly (readonly number[])[]; attr
     says: /input 1 has shape \[2, 4\], expected \[2, 5\]/,
   },
   {
+    op: "identityShortcut",
+    inputs: [[1, 5, 4, 4]],
+    attrs: { stride: 2, channels: 4 },
+    says: /5 channels cannot be padded to 4/,
+  },
+  {
+    op: "identityShortcutGrad",
+    inputs: [[1, 5, 2, 2]],
+    attrs: { stride: 2, channels: 4, height: 5, width: 4 },
+    says: /output gradient has shape \[1, 5, 2, 2\], expected \[any, any, 3, 2\]/,
+  },
+  {
     op: "updateRunning",
     inputs: [[2], [2], [3], [2]],
     attrs: { momentum: 0.1, count: 2 },
