@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 import { formatBytes, table } from "../src/analyze/format.ts";
 import { summarize } from "../src/analyze/summary.ts";
 import { UsageError, VerificationError } from "../src/errors.ts";
-import { namedSpec } from "../src/networks/registry.ts";
+import { namedSpec, usualInput } from "../src/networks/registry.ts";
 import { type RecomputePolicy, recomputePolicies } from "../src/plan/recompute.ts";
 import { readEnvironment } from "../src/run/environment.node.ts";
 import { openDevice } from "./device.ts";
@@ -58,7 +58,7 @@ interface PointResult extends Point {
 const layersPerBlock = (depth: number): number => (depth - 4) / 6;
 
 function point(net: string, mode: Mode, batch: number, rest: Partial<Point> = {}): Point {
-  const size = namedSpec(net).stem === "imagenet" ? 224 : 32;
+  const size = usualInput(namedSpec(net));
   return {
     label: net,
     net,

@@ -8,8 +8,15 @@ export interface ImageSize {
   readonly width: number;
 }
 
-/** What a module of the network computes. */
-export type LayerKind = "convolution" | "batchNorm" | "maxPool" | "averagePool" | "globalAveragePool" | "linear";
+/** What a module of the network computes. `projection`: the 1×1 convolution of a shortcut, which adds no depth. */
+export type LayerKind =
+  | "convolution"
+  | "projection"
+  | "batchNorm"
+  | "maxPool"
+  | "averagePool"
+  | "globalAveragePool"
+  | "linear";
 
 /**
  * One module of the network. `params`: learned numbers. `macs`: multiply-adds per image, of convolutions and the
@@ -133,9 +140,15 @@ export class LayerRows {
     this.#add(windowed(`${path}.pool`, "averagePool", this.at, 2, 2, 0));
   }
 
+  /** Batch norm, ReLU, global average pool and classifier. */
+  head(classes: number): void {
+    this.batchNorm("features.norm5");
+    this.classifier(classes);
+  }
+
+  /** Global average pool and classifier. */
   classifier(classes: number): void {
     const { channels } = this.at;
-    this.batchNorm("features.norm5");
     this.#add({ ...windowed("pool", "globalAveragePool", this.at, 1, 1, 0), height: 1, width: 1 });
     this.#add({
       ...windowed("classifier", "linear", this.at, 1, 1, 0),
@@ -149,9 +162,18 @@ export class LayerRows {
     this.#add({ ...windowed(path, "batchNorm", this.at, 1, 1, 0), params: 2 * this.at.channels });
   }
 
-  /** Padded so that stride 1 keeps the size. */
   convolution(path: string, outChannels: number, kernel: number, stride = 1): void {
-    const row = windowed(path, "convolution", this.at, kernel, stride, (kernel - 1) / 2);
+    this.#convolve("convolution", path, outChannels, kernel, stride);
+  }
+
+  /** The shortcut's 1×1 convolution, from the maps that are at hand where it is called. */
+  projection(path: string, outChannels: number, stride: number): void {
+    this.#convolve("projection", path, outChannels, 1, stride);
+  }
+
+  /** Padded so that stride 1 keeps the size. */
+  #convolve(kind: LayerKind, path: string, outChannels: number, kernel: number, stride: number): void {
+    const row = windowed(path, kind, this.at, kernel, stride, (kernel - 1) / 2);
     const params = this.at.channels * outChannels * kernel * kernel;
     this.#add({ ...row, outChannels, params, macs: params * row.height * row.width });
   }

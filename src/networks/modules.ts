@@ -6,16 +6,19 @@
 import { UsageError } from "../errors.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, TensorId } from "../graph/graph.ts";
+import { add } from "../ops/add.ts";
 import { avgPool2d } from "../ops/avgPool2d.ts";
 import { channelStatistics } from "../ops/channelStatistics.ts";
 import { concat } from "../ops/concat.ts";
 import { conv2d } from "../ops/conv2d.ts";
 import { dropout } from "../ops/dropout.ts";
 import { globalAvgPool } from "../ops/globalAvgPool.ts";
+import { identityShortcut } from "../ops/identityShortcut.ts";
 import { linear } from "../ops/linear.ts";
 import { maxPool2d } from "../ops/maxPool2d.ts";
 import { normalize } from "../ops/normalize.ts";
 import { relu } from "../ops/relu.ts";
+import { expectedGate, type GateScope, sampleGate } from "../ops/sampleGate.ts";
 import { softmaxCrossEntropy } from "../ops/softmaxCrossEntropy.ts";
 import { updateRunning } from "../ops/updateRunning.ts";
 import type { BuildOptions, CommonSpec } from "./family.ts";
@@ -26,7 +29,10 @@ export const EPS = 1e-5;
 /** Weight of the newest batch in running statistics. */
 const STATISTICS_MOMENTUM = 0.1;
 
-/** Feature maps [N,C,H,W] and, in training, the batch statistics [C] of the same channels. */
+/**
+ * Feature maps [N,C,H,W] and, in training, the batch statistics [C] of the same channels, where they were taken when the
+ * maps were made, because more than one batch norm reads these.
+ */
 export interface Features {
   readonly maps: TensorId;
   readonly statistics?: { readonly mean: TensorId; readonly variance: TensorId };
@@ -38,7 +44,7 @@ export class NetworkBuilder {
   readonly #graph = new GraphBuilder();
   readonly #spec: CommonSpec;
   readonly #options: BuildOptions;
-  /** Dropout nodes so far: each draws from a stream of its own. */
+  /** Dropout and gate nodes so far: each draws from a stream of its own. */
   #streams = 0;
 
   constructor(spec: CommonSpec, options: BuildOptions) {
@@ -93,15 +99,53 @@ export class NetworkBuilder {
     return this.#graph.shape(maps)[1];
   }
 
-  /**
-   * The network that ends with these features: batch norm, ReLU, global average pool, classifier, and the loss where it
-   * is wanted.
-   */
+  /** A convolution that keeps the size but for its stride, and the dropout behind it. */
+  convolution(path: string, { maps }: Features, outChannels: number, kernel: number, stride = 1): Features {
+    return { maps: this.#drop(path, this.#convolve(path, maps, outChannels, kernel, stride)) };
+  }
+
+  /** Batch norm alone. */
+  normalize(path: string, features: Features): Features {
+    return { maps: this.#normalize(path, features) };
+  }
+
+  relu(path: string, { maps }: Features): Features {
+    return { maps: this.#relu(path, maps) };
+  }
+
+  /** Stochastic depth: in training the maps or zeros, each image's or all together, in inference their expectation. */
+  gate(path: string, { maps }: Features, keepProbability: number, per: GateScope): Features {
+    if (keepProbability === 1) return { maps };
+    if (this.#options.mode === "inference") {
+      return { maps: this.#graph.emit(expectedGate, [maps], { keepProbability }, { path })[0] };
+    }
+    const attrs = { keepProbability, per, stream: this.#streams++ };
+    return { maps: this.#graph.emit(sampleGate, [maps], attrs, { path })[0] };
+  }
+
+  /** What a residual unit adds its branch to: the input, subsampled and with channels of zeros where shapes differ. */
+  identityShortcut(path: string, input: Features, channels: number, stride: number): Features {
+    if (stride === 1 && channels === this.channels(input)) return input;
+    return { maps: this.#graph.emit(identityShortcut, [input.maps], { stride, channels }, { path })[0] };
+  }
+
+  add(path: string, branch: Features, shortcut: Features): Features {
+    return { maps: this.#graph.emit(add, [branch.maps, shortcut.maps], {}, { path })[0] };
+  }
+
+  /** The network that ends with these features: batch norm, ReLU and what `classify` adds. */
   finish(features: Features): Graph {
+    return this.classify({ maps: this.#normalizeRelu("features.norm5", "features.relu5", features) });
+  }
+
+  /**
+   * The network that ends with these activated features: global average pool, classifier, and the loss where it is
+   * wanted.
+   */
+  classify(activated: Features): Graph {
     const { batch, mode, loss: withLoss = mode === "training" } = this.#options;
     const graph = this.#graph;
-    const activated = this.#normalizeRelu("features.norm5", "features.relu5", features);
-    const [pooled] = graph.emit(globalAvgPool, [activated], {}, { path: "features.pool5" });
+    const [pooled] = graph.emit(globalAvgPool, [activated.maps], {}, { path: "features.pool5" });
     const { numClasses } = this.#spec;
     const weight = graph.parameter("classifier.weight", [numClasses, graph.shape(pooled)[1]], "linearWeight");
     const bias = graph.parameter("classifier.bias", [numClasses], "shift");
@@ -136,8 +180,17 @@ export class NetworkBuilder {
     return { maps, statistics: { mean, variance } };
   }
 
-  /** Batch norm and ReLU. In training with batch statistics, which also move the running ones. */
   #normalizeRelu(path: string, reluPath: string, features: Features): TensorId {
+    return this.#relu(reluPath, this.#normalize(path, features));
+  }
+
+  #relu(path: string, x: TensorId): TensorId {
+    return this.#graph.emit(relu, [x], {}, { path })[0];
+  }
+
+  /** Batch norm. In training with batch statistics, which also move the running ones. */
+  #normalize(path: string, given: Features): TensorId {
+    const features = given.statistics ? given : this.#withStatistics(path, given.maps);
     const graph = this.#graph;
     const [, channels, mapHeight, mapWidth] = graph.shape(features.maps);
     const gamma = graph.parameter(`${path}.weight`, [channels], "scale");
@@ -156,6 +209,6 @@ export class NetworkBuilder {
       const states = [mean, variance, runningMean, runningVariance];
       graph.emit(updateRunning, states, { momentum: STATISTICS_MOMENTUM, count }, { path });
     }
-    return graph.emit(relu, [y], {}, { path: reluPath })[0];
+    return y;
   }
 }

@@ -13,13 +13,14 @@ import { smallDenseNet } from "./densenet/variants.ts";
 import type { BuildOptions, CommonSpec, Family } from "./family.ts";
 import { commonRules, type FieldRule } from "./fields.ts";
 import { plain } from "./plain/family.ts";
+import { resnet } from "./resnet/family.ts";
 
 export type { Anatomy, AnatomyLayer, AnatomyReader, AnatomySource } from "./anatomy.ts";
 export { type Architecture, type Block, connectionsIn, depthOf, type ImageSize, type Layer } from "./architecture.ts";
 export type { BuildOptions } from "./family.ts";
 export type { FieldRule } from "./fields.ts";
 
-const families = { densenet, plain };
+const families = { densenet, plain, resnet };
 
 type FamilyName = keyof typeof families;
 

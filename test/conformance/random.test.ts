@@ -12,8 +12,10 @@ import { after, before, describe, test } from "node:test";
 import type { Backend } from "../../src/backends/backend.ts";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
 import { createWasmBackend } from "../../src/backends/wasm/wasm.ts";
+import type { DenseNetSpec } from "../../src/networks/densenet/spec.ts";
 import { defineSpec } from "../../src/networks/registry.ts";
 import { formula } from "../golden/formula.ts";
+import { defineDenseNet } from "../networks/densenet/named.ts";
 import { fc, testSeed } from "../seeded.ts";
 import type { Contents } from "./case.ts";
 import { imagesOf, type NetworkCase, networkOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
@@ -22,7 +24,7 @@ import { expectationAfter, faultsIn } from "./runCase.ts";
 const callRuns = 2;
 const stepRuns = 6;
 
-const cifarNet: fc.Arbitrary<NetworkCase> = fc
+const cifarNet: fc.Arbitrary<NetworkCase & { readonly spec: DenseNetSpec }> = fc
   .record({
     growthRate: fc.integer({ min: 1, max: 7 }),
     blockConfig: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 3 }),
@@ -39,7 +41,7 @@ const cifarNet: fc.Arbitrary<NetworkCase> = fc
     recompute: fc.constantFrom("none" as const, "bottleneck" as const),
   })
   .map(({ batch, height, width, recompute, ...fields }) => ({
-    spec: defineSpec({ ...fields, stem: "cifar" }),
+    spec: defineDenseNet({ ...fields, stem: "cifar" }),
     batch,
     height,
     width,

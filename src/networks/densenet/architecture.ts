@@ -47,7 +47,7 @@ export function denseNetArchitecture(spec: DenseNetSpec, size: ImageSize): Archi
       reach: layers,
     });
   });
-  rows.classifier(spec.numClasses);
+  rows.head(spec.numClasses);
 
   const kind = `${bottleneck ? "B" : ""}${compression < 1 ? "C" : ""}` || "basic";
   return {

@@ -25,7 +25,7 @@ export function plainArchitecture(spec: PlainSpec, size: ImageSize): Architectur
       reach: 1,
     });
   });
-  rows.classifier(spec.numClasses);
+  rows.head(spec.numClasses);
   const bottleneck = spec.bottleneck ? `bottlenecks of ${spec.bottleneckFactor} times the width` : "no bottlenecks";
   return {
     layers: rows.rows,

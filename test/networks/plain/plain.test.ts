@@ -22,6 +22,7 @@ import {
   variantName,
 } from "../../../src/networks/registry.ts";
 import { resolveConfig } from "../../../src/train/resolveConfig.ts";
+import { namedDenseNet } from "../densenet/named.ts";
 
 const cifar = { height: 32, width: 32 };
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
@@ -41,7 +42,7 @@ for (const [name, expected, depth] of widths) {
     assert.deepEqual(spec.widths, expected);
     const side = plain.usualInput(spec);
     assert.equal(depthOf(architecture(spec, { height: side, width: side })), depth);
-    const twin = namedSpec(name.replace("plain-", ""));
+    const twin = namedDenseNet(name.replace("plain-", ""));
     assert.deepEqual(
       [spec.numInitFeatures, spec.stem, spec.blockConfig, spec.bottleneck, spec.numClasses],
       [twin.numInitFeatures, twin.stem, twin.blockConfig, twin.bottleneck, twin.numClasses],
