@@ -70,7 +70,8 @@ export class Lowering {
 
   /**
    * Backward nodes of these forward nodes: of the given ops, or all but the `add` that completes the gradient of a
-   * node's output. That one belongs to the statistics of the output, whose gradient is the last to be added.
+   * node's output. That one belongs to the statistics of the output, whose gradient is the last to be added; without
+   * statistics the step that makes the output asks for it.
    */
   backwardIds(nodes: readonly (GraphNode | undefined)[], ops?: readonly GraphNode["op"][]): number[] {
     return nodes

@@ -4,6 +4,7 @@
 // A kernel's meaning is the composition of the ops it fuses. Feature maps are [N, C, H, W]; a view is a run of channels
 // of a buffer, so a dense block is one buffer and concatenation is an address. Per-channel statistics are buffers [C]
 // that are addressed by the same channel numbers as the features they describe.
+import type { GateScope } from "../ops/sampleGate.ts";
 
 /**
  * Unique within a plan and shared by name between plans compiled together: `images`, a state-dict path,
@@ -91,6 +92,26 @@ export interface CompositeBackward {
   readonly grad: CompositeGrad;
 }
 
+/**
+ * Stochastic depth: in a training step the branch of a residual unit counts or it does not, each image's or that of the
+ * whole batch. Open and closed follow from (seed, step, stream, image number or 0), as in ops/sampleGate.ts.
+ */
+export interface Gate {
+  readonly keepProbability: number;
+  readonly stream: number;
+  readonly per: GateScope;
+}
+
+/**
+ * Of the shortcut of a residual unit [N, C', height, width] beside a branch [N, C, ⌈height/stride⌉, ⌈width/stride⌉]: every
+ * stride-th pixel counts, and channels from C' on are zeros.
+ */
+export interface ShortcutSize {
+  readonly height: number;
+  readonly width: number;
+  readonly stride: number;
+}
+
 /** Sizes of a convolution or pooling: input H×W, output outHeight×outWidth, square kernel, zero padding. */
 export interface WindowSize {
   readonly batch: number;
@@ -143,6 +164,23 @@ export interface KernelTable {
   /** y[N, K] = x[N, F]·weightᵀ + bias. weight [K, F]. x may be a buffer [N, F, 1, 1]. */
   linear: { x: View; weight: BufferName; bias: BufferName; y: BufferName; batch: number; classes: number };
   /**
+   * y = [relu](scale·gate(normalize(x)) + shortcut), what is absent left out: the end of a residual unit, and without a
+   * shortcut a composite function that more than one kernel reads. `normalize` is a composite's affine map without its
+   * ReLU. A closed gate makes zeros, whatever it closes on. Either a gate or a scale that is not 1 (inference).
+   */
+  residualAdd: {
+    x: View;
+    normalize?: Composite;
+    gate?: Gate;
+    scale: number;
+    shortcut?: ShortcutSize & { readonly x: View };
+    relu: boolean;
+    y: View;
+    batch: number;
+    height: number; // of x and y
+    width: number;
+  };
+  /**
    * sampleLoss[n] = −log softmax(logits[n])[labels[n]]; sampleRank[n] = how many classes stand before the label
    * (greater logit, or equal logit and smaller index; NaN logits rank the label last). With dLogits: dLogits =
    * scale·(softmax − onehot).
@@ -185,6 +223,22 @@ export interface KernelTable {
     write: Write;
     composite?: CompositeBackward;
     size: WindowSize;
+  };
+  /**
+   * dx and the gradient of the shortcut of residualAdd with scale 1, statistics held. y is given where there is a ReLU:
+   * dy counts where not y ≤ 0. `normalize` is propagated through without its ReLU.
+   */
+  residualAddGrad: {
+    dy: View;
+    y?: View;
+    gate?: Gate;
+    dx: View;
+    write: Write;
+    normalize?: CompositeBackward;
+    shortcut?: ShortcutSize & { readonly dx: View; readonly write: Write };
+    batch: number;
+    height: number; // of dy and dx
+    width: number;
   };
   /** dWeight of conv2d(composite(x), weight), overwritten. */
   convGradWeight: { x: View; composite?: Composite; dy: View; dWeight: BufferName; size: WindowSize };

@@ -19,12 +19,16 @@ import { gradWinogradPays } from "../../src/backends/wasm/convGradWeightWinograd
 import { winogradPays } from "../../src/backends/wasm/winograd.ts";
 import { avgPool2d, avgPool2dGrad } from "../../src/ops/avgPool2d.ts";
 import { conv2d, conv2dGradInput, conv2dGradWeight } from "../../src/ops/conv2d.ts";
+import { identityShortcut, identityShortcutGrad } from "../../src/ops/identityShortcut.ts";
 import { linear, linearGrad } from "../../src/ops/linear.ts";
 import { maxPool2d } from "../../src/ops/maxPool2d.ts";
 import { applyOp, magnitude, sizeOf, type Tensor } from "../../src/ops/op.ts";
+import { reluGrad } from "../../src/ops/relu.ts";
+import { sampleGate } from "../../src/ops/sampleGate.ts";
 import type {
   Composite,
   CompositeBackward,
+  Gate,
   KernelName,
   KernelTable,
   PoolSize,
@@ -158,7 +162,7 @@ function contracted(loaded: Loaded, sumOfTerms: (operand: Dense) => readonly Den
  *  dBeta = Σ m·g: 8u·Σ|m·g| + Σ m·e. dGamma = Σ m·g·x̂: x̂ has 1 + 2.5 + 1 roundings, so 8u + 5u; carried |x̂|·e.
  *  dMean = −S·dBeta (+ before): |S|·error(dBeta) + 8u·|terms|. dVariance = −½·S·rstd·dGamma: S·rstd has 3.5 + 2.5 + 1,
  *  its product and sum one each: 10u·|terms|.
- * Where |pre| is within its error, m is undecided: every term above may be there or not.
+ * Where |pre| is within its error, m is undecided: every term above may be there or not. Without a ReLU m is 1.
  */
 function backThroughComposite(
   memory: ReferenceMemory,
@@ -167,6 +171,7 @@ function backThroughComposite(
   composite: CompositeBackward | undefined,
   dx: View,
   write: Write,
+  rectified = true,
 ): readonly Bound[] {
   const before = write === "accumulate" ? gather(memory, dx, g.shape).data : new Float64Array(g.data.length);
   if (!composite) {
@@ -189,8 +194,8 @@ function backThroughComposite(
   let undecided = 0;
   const dxError = mapped(g.data.length, (i) => {
     const c = Math.floor(i / plane) % channels;
-    const p = pre?.data[i] ?? 1;
-    const open = Math.abs(p) <= error.data[i];
+    const p = (rectified ? pre?.data[i] : undefined) ?? 1;
+    const open = rectified && Math.abs(p) <= error.data[i];
     const old = 8 * u * Math.abs(before[i]);
     if (p <= 0 && !open) return old;
     const xHat = (x.data[i] - mean[c]) * rstd[c];
@@ -270,6 +275,21 @@ function routed(
     }
   }
   return { g: dense(x.shape, g), e, undecided };
+}
+
+function gated(x: Dense, gate: Gate | undefined, { seed = 0, step = 0 }: RunScalars): Dense {
+  return gate ? applyOp(sampleGate, [x], { ...gate }, "f64", { seed, step })[0] : x;
+}
+
+/** What a shortcut adds to a branch of so many channels. */
+function passedOn(
+  memory: ReferenceMemory,
+  channels: number,
+  batch: number,
+  { x, height, width, stride }: NonNullable<KernelTable["residualAdd"]["shortcut"]>,
+): Dense {
+  const source = gather(memory, x, [batch, x.channels, height, width]);
+  return applyOp(identityShortcut, [source], { stride, channels }, "f64")[0];
 }
 
 /** Σ_k p_k·|l_k − max|, the maximum, p and log Σ exp(l − max) of a row of logits. */
@@ -412,6 +432,45 @@ export const kernelBounds: KernelBounds = {
       const { g, e, undecided } = routed(x, load(before, x, composite.normalize), outMaps(before, dy, size), size);
       const [first, ...rest] = backThroughComposite(before, g, e, composite, dx, write);
       return [{ ...first, undecided: (first.undecided ?? 0) + undecided }, ...rest];
+    },
+  },
+
+  /**
+   * scale·b + s: the rounded scale, its product and the sum: 3u → 4u of both terms, and the error of b carried through.
+   * A ReLU adds none.
+   */
+  residualAdd: {
+    claim: "within 4u·Σ|terms| and the error of its operand",
+    of: ({ x, normalize, gate, scale, shortcut, y, batch, height, width }, before, scalars) => {
+      const { value, error, pre } = load(before, gather(before, x, [batch, x.channels, height, width]), normalize);
+      const branch = gated(pre ?? value, gate, scalars);
+      const carried = gated(error, gate, scalars);
+      const beside = shortcut && passedOn(before, x.channels, batch, shortcut);
+      const bound = mapped(branch.data.length, (i) => {
+        const terms = Math.abs(scale * branch.data[i]) + Math.abs(beside?.data[i] ?? 0);
+        return scale * carried.data[i] + 4 * u * terms;
+      });
+      return [{ at: y, error: bound }];
+    },
+  },
+
+  /** The mask is decided by y as it was stored, so what arrives is exact. */
+  residualAddGrad: {
+    claim: "within 8u·Σ|terms|",
+    of: ({ dy, y, gate, dx, write, normalize, shortcut, batch, height, width }, before, scalars) => {
+      const shape = [batch, dy.channels, height, width];
+      const upstream = gather(before, dy, shape);
+      const [g] = y ? applyOp(reluGrad, [gather(before, y, shape), upstream], {}, "f64") : [upstream];
+      const branch = gated(g, gate, scalars);
+      const exact = new Float64Array(g.data.length);
+      const bounds = backThroughComposite(before, branch, exact, normalize, dx, write, false);
+      if (!shortcut) return bounds;
+      const { dx: dShortcut, write: how, ...size } = shortcut;
+      const [own] = applyOp(identityShortcutGrad, [g], { ...size, channels: dShortcut.channels }, "f64");
+      return [
+        ...bounds,
+        ...backThroughComposite(before, own, new Float64Array(own.data.length), undefined, dShortcut, how),
+      ];
     },
   },
 

@@ -17,6 +17,8 @@ export const casesOf: { readonly [K in KernelName]: readonly Case<K>[] } = {
   linearGrad,
   avgPoolGrad,
   maxPoolGrad,
+  residualAdd: [],
+  residualAddGrad: [],
   convGrad,
   convGradInput,
   convGradWeight,

@@ -208,6 +208,8 @@ export const plantedFaults: { readonly [K in KernelName]: readonly Fault<K>[] } 
       },
     },
   ],
+  residualAdd: [],
+  residualAddGrad: [],
   linear: [
     {
       name: "the bias is forgotten",

@@ -67,6 +67,41 @@ const nets: readonly { what: string; fields: SpecFields; size: Omit<BuildOptions
     },
     size: { batch: 5, height: 19, width: 17 },
   },
+  {
+    what: "a residual net",
+    fields: { family: "resnet", blockConfig: [1, 2], widths: [3, 5], numClasses: 4 },
+    size: { batch: 3, height: 7, width: 6 },
+  },
+  {
+    what: "a residual net with dropout and stochastic depth per image",
+    fields: {
+      family: "resnet",
+      blockConfig: [2, 1, 1],
+      widths: [2, 3, 3],
+      stochasticDepth: 0.4,
+      gatePer: "image",
+      dropRate: 0.2,
+      numClasses: 3,
+    },
+    size: { batch: 6, height: 9, width: 7 },
+  },
+  {
+    what: "a pre-activation residual net",
+    fields: { family: "resnet", preActivation: true, blockConfig: [2, 1, 1], widths: [2, 2, 1], numClasses: 3 },
+    size: { batch: 4, height: 7, width: 6 },
+  },
+  {
+    what: "a pre-activation residual net with stochastic depth per batch",
+    fields: {
+      family: "resnet",
+      preActivation: true,
+      blockConfig: [2, 2],
+      widths: [2, 3],
+      stochasticDepth: 0.5,
+      numClasses: 3,
+    },
+    size: { batch: 4, height: 5, width: 6 },
+  },
 ];
 
 /**

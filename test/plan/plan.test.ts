@@ -24,6 +24,9 @@ const networks = [
   ["BC-40-12 with dropout", namedSpec("BC-40-12", { dropRate: 0.2 }), 32],
   ["40-12 with dropout", namedSpec("40-12", { dropRate: 0.2 }), 32],
   ["121", namedSpec("121"), 64],
+  ["resnet-110 with dropout", namedSpec("resnet-110", { dropRate: 0.2 }), 32],
+  ["resnet-20 with stochastic depth", namedSpec("resnet-20", { stochasticDepth: 0.5, gatePer: "image" }), 32],
+  ["preresnet-164 with stochastic depth", namedSpec("preresnet-164", { stochasticDepth: 0.5 }), 32],
 ] as const;
 
 function requireDisjoint(plan: Plan): void {

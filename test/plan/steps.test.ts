@@ -50,11 +50,11 @@ for (const [what, graph, says] of [
     /^sum: no kind of step computes add read by normalize \S+ and concat \S+; the plan knows pooledConv, conv, pool, maxPool, stat/,
   ],
   [
-    "a ReLU with two consumers",
+    "a ReLU that nobody reads, beside one that is stored for two",
     changed(inference, at(inference, "conv2d", "features.denseblock1.denselayer1.conv2"), {
       inputs: [relu.outputs[0] ?? -1, 0],
     }),
-    /^features.denseblock1.denselayer1.norm1: no kind of step computes normalize read by relu /,
+    /^features.denseblock1.denselayer1.norm2: no kind of step computes normalize read by relu /,
   ],
   [
     "a normalize without ReLU",

@@ -1,20 +1,24 @@
 // backends/reference: every kernel as the composition of the ops it fuses, over dense copies of its views. Nothing here
 // is clever: this is what the other backends' kernels must equal.
+import { add } from "../../ops/add.ts";
 import { avgPool2d, avgPool2dGrad } from "../../ops/avgPool2d.ts";
 import { channelStatistics, channelStatisticsGrad } from "../../ops/channelStatistics.ts";
 import { conv2d, conv2dGradInput, conv2dGradWeight } from "../../ops/conv2d.ts";
 import { dropout } from "../../ops/dropout.ts";
+import { identityShortcut, identityShortcutGrad } from "../../ops/identityShortcut.ts";
 import { linear, linearGrad } from "../../ops/linear.ts";
 import { maxPool2d, maxPool2dGrad } from "../../ops/maxPool2d.ts";
 import { normalize, normalizeGrad } from "../../ops/normalize.ts";
-import { type Attrs, applyOp, type Op, type Real, type Tensor } from "../../ops/op.ts";
+import { type Attrs, applyOp, type Op, type Randomness, type Real, type Tensor } from "../../ops/op.ts";
 import { relu, reluGrad } from "../../ops/relu.ts";
+import { expectedGate, sampleGate } from "../../ops/sampleGate.ts";
 import { softmaxCrossEntropy, softmaxCrossEntropyGrad } from "../../ops/softmaxCrossEntropy.ts";
 import { updateRunning } from "../../ops/updateRunning.ts";
 import type {
   BufferName,
   Composite,
   CompositeBackward,
+  Gate,
   KernelName,
   KernelTable,
   PoolSize,
@@ -99,9 +103,21 @@ function writeBack(
     scatter(memory, dx, dLoaded, write);
     return;
   }
-  const { normalize: forward, grad } = composite;
+  const { normalize: forward } = composite;
   const x = inputMaps(memory, composite.x, size);
   const dNormalized = apply(memory, reluGrad, [normalized(memory, x, forward), dLoaded], {})[0];
+  writeBackNormalized(memory, dNormalized, x, composite, dx, write);
+}
+
+/** From the gradient of normalize(x) to that of x, which is written to dx; the other four go to `grad`. */
+function writeBackNormalized(
+  memory: ReferenceMemory,
+  dNormalized: Dense,
+  x: Dense,
+  { normalize: forward, grad }: CompositeBackward,
+  dx: View,
+  write: Write,
+): void {
   const statistics = [channelsAt(memory, forward.mean), channelsAt(memory, forward.variance)];
   const operands = [x, ...statistics, memory.tensor(forward.gamma), dNormalized];
   const [dInput, dMean, dVariance, dGamma, dBeta] = apply(memory, normalizeGrad, operands, { eps: forward.eps });
@@ -110,6 +126,15 @@ function writeBack(
   scatter(memory, grad.dVariance, dVariance, grad.write);
   overwriteBuffer(memory, grad.dGamma, dGamma);
   overwriteBuffer(memory, grad.dBeta, dBeta);
+}
+
+function gatedBy(
+  memory: ReferenceMemory,
+  x: Dense,
+  gate: Gate | undefined,
+  { seed = 0, step = 0 }: Partial<Randomness>,
+): Dense {
+  return gate ? applyOp(sampleGate, [x], { ...gate }, memory.precision, { seed, step })[0] : x;
 }
 
 /**
@@ -158,6 +183,39 @@ export const referenceKernels: ReferenceKernels = {
       apply(memory, maxPool2d, [input], { ...windowAttrs(size), kernel: size.kernel })[0],
       "overwrite",
     );
+  },
+
+  residualAdd(
+    { x, normalize: composite, gate, scale, shortcut, relu: rectified, y, batch, height, width },
+    memory,
+    run,
+  ) {
+    const branch = mapsAt(memory, x, batch, height, width);
+    const gated = gatedBy(memory, composite ? normalized(memory, branch, composite) : branch, gate, run);
+    const scaled = scale === 1 ? gated : apply(memory, expectedGate, [gated], { keepProbability: scale })[0];
+    let sum = scaled;
+    if (shortcut) {
+      const maps = mapsAt(memory, shortcut.x, batch, shortcut.height, shortcut.width);
+      const attrs = { stride: shortcut.stride, channels: x.channels };
+      sum = apply(memory, add, [scaled, apply(memory, identityShortcut, [maps], attrs)[0]], {})[0];
+    }
+    scatter(memory, y, rectified ? apply(memory, relu, [sum], {})[0] : sum, "overwrite");
+  },
+
+  residualAddGrad({ dy, y, gate, dx, write, normalize: composite, shortcut, batch, height, width }, memory, run) {
+    const upstream = mapsAt(memory, dy, batch, height, width);
+    const dSum = y ? apply(memory, reluGrad, [mapsAt(memory, y, batch, height, width), upstream], {})[0] : upstream;
+    const dBranch = gatedBy(memory, dSum, gate, run);
+    if (shortcut) {
+      const { dx: dShortcut, write: how, ...size } = shortcut;
+      const attrs = { ...size, channels: dShortcut.channels };
+      scatter(memory, dShortcut, apply(memory, identityShortcutGrad, [dSum], attrs)[0], how);
+    }
+    if (!composite) scatter(memory, dx, dBranch, write);
+    else {
+      const source = mapsAt(memory, composite.x, batch, height, width);
+      writeBackNormalized(memory, dBranch, source, composite, dx, write);
+    }
   },
 
   linear({ x, weight, bias, y, batch }, memory) {

@@ -1,4 +1,5 @@
 // backends/wasm: the kernel table. A kernel of the plan without a row here does not type-check.
+import { UsageError } from "../../errors.ts";
 import type { KernelCall, KernelName } from "../../plan/plan.ts";
 import type { ModuleBuilder } from "./assembler.ts";
 import { emitLinear, emitLinearGrad, emitSoftmaxCrossEntropy } from "./classifier.ts";
@@ -11,6 +12,15 @@ import { emitAvgPool, emitAvgPoolGrad, emitMaxPool, emitMaxPoolGrad } from "./po
 import { emitChannelStatistics, emitStatisticsGrad, emitUpdateRunningStatistics } from "./statistics.ts";
 import type { Target } from "./target.ts";
 
+/** A kernel that this backend does not have yet. */
+function notYet(kernel: KernelName): () => never {
+  return () => {
+    throw new UsageError(
+      `wasm has no kernel ${kernel} yet, so residual nets do not run on it; expected another device`,
+    );
+  };
+}
+
 const emitters: { readonly [K in KernelName]: Emit<K> } = {
   conv: emitConv,
   channelStatistics: emitChannelStatistics,
@@ -22,6 +32,8 @@ const emitters: { readonly [K in KernelName]: Emit<K> } = {
   linearGrad: emitLinearGrad,
   avgPoolGrad: emitAvgPoolGrad,
   maxPoolGrad: emitMaxPoolGrad,
+  residualAdd: notYet("residualAdd"),
+  residualAddGrad: notYet("residualAddGrad"),
   convGrad: emitConvGrad,
   convGradInput: emitConvGradInput,
   convGradWeight: emitConvGradWeight,

@@ -29,7 +29,8 @@ export const compositeNodes = (composite: CompositeNodes | undefined): readonly 
 export const sourceOf = (node: GraphNode, composite: CompositeNodes | undefined): TensorId =>
   inputOf(composite?.normalize ?? node, 0);
 
-export function compositeOf(lowering: Lowering, { normalize }: CompositeNodes): Composite {
+/** The affine map of a normalize, whether or not a ReLU belongs to it. */
+export function compositeOf(lowering: Lowering, normalize: GraphNode): Composite {
   return {
     mean: lowering.view(inputOf(normalize, 1)),
     variance: lowering.view(inputOf(normalize, 2)),
@@ -39,15 +40,14 @@ export function compositeOf(lowering: Lowering, { normalize }: CompositeNodes): 
   };
 }
 
-export function compositeBackward(lowering: Lowering, nodes: CompositeNodes): CompositeBackward {
-  const { normalize } = nodes;
+export function compositeBackward(lowering: Lowering, normalize: GraphNode): CompositeBackward {
   const dMean = lowering.gradient(inputOf(normalize, 1));
   const dVariance = lowering.gradient(inputOf(normalize, 2));
   const write = lowering.writeTo(dMean);
   if (lowering.writeTo(dVariance) !== write) {
     throw new RangeError(`${normalize.path}: mean and variance have different consumers`);
   }
-  const forward = compositeOf(lowering, nodes);
+  const forward = compositeOf(lowering, normalize);
   return {
     x: lowering.view(inputOf(normalize, 0)),
     normalize: forward,

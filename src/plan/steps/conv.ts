@@ -64,7 +64,7 @@ function callConv(lowering: Lowering, { conv, composite, dropout }: ConvNodes, y
     "conv",
     {
       x: lowering.view(sourceOf(conv, composite)),
-      ...(composite ? { composite: compositeOf(lowering, composite) } : {}),
+      ...(composite ? { composite: compositeOf(lowering, composite.normalize) } : {}),
       weight: lowering.persistent(inputOf(conv, 1)),
       y,
       size,
@@ -105,7 +105,7 @@ function backward(lowering: Lowering, nodes: ConvNodes): void {
         dWeight: gradientOf(weight),
         dx,
         write: lowering.writeTo(dx),
-        composite: compositeBackward(lowering, composite),
+        composite: compositeBackward(lowering, composite.normalize),
         size,
       },
       {
@@ -120,7 +120,7 @@ function backward(lowering: Lowering, nodes: ConvNodes): void {
     "convGradWeight",
     {
       x: lowering.view(source),
-      ...(composite ? { composite: compositeOf(lowering, composite) } : {}),
+      ...(composite ? { composite: compositeOf(lowering, composite.normalize) } : {}),
       dy,
       dWeight: gradientOf(weight),
       size,
@@ -137,7 +137,7 @@ function backward(lowering: Lowering, nodes: ConvNodes): void {
       weight,
       dx,
       write: lowering.writeTo(dx),
-      ...(composite ? { composite: compositeBackward(lowering, composite) } : {}),
+      ...(composite ? { composite: compositeBackward(lowering, composite.normalize) } : {}),
       size,
     },
     {

@@ -35,7 +35,7 @@ function forward(lowering: Lowering, pool: GraphNode, composite: CompositeNodes)
     "maxPool",
     {
       x: lowering.view(sourceOf(pool, composite)),
-      composite: compositeOf(lowering, composite),
+      composite: compositeOf(lowering, composite.normalize),
       y: lowering.view(outputOf(pool, 0)),
       size: sizeOf(lowering, pool),
     },
@@ -51,7 +51,7 @@ function backward(lowering: Lowering, pool: GraphNode, composite: CompositeNodes
       dy: lowering.gradient(outputOf(pool, 0)),
       dx,
       write: lowering.writeTo(dx),
-      composite: compositeBackward(lowering, composite),
+      composite: compositeBackward(lowering, composite.normalize),
       size: sizeOf(lowering, pool),
     },
     { path: pool.path, computes: lowering.backwardIds([pool, composite.relu, composite.normalize]) },

@@ -34,7 +34,7 @@ function forward(lowering: Lowering, pool: GraphNode, composite: CompositeNodes 
     "avgPool",
     {
       x: lowering.view(source),
-      ...(composite ? { composite: compositeOf(lowering, composite) } : {}),
+      ...(composite ? { composite: compositeOf(lowering, composite.normalize) } : {}),
       y: lowering.view(outputOf(pool, 0)),
       size: poolSize(lowering, pool, source),
     },
@@ -51,7 +51,7 @@ function backward(lowering: Lowering, pool: GraphNode, composite: CompositeNodes
       dy: lowering.gradient(outputOf(pool, 0)),
       dx,
       write: lowering.writeTo(dx),
-      ...(composite ? { composite: compositeBackward(lowering, composite) } : {}),
+      ...(composite ? { composite: compositeBackward(lowering, composite.normalize) } : {}),
       size: poolSize(lowering, pool, source),
     },
     { path: pool.path, computes: lowering.backwardIds([pool, composite?.relu, composite?.normalize]) },

@@ -68,7 +68,7 @@ function forward(lowering: Lowering, nodes: PooledConvNodes): void {
   const pooled = pooledView(lowering, nodes, "forward");
   plan.call(
     "avgPool",
-    { x: lowering.view(source), composite: compositeOf(lowering, composite), y: pooled, size: poolingSize },
+    { x: lowering.view(source), composite: compositeOf(lowering, composite.normalize), y: pooled, size: poolingSize },
     { path: pool.path, computes: [...compositeNodes(composite), pool].map(({ id }) => id) },
   );
   const weight = lowering.persistent(inputOf(conv, 1));
@@ -101,7 +101,7 @@ function backward(lowering: Lowering, nodes: PooledConvNodes): void {
       dy: dPooled,
       dx,
       write: lowering.writeTo(dx),
-      composite: compositeBackward(lowering, composite),
+      composite: compositeBackward(lowering, composite.normalize),
       size: poolingSize,
     },
     { path: pool.path, computes: lowering.backwardIds([pool, composite.relu, composite.normalize]) },

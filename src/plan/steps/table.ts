@@ -5,6 +5,7 @@ import { matchLoss } from "./loss.ts";
 import { matchMaxPool } from "./maxPool.ts";
 import { matchPool } from "./pool.ts";
 import { matchPooledConv } from "./pooledConv.ts";
+import { matchResidual } from "./residual.ts";
 import { matchStatistics } from "./statistics.ts";
 import type { MatchStep } from "./step.ts";
 
@@ -14,6 +15,7 @@ export const stepKinds: Readonly<Record<string, MatchStep>> = {
   pool: matchPool,
   maxPool: matchMaxPool,
   statistics: matchStatistics,
+  residual: matchResidual,
   linear: matchLinear,
   loss: matchLoss,
 };
