@@ -12,6 +12,7 @@ import type { Tensor } from "../model/tensor.ts";
 import { defineSpec, type NetworkSpec } from "../networks/registry.ts";
 import { show, showSome } from "../show.ts";
 import { DIGEST_KEY, digestsOf, verifyDigests } from "./digest.ts";
+import { encodeHalves } from "./floats.ts";
 import { isRecord } from "./record.ts";
 import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
 
@@ -63,11 +64,39 @@ export interface Checkpoint {
   readonly training?: TrainingState;
 }
 
-/** The bytes of model.safetensors. */
-export function encodeModel({ model, ...rest }: TrainedModel): Uint8Array<ArrayBuffer> {
+/** How `encodeModel` stores numbers. */
+export interface EncodeOptions {
+  /**
+   * "f16": weights of convolutions and the classifier are rounded to the nearest f16, which halves the file; what batch
+   * norms have stays f32, because variances may be smaller than f16 can tell apart. Default "f32".
+   */
+  readonly weights?: "f32" | "f16";
+}
+
+/**
+ * The bytes of model.safetensors.
+ * @throws UsageError for a weight that f16 cannot hold
+ */
+export function encodeModel(
+  { model, ...rest }: TrainedModel,
+  { weights = "f32" }: EncodeOptions = {},
+): Uint8Array<ArrayBuffer> {
   const description = { version: FORMAT_VERSION, spec: model.spec, ...rest };
   // Readers of PyTorch checkpoints look for format "pt".
-  return encodeDescribed(exportStateDict(model), description, { format: "pt" });
+  const metadata = { format: "pt" };
+  const tensors = exportStateDict(model);
+  if (weights === "f32") return encodeDescribed(tensors, description, metadata);
+  const halved = new Map([...tensors].map(([path, tensor]): [string, Tensor] => [path, halvedTensor(path, tensor)]));
+  return encodeDescribed(halved, description, metadata);
+}
+
+/** A tensor of two dimensions and more, which a weight is, in f16. */
+function halvedTensor(path: string, tensor: Tensor): Tensor {
+  if (tensor.dtype !== "F32" || tensor.shape.length < 2) return tensor;
+  const over = tensor.data.find((value) => Math.abs(value) >= 65520);
+  if (over !== undefined)
+    throw new UsageError(`${path}: holds ${over}, more than the 65504 that f16 goes to`, { path });
+  return { dtype: "F16", shape: tensor.shape, data: encodeHalves(tensor.data) };
 }
 
 /**

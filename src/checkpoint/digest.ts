@@ -8,6 +8,7 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { VerificationError } from "../errors.ts";
 import type { Tensor } from "../model/tensor.ts";
+import { decodeFloats } from "./floats.ts";
 
 /** Metadata key of the digests. A file that was saved before there were any has none. */
 export const DIGEST_KEY = "densenet.sha256";
@@ -43,12 +44,19 @@ function digestOfText(text: string): string {
   return bytesToHex(sha256(utf8ToBytes(text)));
 }
 
-/** Over names, types, shapes and little-endian elements in the order of the names, wherever they lie in the file. */
+/**
+ * Over names, types, shapes and little-endian elements in the order of the names, wherever they lie in the file; of F16
+ * over the F32 that reading gives.
+ */
 function digestOfTensors(tensors: ReadonlyMap<string, Tensor>): string {
   const digest = sha256.create();
-  for (const [name, { dtype, shape, data }] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    digest.update(utf8ToBytes(`${JSON.stringify(name)} ${dtype} [${shape.join(",")}]\n`));
-    digest.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  for (const [name, stored] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const bytes = new Uint8Array(stored.data.buffer, stored.data.byteOffset, stored.data.byteLength);
+    const isHalf = stored.dtype === "F16";
+    digest.update(
+      utf8ToBytes(`${JSON.stringify(name)} ${isHalf ? "F32" : stored.dtype} [${stored.shape.join(",")}]\n`),
+    );
+    digest.update(isHalf ? new Uint8Array(decodeFloats(bytes, "F16").buffer) : bytes);
   }
   return bytesToHex(digest.digest());
 }

@@ -1,4 +1,4 @@
-// checkpoint: numbers of files → f32. Portable.
+// checkpoint: numbers of files → f32, and f32 → f16. Portable.
 import { InputError } from "../errors.ts";
 
 /**
@@ -51,6 +51,30 @@ export function decodeFloats(bytes: Uint8Array, dtype: string): Float32Array<Arr
     default:
       throw new InputError(`a tensor has dtype ${dtype}, expected F32, F16, BF16 or F64`, { dtype });
   }
+}
+
+/** The nearest f16 of each number, ties to even, as bits. What is too large becomes an infinity. */
+export function encodeHalves(floats: Float32Array): Uint16Array<ArrayBuffer> {
+  return Uint16Array.from(floats, numberToHalf);
+}
+
+function numberToHalf(value: number): number {
+  if (Number.isNaN(value)) return 0x7e00;
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  const magnitude = Math.abs(value);
+  // Half way between the largest f16 and what would be the next.
+  if (magnitude >= 65520) return sign | 0x7c00;
+  // Below 2⁻¹⁴ steps of 2⁻²⁴; a sum that reaches 1024 is 2⁻¹⁴, the smallest number with an exponent.
+  if (magnitude < 2 ** -14) return sign | roundHalfEven(magnitude * 2 ** 24);
+  let exponent = 15;
+  while (magnitude < 2 ** exponent) exponent--;
+  // 1024…2048 steps; 2048 carries into the exponent.
+  return sign | (((exponent + 14) << 10) + roundHalfEven(magnitude * 2 ** (10 - exponent)));
+}
+
+function roundHalfEven(value: number): number {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 === 1 ? rounded - 1 : rounded;
 }
 
 /** IEEE 754 binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. Exact. */

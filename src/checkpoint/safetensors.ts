@@ -14,13 +14,10 @@ export interface Safetensors {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-const BYTES_PER_ELEMENT: Readonly<Record<TensorDtype, number>> = { F64: 8, F32: 4, I64: 8, I32: 4, U8: 1 };
+const BYTES_PER_ELEMENT: Readonly<Record<TensorDtype, number>> = { F64: 8, F32: 4, F16: 2, I64: 8, I32: 4, U8: 1 };
 
-/**
- * Of these a file of ours is made; F16 and BF16, in which others keep weights, are read as F32, which holds them
- * exactly.
- */
-const READ: readonly string[] = [...Object.keys(BYTES_PER_ELEMENT), "F16", "BF16"];
+/** Of the others a file of ours is made; F16 and BF16 are read as F32, which holds them exactly. */
+const READ: readonly string[] = [...Object.keys(BYTES_PER_ELEMENT), "BF16"];
 
 /** The reference implementation's limit. */
 const MAX_HEADER_BYTES = 100_000_000;
