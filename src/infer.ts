@@ -4,6 +4,15 @@ export type { Backend, BackendInfo, Executable, RunScalars } from "./backends/ba
 export { decodeModel, type Preprocessing, type TrainedModel } from "./checkpoint/checkpoint.ts";
 export { fitImage, type Image, type InputSize } from "./data/fitImage.ts";
 export * from "./errors.ts";
+export {
+  loadModelCard,
+  loadPretrained,
+  type Measured,
+  type ModelCard,
+  type PretrainedName,
+  type PretrainedOptions,
+  pretrainedNames,
+} from "./formats/pretrained.ts";
 export type { ParameterRole, StatisticRole, TensorRole } from "./graph/graph.ts";
 export { createPredictor, type PredictOptions, type Predictor, type PredictorOptions } from "./infer/predictor.ts";
 export type { Prediction } from "./infer/scores.ts";

@@ -38,7 +38,11 @@ export function addEval(program: Command): void {
       "Measures a checkpoint: top-1 and top-5 error in percent, mean cross-entropy in nats, the error of each " +
         "class. On the images that its run held out; on other images on all of them, or on their val or test split.",
     )
-    .argument("<checkpoint>", "a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder")
+    .argument(
+      "<checkpoint>",
+      "a run folder, a checkpoint folder, a packaged model's name (densenet models), or weights: .safetensors, .pth, " +
+        ".pt, a timm folder",
+    )
     .addOption(settingOption("data.dir", `the run's; of a model without a run ${EMBEDDED}`))
     .addOption(
       program

@@ -5,6 +5,7 @@ import { formatBytes, formatCount, formatInteger, table } from "../analyze/forma
 import { type Summary, summarize } from "../analyze/summary.ts";
 import { UsageError } from "../errors.ts";
 import { loadNetwork } from "../formats/network.node.ts";
+import { isPretrainedName } from "../formats/pretrained.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import {
   buildGraph,
@@ -55,7 +56,8 @@ export function addInspect(program: Command): void {
     )
     .argument(
       "<name|checkpoint>",
-      "a network's name, or a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder",
+      "a network's name, a packaged model's, a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a " +
+        "timm folder",
     )
     .option("--batch-size <n>", "images per step, for the memory", wholeFlag("--batch-size", 1), 64)
     .option(
@@ -107,7 +109,7 @@ async function findSubject(what: string, options: InspectOptions): Promise<Subje
     () => false,
   );
   // What looks like a path is meant as one, so a mistyped path is not answered with names of networks.
-  if (onDisk || /[\\/]|\.(safetensors|pth|pt|bin|tar)$/.test(what)) {
+  if (onDisk || isPretrainedName(what) || /[\\/]|\.(safetensors|pth|pt|bin|tar)$/.test(what)) {
     for (const [flag, value] of [
       ["--num-classes", options.numClasses],
       ["--drop", options.drop],

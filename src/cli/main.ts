@@ -9,6 +9,7 @@ import { addDoctor } from "./doctor.ts";
 import { addEval } from "./eval.ts";
 import { EXIT_CODES } from "./flags.ts";
 import { addInspect } from "./inspect.ts";
+import { addModels } from "./models.ts";
 import { flushOutput, print, reportFailure, talk, watchOutput } from "./output.ts";
 import { addPredict } from "./predict.ts";
 import { addTrain } from "./train.ts";
@@ -23,7 +24,8 @@ function createProgram(): Command {
     .exitOverride()
     // Usage errors are reported once, by reportFailure.
     .configureOutput({ writeOut: print, writeErr: talk, outputError: () => {} });
-  for (const add of [addTrain, addEval, addPredict, addInspect, addAnalyze, addDoctor, addDemo]) add(program);
+  const verbs = [addTrain, addEval, addPredict, addInspect, addAnalyze, addModels, addDoctor, addDemo];
+  for (const add of verbs) add(program);
   return program.addHelpText(
     "after",
     "\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes " +

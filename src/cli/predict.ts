@@ -30,7 +30,11 @@ export function addPredict(program: Command): void {
       "Classifies image files with a checkpoint. Images of any size are scaled and cropped to the network's input. " +
         "A file that cannot be classified is named, keeps no other from its answer, and makes the command end with 3.",
     )
-    .argument("<checkpoint>", "a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a timm folder")
+    .argument(
+      "<checkpoint>",
+      "a run folder, a checkpoint folder, a packaged model's name (densenet models), or weights: .safetensors, .pth, " +
+        ".pt, a timm folder",
+    )
     .argument("<file...>", "image files, folders of them, or patterns such as 'photos/**/*.jpg'")
     .option("--top-k <n>", "classes to name per file, best first", wholeFlag("--top-k", 1), 1)
     .option("-o, --output <file>", "write a table of the answers to this file, as comma-separated values")
@@ -48,6 +52,7 @@ export function addPredict(program: Command): void {
       "after",
       examples(
         "densenet predict runs/first cat.jpg dog.jpg",
+        "densenet predict bc-40-12.cifar10 photo.png           # before anything was trained",
         "densenet predict runs/first photos --output answers.csv",
         "densenet predict runs/first --top-k 3 --json photos/*.jpg",
       ),

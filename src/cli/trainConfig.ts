@@ -41,7 +41,8 @@ function addStartingPoints(command: Command): void {
     )
     .option(
       "--init-from <path>",
-      "start from the weights of a run, a checkpoint, or another tool's file (.safetensors, .pth, a timm folder)",
+      "start from the weights of a run, a checkpoint, a packaged model (densenet models), or another tool's file " +
+        "(.safetensors, .pth, a timm folder)",
     );
 }
 

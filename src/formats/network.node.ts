@@ -1,4 +1,5 @@
 // formats: a path → a network that can be run, whoever saved it: a run of ours or weights of another tool.
+import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { KEY, MODEL_FILE, type TrainedModel, type TrainingState } from "../checkpoint/checkpoint.ts";
@@ -8,6 +9,7 @@ import { FOLDER, loadCheckpoint, MANIFEST, type Pointer } from "../checkpoint/st
 import { InputError } from "../errors.ts";
 import { describeWeights } from "./describe.ts";
 import { isWeightsName, openWeights } from "./open.node.ts";
+import { isPretrainedName, loadPretrained, pretrainedNames } from "./pretrained.ts";
 import { isSafetensors } from "./read.ts";
 
 /** A network from a file or folder, and what had to be assumed to read it. */
@@ -27,11 +29,15 @@ export interface LoadedNetwork {
 
 /**
  * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of
- * ours; or weights of another tool: a PyTorch file, a safetensors file, a timm or Hugging Face folder.
+ * ours; or weights of another tool: a PyTorch file, a safetensors file, a timm or Hugging Face folder. Or `path` is the
+ * name of a model that comes with the package, where no file has that name.
  * @throws InputError when there is no such file, or it is neither, or damaged
  * @throws VerificationError when a file's SHA-256 is not that of its manifest, or not the one that it carries
  */
 export async function loadNetwork(path: string, pointer: Pointer = "last"): Promise<LoadedNetwork> {
+  if (isPretrainedName(path) && !existsSync(path)) {
+    return { trained: await loadPretrained(path), hasHead: true, namesClasses: true, own: true, notes: [] };
+  }
   if (await isOwn(path)) {
     const { verified, ...checkpoint } = await loadCheckpoint(path, pointer);
     const notes = verified ? [] : ["saved by an earlier release without a SHA-256: nothing proves it unchanged"];
@@ -53,7 +59,8 @@ async function isOwn(path: string): Promise<boolean> {
   const found = await stat(path).catch((cause: unknown) => {
     throw new InputError(
       `${path || '""'}: there is no such checkpoint; expected the folder of a run, a checkpoint's folder, or ` +
-        "weights: a .safetensors or PyTorch file, a timm folder",
+        "weights: a .safetensors or PyTorch file, a timm folder; or a model that comes with the package: " +
+        pretrainedNames.join(", "),
       { path },
       { cause },
     );
