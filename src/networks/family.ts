@@ -28,6 +28,8 @@ export interface BuildOptions {
   readonly mode: "training" | "inference";
   /** Whether labels and a loss belong to the graph. Default: in training. In inference it serves evaluation. */
   readonly loss?: boolean;
+  /** Of that loss: what all classes share of the label's probability, in [0, 1). Default 0. */
+  readonly labelSmoothing?: number;
 }
 
 /** Fields from outside, not yet trusted; those that are undefined count as not given. */

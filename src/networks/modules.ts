@@ -143,7 +143,7 @@ export class NetworkBuilder {
    * wanted.
    */
   classify(activated: Features): Graph {
-    const { batch, mode, loss: withLoss = mode === "training" } = this.#options;
+    const { batch, mode, loss: withLoss = mode === "training", labelSmoothing: smoothing = 0 } = this.#options;
     const graph = this.#graph;
     const [pooled] = graph.emit(globalAvgPool, [activated.maps], {}, { path: "features.pool5" });
     const { numClasses } = this.#spec;
@@ -154,7 +154,7 @@ export class NetworkBuilder {
     const forward = { tensors, nodes, batch, mode, images: this.images, logits, gradients: new Map() };
     if (!withLoss) return forward;
     const labels = graph.tensor("labels", [batch], "input");
-    const [loss] = graph.emit(softmaxCrossEntropy, [logits, labels], {}, { path: "loss", names: ["loss"] });
+    const [loss] = graph.emit(softmaxCrossEntropy, [logits, labels], { smoothing }, { path: "loss", names: ["loss"] });
     return { ...forward, labels, loss };
   }
 

@@ -1,7 +1,13 @@
 // ops: softmax and cross-entropy in one, the training loss (paper, section 4). Together they need no logarithm of a
 // tiny number.
 import { InputError } from "../errors.ts";
-import { expectShape, type NoAttrs, noMacs, type Op, type Shape, type Tensor } from "./op.ts";
+import { expectShape, noMacs, type Op, type Shape, type Tensor } from "./op.ts";
+
+/**
+ * Label smoothing (Szegedy et al., Rethinking the Inception Architecture, section 7): the label has the probability
+ * 1 − smoothing + smoothing/K, each other of the K classes smoothing/K. In [0, 1); 0 trains on the label alone.
+ */
+export type SmoothingAttrs = { readonly smoothing: number };
 
 function expectLogits(op: string, logits: Shape, labels: Shape): void {
   expectShape(op, "logits", logits, [undefined, undefined]);
@@ -24,8 +30,10 @@ function labelOf(labels: Tensor, n: number, classes: number): number {
   throw new InputError(`labels[${n}] is ${label}, expected a class from 0 to ${classes - 1}`, { n, label, classes });
 }
 
-/** (logits [N,K], labels [N]) → loss [] = mean over N of −log softmax(logits[n])[labels[n]]. */
-export const softmaxCrossEntropy: Op<NoAttrs> = {
+/**
+ * (logits [N,K], labels [N]) → loss [] = mean over N of −Σ_k q_k·log softmax(logits[n])[k], with q the smoothed label.
+ */
+export const softmaxCrossEntropy: Op<SmoothingAttrs> = {
   name: "softmaxCrossEntropy",
   outputs: ["loss"],
   contraction: false,
@@ -34,22 +42,26 @@ export const softmaxCrossEntropy: Op<NoAttrs> = {
     return [[]];
   },
   macs: noMacs,
-  reference([logits, labels], [loss]) {
+  reference([logits, labels], [loss], { smoothing }) {
     const [batch, classes] = logits.shape;
     let sum = 0;
     for (let n = 0; n < batch; n++) {
-      sum += logSumExp(logits, n) - logits.data[n * classes + labelOf(labels, n, classes)];
+      const total = logSumExp(logits, n);
+      sum += (1 - smoothing) * (total - logits.data[n * classes + labelOf(labels, n, classes)]);
+      for (let k = 0; k < classes; k++) sum += (smoothing / classes) * (total - logits.data[n * classes + k]);
     }
     loss.data[0] = sum / batch;
   },
-  gradient: ({ inputs: [logits, labels], emit }) => [emit(softmaxCrossEntropyGrad, [logits, labels], {})[0], undefined],
+  gradient: ({ inputs: [logits, labels], attrs, emit }) => [
+    emit(softmaxCrossEntropyGrad, [logits, labels], attrs)[0],
+    undefined,
+  ],
 };
 
 /**
- * (logits, labels) → dLogits [N,K] = (softmax(logits) − onehot(labels))/N: the gradient of the loss itself, which
- * nothing consumes.
+ * (logits, labels) → dLogits [N,K] = (softmax(logits) − q)/N: the gradient of the loss itself, which nothing consumes.
  */
-export const softmaxCrossEntropyGrad: Op<NoAttrs> = {
+export const softmaxCrossEntropyGrad: Op<SmoothingAttrs> = {
   name: "softmaxCrossEntropyGrad",
   outputs: ["dLogits"],
   contraction: false,
@@ -58,14 +70,14 @@ export const softmaxCrossEntropyGrad: Op<NoAttrs> = {
     return [logits];
   },
   macs: noMacs,
-  reference([logits, labels], [dLogits]) {
+  reference([logits, labels], [dLogits], { smoothing }) {
     const [batch, classes] = logits.shape;
     for (let n = 0; n < batch; n++) {
       const total = logSumExp(logits, n);
       const label = labelOf(labels, n, classes);
       for (let k = 0; k < classes; k++) {
         const probability = Math.exp(logits.data[n * classes + k] - total);
-        dLogits.data[n * classes + k] = (probability - (k === label ? 1 : 0)) / batch;
+        dLogits.data[n * classes + k] = (probability - (k === label ? 1 - smoothing : 0) - smoothing / classes) / batch;
       }
     }
   },

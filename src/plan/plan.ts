@@ -181,9 +181,9 @@ export interface KernelTable {
     width: number;
   };
   /**
-   * sampleLoss[n] = −log softmax(logits[n])[labels[n]]; sampleRank[n] = how many classes stand before the label
-   * (greater logit, or equal logit and smaller index; NaN logits rank the label last). With dLogits: dLogits =
-   * scale·(softmax − onehot).
+   * sampleLoss[n] = −Σ_k q_k·log softmax(logits[n])[k], where q_k = (k is labels[n] ? 1 − smoothing : 0) + smoothing/K;
+   * sampleRank[n] = how many classes stand before the label (greater logit, or equal logit and smaller index; NaN
+   * logits rank the label last). With dLogits: dLogits = scale·(softmax − q).
    */
   softmaxCrossEntropy: {
     logits: BufferName; // [N, K]
@@ -192,6 +192,7 @@ export interface KernelTable {
     sampleRank: BufferName; // [N]
     dLogits?: BufferName; // [N, K]
     scale: number;
+    smoothing: number;
     batch: number;
     classes: number;
   };

@@ -209,6 +209,14 @@ export const runSettings = {
     group: "Optimisation",
     help: "L2 penalty on all parameters, those of batch norm and biases included",
   }),
+  labelSmoothing: setting({
+    schema: z.number().gte(0).lt(1),
+    default: 0,
+    flag: { name: "--smoothing", value: "s", aliases: ["--label-smoothing"] },
+    group: "Optimisation",
+    help: "part of a label's probability that the training loss spreads evenly over all classes",
+    addedLater: true,
+  }),
   initFan: setting({
     schema: z.enum(["out", "in"]),
     default: "out",

@@ -68,11 +68,12 @@ export async function compileTraining(
   layout: EpochLayout,
   reduction?: GradientReduction,
 ): Promise<TrainingPlans> {
-  const { recompute, accumulationSteps, momentum, nesterov, weightDecay } = config;
+  const { recompute, accumulationSteps, momentum, nesterov, weightDecay, labelSmoothing } = config;
   const optimizer = { momentum, nesterov, weightDecay };
   const { activationDtype } = backend.info;
   const updatesApart = accumulationSteps > 1 || reduction !== undefined;
-  const graph = (batch: number) => differentiate(buildGraph(spec, { ...size, batch, mode: "training" }));
+  const graph = (batch: number) =>
+    differentiate(buildGraph(spec, { ...size, batch, mode: "training", labelSmoothing }));
   const step = (batch: number) =>
     planTraining(graph(batch), { recompute, activationDtype, ...(updatesApart ? {} : { optimizer }) });
   const plans: Record<string, Plan> = {

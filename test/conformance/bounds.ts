@@ -569,22 +569,28 @@ export const kernelBounds: KernelBounds = {
    * d_k = l_k − max is rounded, which moves exp(d_k) by u·|d_k| relative; exp itself and the chain of K sums of
    * positive numbers: (K + 1)·u at worst. So log Σ exp is off by u·(Σ p·|d| + K + 1) + u·|log Σ|; the difference max −
    * label and the last sum add their roundings. dLogits: p_k off by u·(|d_k| + Σ p·|d| + K + 4) relative, then the
-   * difference and two factors: 3u·|p_k − 1 or 0|. The rank is exact. Below e⁻⁸⁷ a power may be 0.
+   * difference and two factors: 3u·|p_k − q_k|. Smoothing s adds to the loss the sum of K distances, off by (K + 1)·u
+   * relative, three factors and a sum, and to the gradient the rounding of q_k. The rank is exact. Below e⁻⁸⁷ a power
+   * may be 0.
    */
   softmaxCrossEntropy: {
     claim: "loss and gradient within the rounding of their operations, rank exact",
-    of: ({ logits, labels, sampleLoss, sampleRank, dLogits, scale, batch, classes }, before) => {
+    of: ({ logits, labels, sampleLoss, sampleRank, dLogits, scale, smoothing, batch, classes }, before) => {
       const lossError = new Float64Array(batch);
       const gradientError = new Float64Array(batch * classes);
       for (let n = 0; n < batch; n++) {
         const row = memoryTensor(before, logits).data.subarray(n * classes, (n + 1) * classes);
         const label = before.integers(labels).data[n];
         const { maximum, shares, drift, logTotal } = softmax(row);
-        lossError[n] = u * (drift + classes + 1 + 2 * logTotal + 2 * (maximum - row[label])) + 1e-37;
+        const distances = Array.from(row, (logit) => maximum - logit).reduce((sum, distance) => sum + distance, 0);
+        const smoothed = smoothing * ((classes + 4) / classes) * distances + 4 * smoothing * (maximum - row[label]);
+        lossError[n] = u * (drift + classes + 1 + 2 * logTotal + 2 * (maximum - row[label]) + smoothed) + 1e-37;
         shares.forEach((share, k) => {
           const relative = (share === 0 ? 0 : maximum - row[k]) + drift + classes + 4;
-          const difference = Math.abs(share - (k === label ? 1 : 0));
-          gradientError[n * classes + k] = scale * (u * (share * relative + 3 * difference) + 1e-37);
+          const wanted = (k === label ? 1 - smoothing : 0) + smoothing / classes;
+          const rounded = smoothing === 0 ? 0 : wanted;
+          const difference = Math.abs(share - wanted);
+          gradientError[n * classes + k] = scale * (u * (share * relative + 3 * difference + rounded) + 1e-37);
         });
       }
       return [

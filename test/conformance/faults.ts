@@ -235,6 +235,7 @@ export const plantedFaults: { readonly [K in KernelName]: readonly Fault<K>[] } 
       inCase: "first and last",
       args: (args) => ({ ...args, scale: 1 }),
     },
+    { name: "labels are not smoothed", inCase: "smoothing 0.1", args: (args) => ({ ...args, smoothing: 0 }) },
     { name: "the gradient is not written", inCase: "first and last", args: ({ dLogits: _, ...args }) => args },
     {
       name: "equal logits stand behind the label",

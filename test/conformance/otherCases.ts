@@ -139,9 +139,18 @@ interface LossShape {
   readonly logits: Fill;
   readonly labels: readonly number[];
   readonly gradient?: boolean;
+  readonly smoothing?: number;
 }
 
-function lossCase({ why, classes, batch, logits, labels, gradient = true }: LossShape): Case<"softmaxCrossEntropy"> {
+function lossCase({
+  why,
+  classes,
+  batch,
+  logits,
+  labels,
+  gradient = true,
+  smoothing = 0,
+}: LossShape): Case<"softmaxCrossEntropy"> {
   return {
     kernel: "softmaxCrossEntropy",
     name: `classes=${classes} n=${batch} labels ${labels.join(",")} (${why})`,
@@ -152,6 +161,7 @@ function lossCase({ why, classes, batch, logits, labels, gradient = true }: Loss
       sampleRank: "sampleRank",
       ...(gradient ? { dLogits: "dLogits" } : {}),
       scale: 1 / batch,
+      smoothing,
       batch,
       classes,
     },
@@ -173,6 +183,24 @@ export const softmaxCrossEntropy = [
   lossCase({ why: "first and last label", classes: 10, batch: 5, logits: { center: 0, width: 6 }, labels: [0, 9, 4] }),
   lossCase({ why: "many images", classes: 7, batch: 37, logits: { center: -3, width: 9 }, labels: [6, 0, 5, 1] }),
   lossCase({ why: "many classes", classes: 100, batch: 3, logits: { center: 1, width: 4 }, labels: [0, 99, 50] }),
+  ...[0.1, 0.75].map((smoothing) =>
+    lossCase({
+      why: `smoothing ${smoothing}`,
+      classes: 37,
+      batch: 5,
+      logits: { center: 2, width: 8 },
+      labels: [0, 36, 17],
+      smoothing,
+    }),
+  ),
+  lossCase({
+    why: "one class, smoothed",
+    classes: 1,
+    batch: 2,
+    logits: { center: 5, width: 1 },
+    labels: [0],
+    smoothing: 0.1,
+  }),
   lossCase({ why: "one class", classes: 1, batch: 2, logits: { center: 5, width: 1 }, labels: [0] }),
   lossCase({
     why: "no gradient",

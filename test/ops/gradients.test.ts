@@ -114,6 +114,15 @@ const cases: readonly Case[] = [
     shapes: [[4, 3], [4]],
     wanted: [0],
     fixed: { 1: { shape: [4], data: Int32Array.of(2, 0, 1, 2) } },
+    attrs: { smoothing: 0 },
+  },
+  {
+    op: "softmaxCrossEntropy",
+    what: "smoothing 0.3",
+    shapes: [[4, 3], [4]],
+    wanted: [0],
+    fixed: { 1: { shape: [4], data: Int32Array.of(2, 0, 1, 2) } },
+    attrs: { smoothing: 0.3 },
   },
   { op: "dropout", what: "rate 0.4", shapes: [[2, 3, 4, 5]], attrs: { rate: 0.4, stream: 3 } },
   {

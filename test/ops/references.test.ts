@@ -93,20 +93,36 @@ describe("op references", () => {
   test("softmaxCrossEntropy · logits of ±1000 neither overflow nor vanish", () => {
     const logits = tensor([2, 2], 1000, -1000, 1000, -1000);
     const labels = { shape: [2], data: Int32Array.of(0, 1) };
-    assert.deepEqual(run("softmaxCrossEntropy", [logits, labels])[0], [1000]);
-    assert.deepEqual(run("softmaxCrossEntropyGrad", [logits, labels])[0], [0, 0, 0.5, -0.5]);
+    assert.deepEqual(run("softmaxCrossEntropy", [logits, labels], { smoothing: 0 })[0], [1000]);
+    assert.deepEqual(run("softmaxCrossEntropyGrad", [logits, labels], { smoothing: 0 })[0], [0, 0, 0.5, -0.5]);
   });
 
   test("softmaxCrossEntropy · equal logits of 10 classes cost log 10", () => {
     const labels = { shape: [1], data: Int32Array.of(3) };
-    const [[loss]] = run("softmaxCrossEntropy", [tensor([1, 10], ...new Array(10).fill(0.5)), labels]);
+    const [[loss]] = run("softmaxCrossEntropy", [tensor([1, 10], ...new Array(10).fill(0.5)), labels], {
+      smoothing: 0,
+    });
     assert.ok(Math.abs(loss - Math.log(10)) < 1e-15);
+  });
+
+  test("softmaxCrossEntropy · smoothed labels as PyTorch 2.15's cross_entropy(label_smoothing=0.1), f64", () => {
+    const logits = tensor([3, 4], 2.5, -1.25, 0.5, 0, 0.25, 3, -2, 1.5, 1, 1, 1, 1);
+    const labels = { shape: [3], data: Int32Array.of(0, 3, 2) };
+    const [[loss]] = run("softmaxCrossEntropy", [logits, labels], { smoothing: 0.1 });
+    assert.ok(Math.abs(loss - 1.215747479071646) < 1e-15);
+    const [gradient] = run("softmaxCrossEntropyGrad", [logits, labels], { smoothing: 0.1 });
+    const expected = [
+      -0.03971932853350624, -0.002016137435086189, 0.028019619087572105, 0.013715846881020418, 0.008137027983381137,
+      0.24930646574360385, -0.006597370022297901, -0.25084612370468706, 0.075, 0.075, -0.225, 0.075,
+    ];
+    for (const [i, value] of expected.entries())
+      assert.ok(Math.abs(gradient[i] - value) < 1e-15, `${i}: ${gradient[i]}`);
   });
 
   test("softmaxCrossEntropy · a label beyond the classes is named", () => {
     const labels = { shape: [2], data: Int32Array.of(0, 3) };
     assert.throws(
-      () => run("softmaxCrossEntropy", [tensor([2, 3], 0, 0, 0, 0, 0, 0), labels]),
+      () => run("softmaxCrossEntropy", [tensor([2, 3], 0, 0, 0, 0, 0, 0), labels], { smoothing: 0 }),
       (error) => error instanceof InputError && /labels\[1\] is 3, expected a class from 0 to 2/.test(error.message),
     );
   });

@@ -346,3 +346,16 @@ test("trainer · no settings at all are refused in a sentence", () => {
     );
   }
 });
+
+test("trainer · label smoothing is in the training loss, in proportion, and not in the validation's", async () => {
+  const runs = [0, 0.25, 0.5].map(async (labelSmoothing) => {
+    const trained = trainer(tinyConfig({ labelSmoothing, epochs: 1 }));
+    const events = await collect(trained.run());
+    return { trained, first: stepsOf(events)[0].loss, epoch: epochsOf(events)[0] };
+  });
+  const [none, quarter, half] = await Promise.all(runs);
+  assert.ok(Math.abs(quarter.first - none.first) > 0.01, `${none.first} and ${quarter.first}`);
+  assert.ok(Math.abs(half.first - quarter.first - (quarter.first - none.first)) < 1e-5);
+  const again = await evaluate({ trained: half.trained.trained, dataset, backend: wasm, loadBatches: makeBatches });
+  assert.ok(Math.abs(half.epoch.valLoss - again.loss) < 1e-5, `${half.epoch.valLoss} and ${again.loss}`);
+});

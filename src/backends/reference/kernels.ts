@@ -223,7 +223,7 @@ export const referenceKernels: ReferenceKernels = {
     overwriteBuffer(memory, y, apply(memory, linear, [input, memory.tensor(weight), memory.tensor(bias)], {})[0]);
   },
 
-  softmaxCrossEntropy({ logits, labels, sampleLoss, sampleRank, dLogits, scale, batch, classes }, memory) {
+  softmaxCrossEntropy({ logits, labels, sampleLoss, sampleRank, dLogits, scale, smoothing, batch, classes }, memory) {
     const all = memory.tensor(logits).data;
     for (let n = 0; n < batch; n++) {
       const row = all.subarray(n * classes, (n + 1) * classes);
@@ -232,10 +232,10 @@ export const referenceKernels: ReferenceKernels = {
         { shape: [1, classes], data: row },
         { shape: [1], data: label },
       ];
-      memory.tensor(sampleLoss).data[n] = apply(memory, softmaxCrossEntropy, sample, {})[0].data[0];
+      memory.tensor(sampleLoss).data[n] = apply(memory, softmaxCrossEntropy, sample, { smoothing })[0].data[0];
       memory.tensor(sampleRank).data[n] = rankOf(row, label[0]);
       if (dLogits === undefined) continue;
-      const gradient = apply(memory, softmaxCrossEntropyGrad, sample, {})[0].data.map((d) => scale * d);
+      const gradient = apply(memory, softmaxCrossEntropyGrad, sample, { smoothing })[0].data.map((d) => scale * d);
       memory.tensor(dLogits).data.set(gradient, n * classes);
     }
   },

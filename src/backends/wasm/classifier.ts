@@ -121,10 +121,10 @@ export const emitLinearGrad: Emit<"linearGrad"> = (module, target, args, at): Co
 
 /** Parallel: threads share the images. Logits are shifted by their maximum; exp and log are scalarMath's. */
 export const emitSoftmaxCrossEntropy: Emit<"softmaxCrossEntropy"> = (module, _target, args, at): CompiledKernel => {
-  const { batch, classes, scale, dLogits } = args;
+  const { batch, classes, scale, smoothing, dLogits } = args;
   const run = phase(
     module,
-    `softmaxCrossEntropy scale=${scale} gradient=${dLogits !== undefined}`,
+    `softmaxCrossEntropy scale=${scale} smoothing=${smoothing} gradient=${dLogits !== undefined}`,
     {
       logits: at.buffer(args.logits),
       labels: at.buffer(args.labels),
@@ -154,20 +154,31 @@ export const emitSoftmaxCrossEntropy: Emit<"softmaxCrossEntropy"> = (module, _ta
           f.set(broken, i32.or(broken.get, f32.ne(value, value)));
         });
         const total = f.let(f32.const(0));
+        const distances = f.let(f32.const(0)); // Σ_k maximum − logit_k
         f.loop(0, o.classes, 1, (k) => {
           f.set(total, f32.add(total.get, exp(f, f32.sub(logit(k.get), maximum.get))));
+          if (smoothing > 0) f.set(distances, f32.add(distances.get, f32.sub(maximum.get, logit(k.get))));
         });
-        f.store(
-          i32.add(o.sampleLoss, i32.shl(image.get, 2)),
-          f32.add(log(f, total.get), f32.sub(maximum.get, labelLogit)),
-        );
+        const distance = f32.sub(maximum.get, labelLogit);
+        const smoothed =
+          smoothing === 0
+            ? distance
+            : f32.add(
+                f32.mul(f32.const(1 - smoothing), distance),
+                f32.mul(f32.const(smoothing / classes), distances.get),
+              );
+        f.store(i32.add(o.sampleLoss, i32.shl(image.get, 2)), f32.add(log(f, total.get), smoothed));
         const place = f.select(broken.get, i32.sub(o.classes, 1), rank.get);
         f.store(i32.add(o.sampleRank, i32.shl(image.get, 2)), f32.fromI32U(place));
         if (dLogits !== undefined) {
           const out = f.let(i32.add(o.dLogits, i32.shl(i32.mul(image.get, o.classes), 2))).get;
           f.loop(0, o.classes, 1, (k) => {
             const share = f.let(f32.div(exp(f, f32.sub(logit(k.get), maximum.get)), total.get)).get;
-            const hit = f.select(i32.eq(k.get, label), f32.const(1), f32.const(0));
+            const hit = f.select(
+              i32.eq(k.get, label),
+              f32.const(1 - smoothing + smoothing / classes),
+              f32.const(smoothing / classes),
+            );
             f.store(i32.add(out, i32.shl(k.get, 2)), f32.mul(f32.const(scale), f32.sub(share, hit)));
           });
         }

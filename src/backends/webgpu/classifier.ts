@@ -117,7 +117,8 @@ fn logarithm(x: f32) -> f32 {
  * A workgroup for each sample. NaN is recognised by its bits, because WGSL lets a compiler assume that there is none.
  */
 export const emitSoftmaxCrossEntropy: Emit<"softmaxCrossEntropy"> = (args, at) => {
-  const { batch, classes, dLogits, scale } = args;
+  const { batch, classes, dLogits, scale, smoothing } = args;
+  const shared = f32(smoothing / classes);
   return [
     {
       label: "softmaxCrossEntropy",
@@ -154,17 +155,24 @@ fn body(sample: u32, lane: u32) {
   var powers = 0.0;
   for (var k = lane; k < ${classes}u; k += ${loneLanes}u) { powers += exponential(load_logits(row + k) - largest); }
   let all = total(powers, lane);
+${
+  smoothing === 0
+    ? "  let distance = largest - own;"
+    : `  var distances = 0.0;
+  for (var k = lane; k < ${classes}u; k += ${loneLanes}u) { distances += largest - load_logits(row + k); }
+  let distance = ${f32(1 - smoothing)} * (largest - own) + ${shared} * total(distances, lane);`
+}
   // Not computed from a NaN, whose bits a compiler may drop: stored as one.
   let nan = bitcast<f32>(0x7fc00000u + min(0u, label));
   if (lane == 0u) {
-    store_sampleLoss(sample, select(logarithm(all) + (largest - own), nan, spoiled));
+    store_sampleLoss(sample, select(logarithm(all) + distance, nan, spoiled));
     store_sampleRank(sample, select(before, ${f32(classes - 1)}, spoiled));
   }
 ${
   dLogits === undefined
     ? ""
     : `  for (var k = lane; k < ${classes}u; k += ${loneLanes}u) {
-    let share = exponential(load_logits(row + k) - largest) / all - select(0.0, 1.0, k == label);
+    let share = exponential(load_logits(row + k) - largest) / all - select(${shared}, ${f32(1 - smoothing + smoothing / classes)}, k == label);
     store_dLogits(row + k, select(${f32(scale)} * share, nan, spoiled));
   }`
 }

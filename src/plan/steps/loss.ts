@@ -3,7 +3,7 @@
 import type { GraphNode } from "../../graph/graph.ts";
 import type { Lowering } from "../lowering.ts";
 import { hostBuffers } from "../names.ts";
-import { inputOf, sidesOf } from "../reading.ts";
+import { inputOf, numberAttribute, sidesOf } from "../reading.ts";
 import type { Step } from "./step.ts";
 
 export function matchLoss(node: GraphNode): Step | undefined {
@@ -31,6 +31,7 @@ function forward(lowering: Lowering, node: GraphNode): void {
       sampleRank: plan.buffer(hostBuffers.sampleRank, [batch], "arena", { kept: true }),
       ...(gradients.length > 0 ? { dLogits: lowering.gradient(logits).buffer } : {}),
       scale: 1 / batch,
+      smoothing: numberAttribute(node, "smoothing"),
       batch,
       classes,
     },

@@ -266,7 +266,7 @@ describe("kernels against central differences, on views, accumulating", () => {
     });
     memory.integers("labels").data.set([3, 0, 2]);
     const samples = { logits: "logits", labels: "labels", sampleLoss: "sampleLoss", sampleRank: "sampleRank" };
-    const call = { ...samples, scale: 0.25, batch: 3, classes: 4 };
+    const call = { ...samples, scale: 0.25, smoothing: 0.3, batch: 3, classes: 4 };
     const loss = () => {
       kernels.softmaxCrossEntropy(call, memory, {});
       return f64(memory, "sampleLoss").reduce((sum, v) => sum + 0.25 * v, 0);
@@ -287,7 +287,7 @@ describe("kernels by hand", () => {
     f64(memory, "logits").set([1, 5, 3, 2, 2, 2, 2, 2, 2, 9, Number.NaN, 1]);
     memory.integers("labels").data.set([2, 0, 2, 0]);
     const samples = { logits: "logits", labels: "labels", sampleLoss: "sampleLoss", sampleRank: "sampleRank" };
-    kernels.softmaxCrossEntropy({ ...samples, scale: 1, batch: 4, classes: 3 }, memory, {});
+    kernels.softmaxCrossEntropy({ ...samples, scale: 1, smoothing: 0, batch: 4, classes: 3 }, memory, {});
     assert.deepEqual(Array.from(f64(memory, "sampleRank")), [1, 0, 2, 2]);
   });
 
