@@ -1,6 +1,18 @@
 // densenet: everything portable, in Node and in browsers. `densenet/node` adds files, image decoders and folders; the
 // other subpaths are parts of this one for pages that load no more than they use.
+
 export * from "./analyses.ts";
+
+export {
+  type Calibrated,
+  calibrate,
+  type LabelledLogits,
+  type Reliability,
+  type ReliabilityBin,
+  reliability,
+} from "./analyze/calibration.ts";
+export { type ClassScore, classScores } from "./analyze/classScores.ts";
+
 export { type Summary, type SummaryLayer, summarize } from "./analyze/summary.ts";
 export { type BackendOptions, createBackend } from "./backends/create.ts";
 export {

@@ -1,6 +1,7 @@
 // densenet/infer: a trained network as a function from images to labels, without trainer, settings and backends.
 // Portable. With densenet/wasm or densenet/webgpu this is all that a page which classifies loads.
 export type { Backend, BackendInfo, Executable, RunScalars } from "./backends/backend.ts";
+export type { AnswerThreshold, Calibration, OperatingPoint } from "./checkpoint/calibration.ts";
 export { decodeModel, type Preprocessing, type TrainedModel } from "./checkpoint/checkpoint.ts";
 export { fitImage, type Image, type InputSize } from "./data/fitImage.ts";
 export * from "./errors.ts";

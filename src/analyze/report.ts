@@ -3,12 +3,14 @@
 import { classErrors, meanClassError } from "./classErrors.ts";
 import { formatBytes, formatDuration, formatInteger, formatPercent, wilsonInterval } from "./format.ts";
 import { type ChartPoint, lineChart } from "./report/chart.ts";
+import { everyClass } from "./report/classes.ts";
 import { confusedPairs, confusionMatrix, hardestClasses } from "./report/confusion.ts";
 import type { ReportData, ReportImage } from "./report/data.ts";
 import { type Html, html, raw } from "./report/html.ts";
 import { networkDrawing } from "./report/network.ts";
 import { factsTable, imageGrid, layerTables, settingsTable } from "./report/sections.ts";
 import { reportStyle } from "./report/style.ts";
+import { trustSection } from "./report/trust.ts";
 
 /** More points than this of a step curve cannot be told apart on the page; they are averaged in groups. */
 const MAX_TRACE_POINTS = 400;
@@ -44,6 +46,7 @@ ${networkDrawing(data.summary)}
 </header>
 ${curves(data)}
 ${mistakes(data)}
+${data.evaluation && trustSection(data.evaluation, data.data.classes)}
 ${images(data.images)}
 <section aria-labelledby="run"><h2 id="run">How it was run</h2>
 <div class="columns">${settingsTable(data.config)}<div>${factsTable(data.environment)}<pre>${data.command}</pre></div></div></section>
@@ -154,7 +157,8 @@ function mistakes(data: ReportData): Html {
   if (evaluation === undefined) return html``;
   return html`<section aria-labelledby="mistakes"><h2 id="mistakes">What is taken for what</h2>
 <p class="quiet">${evaluation.caption}: top-1 error ${formatPercent(evaluation.top1Error, 2)}, top-5 error ${formatPercent(evaluation.top5Error, 2)}, loss ${evaluation.loss.toFixed(4)}; with every class weighing the same, top-1 error ${formatPercent(meanClassError(classErrors(evaluation.confusion)), 2)}.</p>
-<div class="mistakes"><div>${confusionMatrix(evaluation.confusion, data.data.classes)}</div><div><h3>Most confused</h3>${confusedPairs(evaluation.confusion, data.data.classes)}<h3>Hardest classes</h3>${hardestClasses(evaluation.confusion, data.data.classes)}</div></div></section>`;
+<div class="mistakes"><div>${confusionMatrix(evaluation.confusion, data.data.classes)}</div><div><h3>Most confused</h3>${confusedPairs(evaluation.confusion, data.data.classes)}<h3>Hardest classes</h3>${hardestClasses(evaluation.confusion, data.data.classes)}</div></div>
+${everyClass(evaluation.confusion, data.data.classes)}</section>`;
 }
 
 function images(all: readonly ReportImage[]): Html {

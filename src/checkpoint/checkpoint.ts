@@ -11,6 +11,7 @@ import { exportStateDict, importStateDict } from "../model/stateDict.ts";
 import type { Tensor } from "../model/tensor.ts";
 import { defineSpec, type NetworkSpec } from "../networks/registry.ts";
 import { show, showSome } from "../show.ts";
+import { type Calibration, readCalibration } from "./calibration.ts";
 import { DIGEST_KEY, digestsOf, verifyDigests } from "./digest.ts";
 import { encodeHalves } from "./floats.ts";
 import { isRecord } from "./record.ts";
@@ -48,6 +49,8 @@ export interface TrainedModel {
   readonly dataset: string;
   /** A sigmoid for each output, whose labels do not exclude each other; without it one softmax over all. */
   readonly outputs?: "sigmoid";
+  /** Fitted on validation images; not of a network with sigmoids, and of none that was saved without. */
+  readonly calibration?: Calibration;
 }
 
 /** What only a run that goes on needs. */
@@ -124,6 +127,10 @@ export function readModel(
   if (typeof dataset !== "string") throw damaged(source, "dataset", "the name of the training data");
   const { outputs } = description;
   if (outputs !== undefined && outputs !== "sigmoid") throw damaged(source, "outputs", '"sigmoid"');
+  const calibration = readCalibration(description.calibration, spec.numClasses);
+  if (description.calibration !== undefined && calibration === undefined) {
+    throw damaged(source, "calibration", `a temperature and thresholds for the ${spec.numClasses} classes`);
+  }
   const { model, ignored } = importStateDict(tensors, { spec, source });
   if (ignored.length > 0) {
     throw new InputError(`${source}: has ${showSome(ignored)}, expected nothing but the network's tensors`, {
@@ -136,6 +143,7 @@ export function readModel(
     classes,
     dataset,
     ...(outputs === undefined ? {} : { outputs }),
+    ...(calibration === undefined ? {} : { calibration }),
   };
   return { trained, verified };
 }

@@ -1,16 +1,26 @@
 // cli: `densenet eval` — how well a checkpoint does on labelled images.
 import { type Command, Option } from "commander";
+import { type LabelledLogits, type Reliability, reliability } from "../analyze/calibration.ts";
 import { classErrors, constantGuess, meanClassError, worstFirst } from "../analyze/classErrors.ts";
+import { type ClassScore, classScores, meanScores } from "../analyze/classScores.ts";
 import { formatInteger, formatPercent, table, wilsonInterval } from "../analyze/format.ts";
 import { mostConfused } from "../analyze/report/confusion.ts";
+
+import type { Calibration } from "../checkpoint/calibration.ts";
+import type { TrainedModel } from "../checkpoint/checkpoint.ts";
+import { writeFileAtomic } from "../checkpoint/store.node.ts";
+
 import type { LabelKind } from "../data/dataset.ts";
+
 import { loadBatches } from "../data/loader.node.ts";
 import { loadClassifier } from "../formats/network.node.ts";
 import { evaluate } from "../infer/evaluate.ts";
+import { labelledLogits } from "../run/calibrateRun.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
 import { type MeasuredSplit, openHeldOut } from "../run/heldOut.node.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import { openBackend } from "./backend.ts";
+import { csv, requireWritable } from "./csvFile.ts";
 import { chosenDevice, EMBEDDED, examples, jsonOption, numberFlag, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 
@@ -24,10 +34,12 @@ interface EvalOptions extends Partial<DeviceChoice> {
   readonly skipBad?: boolean;
   readonly best?: boolean;
   readonly batchSize: number;
+  readonly output?: string;
   readonly json?: boolean;
 }
 
-/** Classes that the text lists; --json has all. */
+const HEADINGS = ["class", "error", "precision", "recall", "F1", "images"];
+/** Classes that the text lists; --json and --output have all. */
 const SHOWN = 20;
 
 export function addEval(program: Command): void {
@@ -36,7 +48,7 @@ export function addEval(program: Command): void {
     .summary("measure a checkpoint on labelled images")
     .description(
       "Measures a checkpoint: top-1 and top-5 error in percent, mean cross-entropy in nats, the error of each " +
-        "class. On the images that its run held out; on other images on all of them, or on their val or test split.",
+        "class with its precision, recall and F1, and how far the probabilities can be trusted. On the images that its run held out; on other images on all of them, or on their val or test split.",
     )
     .argument(
       "<checkpoint>",
@@ -68,6 +80,10 @@ export function addEval(program: Command): void {
     .addOption(new Option("--skip-bad", "leave out images that do not decode, in place of refusing the folder"))
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
     .option("-b, --batch-size <n>", "images at once", wholeFlag("--batch-size", 1), 64)
+    .option(
+      "-o, --output <file>",
+      "write precision, recall and F1 of every class to this file, as comma-separated values",
+    )
     .addOption(settingOption("device"))
     .addOption(settingOption("activationDtype"))
     .addOption(settingOption("threads"))
@@ -77,6 +93,7 @@ export function addEval(program: Command): void {
       examples(
         "densenet eval runs/first",
         "densenet eval runs/first --data-dir test-photos      # test-photos/cat/*.jpg, test-photos/dog/*.jpg",
+        "densenet eval runs/first --output classes.csv",
         "densenet eval runs/first --best --data-dir cifar-10-batches-bin --json",
       ),
     )
@@ -86,6 +103,8 @@ export function addEval(program: Command): void {
 async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Promise<void> {
   const loaded = await loadClassifier(checkpoint, options.best ? "best" : "last");
   for (const line of loaded.notes) say(line);
+  const { output } = options;
+  if (output !== undefined) await requireWritable(output);
   const { dataDir, split: of, labels, valSplit, seed, maxPixels, skipBad } = options;
   const wanted = { dataDir, split: of, labels, valSplit, seed, maxPixels, skipBad, report: say };
   const { dataset, split, which, words } = await openHeldOut(loaded, checkpoint, wanted);
@@ -100,14 +119,26 @@ async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Pro
     const evaluation = await evaluate({ trained, dataset, split, backend, loadBatches, batchSize });
     const { top1Error, top5Error, loss, count, confusion } = evaluation;
     const constant = constantGuess(dataset[split], trained.classes);
+    const scores = classScores(confusion);
+    const trust = measureTrust(trained, labelledLogits(evaluation, dataset[split].labels));
+    if (output !== undefined) {
+      await writeFileAtomic(output, classesCsv(scores, trained.classes));
+      say(`${output}: precision, recall and F1 of ${formatInteger(scores.length)} classes`);
+    }
     if (!options.json) {
-      printLine(describe(evaluation, trained.classes, words, constant));
+      printLine(describe(evaluation, trained.classes, words, constant, trust));
       return;
     }
     const errors = classErrors(confusion);
-    const classes = errors.map(({ label, ...of }) => ({ name: trained.classes[label], ...of }));
+    const classes = errors.map(({ label, ...of }, index) => {
+      const { predicted, precision, recall, f1 } = scores[index];
+      return { name: trained.classes[label], ...of, predicted, precision, recall, f1 };
+    });
     const images = { of: dataset.name, which };
-    printJson({ top1Error, top5Error, loss, count, images, constant, meanClassError: meanClassError(errors), classes });
+    printJson({
+      ...{ top1Error, top5Error, loss, count, images, constant },
+      ...{ meanClassError: meanClassError(errors), mean: meanScores(scores), ...trust, classes },
+    });
   } finally {
     await backend.dispose();
   }
@@ -118,6 +149,7 @@ function describe(
   names: readonly string[],
   words: string,
   constant: { readonly name: string; readonly error: number },
+  trust: Trust,
 ): string {
   const errors = classErrors(confusion);
   const worst = worstFirst(errors);
@@ -134,15 +166,66 @@ function describe(
     ["mean of classes", `${formatPercent(meanClassError(errors), 2)}, every class weighing the same`],
     ["top-5 error", formatPercent(top5Error, 2)],
     ["loss", loss.toFixed(4)],
+    ...trustFacts(trust),
   ];
-  const rows = worst
-    .slice(0, SHOWN)
-    .map(({ label, count: of, error }) => [names[label] ?? "", formatPercent(error, 1), formatInteger(of)]);
+  const scores = classScores(confusion);
+  const rows = worst.slice(0, SHOWN).map(({ label, count: of, error }) => {
+    const { precision, recall, f1 } = scores[label];
+    const shares = [precision, recall, f1].map((share) => formatPercent(100 * share));
+    return [names[label] ?? "", formatPercent(error, 1), ...shares, formatInteger(of)];
+  });
   const pairs = mostConfused(confusion, 3).map(
     (pair) => `${formatInteger(pair.count)} × ${names[pair.label]} taken for ${names[pair.prediction]}`,
   );
-  const more = worst.length > SHOWN ? [`the ${SHOWN} worst of ${worst.length} classes; --json has all`] : [];
-  return [table(facts), "", table([["class", "error", "images"], ...rows], [1, 2]), ...more, "", ...pairs]
-    .join("\n")
-    .trimEnd();
+  const more =
+    worst.length > SHOWN ? [`the ${SHOWN} worst of ${worst.length} classes; --json and --output have all`] : [];
+  return [table(facts), "", table([HEADINGS, ...rows], [1, 2, 3, 4, 5]), ...more, "", ...pairs].join("\n").trimEnd();
+}
+
+/** How far the probabilities can be trusted; of a network with a sigmoid for each class nothing is said. */
+interface Trust {
+  readonly uncalibrated?: Reliability;
+  /** With the temperature of the checkpoint, where it has one. */
+  readonly calibrated?: Reliability;
+  readonly calibration?: Calibration;
+}
+
+function measureTrust({ outputs, calibration }: TrainedModel, images: LabelledLogits): Trust {
+  if (outputs === "sigmoid") return {};
+  const uncalibrated = reliability(images);
+  if (calibration === undefined) return { uncalibrated };
+  return { uncalibrated, calibration, calibrated: reliability(images, calibration.temperature) };
+}
+
+function trustFacts({ uncalibrated, calibrated, calibration }: Trust): string[][] {
+  if (uncalibrated === undefined) return [];
+  const error = ({ calibrationError }: Reliability): string => formatPercent(100 * calibrationError, 2);
+  const brier = ({ brier: score }: Reliability): string => score.toFixed(4);
+  if (calibrated === undefined || calibration === undefined) {
+    return [
+      [
+        "ECE",
+        `${error(uncalibrated)} between probability and share of right answers; the checkpoint has no calibration`,
+      ],
+      ["Brier score", brier(uncalibrated)],
+    ];
+  }
+  const how = `with the checkpoint's temperature ${calibration.temperature.toFixed(3)}`;
+  return [
+    [
+      "ECE",
+      `${error(calibrated)} between probability and share of right answers ${how}; ${error(uncalibrated)} without`,
+    ],
+    ["Brier score", `${brier(calibrated)}; ${brier(uncalibrated)} without`],
+  ];
+}
+
+function classesCsv(scores: readonly ClassScore[], names: readonly string[]): string {
+  const header = ["class", "precision", "recall", "f1", "images", "predicted"];
+  const number = (value: number): string => (Number.isNaN(value) ? "" : String(value));
+  const rows = scores.map(({ label, precision, recall, f1, count, predicted }) => [
+    names[label] ?? "",
+    ...[precision, recall, f1, count, predicted].map(number),
+  ]);
+  return csv([header, ...rows]);
 }

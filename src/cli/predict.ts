@@ -1,21 +1,22 @@
 // cli: `densenet predict` — what image files show, says a checkpoint.
-import { access, constants, stat } from "node:fs/promises";
-import { dirname } from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { formatInteger, formatPercent, table } from "../analyze/format.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
-import { systemCode, writeFailure } from "../checkpoint/writeFailure.ts";
 import { imageFiles } from "../data/imageFiles.node.ts";
-import { InputError, UsageError } from "../errors.ts";
+import { InputError } from "../errors.ts";
 import { classifyFiles, type FileAnswer, loadPredictor } from "../infer/files.node.ts";
+import type { Prediction } from "../infer/scores.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
 import { openBackend } from "./backend.ts";
+import { csv, requireWritable } from "./csvFile.ts";
 import { exitCodeOf } from "./exitCodes.ts";
 import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
+import { type LeastConfidence, leastConfidence, parseMinConfidence } from "./minConfidence.ts";
 import { printJson, printLine, say, toned } from "./output.ts";
 
 interface PredictOptions extends Partial<DeviceChoice> {
   readonly topK: number;
+  readonly minConfidence?: LeastConfidence;
   readonly output?: string;
   readonly maxPixels?: number;
   readonly best?: boolean;
@@ -37,6 +38,14 @@ export function addPredict(program: Command): void {
     )
     .argument("<file...>", "image files, folders of them, or patterns such as 'photos/**/*.jpg'")
     .option("--top-k <n>", "classes to name per file, best first", wholeFlag("--top-k", 1), 1)
+    .addOption(
+      new Option(
+        "--min-confidence <p>",
+        'say "don\'t know" below this probability. A number from 0 to 1; or precision:0.95, the probability from ' +
+          "which so many answers were right on the run's validation images; or class, the operating point of the class " +
+          "that is named",
+      ).argParser(parseMinConfidence),
+    )
     .option("-o, --output <file>", "write a table of the answers to this file, as comma-separated values")
     .addOption(settingOption("data.maxPixels"))
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
@@ -54,6 +63,7 @@ export function addPredict(program: Command): void {
         "densenet predict runs/first cat.jpg dog.jpg",
         "densenet predict bc-40-12.cifar10 photo.png           # before anything was trained",
         "densenet predict runs/first photos --output answers.csv",
+        "densenet predict runs/first photos --min-confidence precision:0.95",
         "densenet predict runs/first --top-k 3 --json photos/*.jpg",
       ),
     )
@@ -65,8 +75,10 @@ async function predict(checkpoint: string, names: string[], options: PredictOpti
   if (output !== undefined) await requireWritable(output);
   const backend = await openBackend(chosenDevice(options));
   const answers: FileAnswer[] = [];
+  let isSure: IsSure | undefined;
   try {
     const predictor = await loadPredictor(checkpoint, backend, { pointer: options.best ? "best" : "last", note: say });
+    isSure = options.minConfidence && leastConfidence(options.minConfidence, predictor.calibration, checkpoint);
     const found: (string | InputError)[] = [];
     for await (const file of imageFiles(names, say)) found.push(file);
     const files = found.filter((file) => typeof file === "string");
@@ -84,11 +96,11 @@ async function predict(checkpoint: string, names: string[], options: PredictOpti
   const bad = answers.filter((answer) => "error" in answer);
   for (const { error } of bad) say(error.message, `${toned("red", "densenet:")} `);
   if (output !== undefined) {
-    await writeFileAtomic(output, csv(answers, topK));
+    await writeFileAtomic(output, answersCsv(answers, topK, isSure));
     say(`${output}: ${formatInteger(answers.length - bad.length)} files classified`);
   }
-  if (json) printJson(answers.map(jsonOf));
-  else if (output === undefined && bad.length < answers.length) printLine(textOf(answers));
+  if (json) printJson(answers.map((answer) => jsonOf(answer, isSure)));
+  else if (output === undefined && bad.length < answers.length) printLine(textOf(answers, isSure));
   const [first] = bad;
   if (first === undefined) return;
   if (answers.length > 1)
@@ -96,56 +108,45 @@ async function predict(checkpoint: string, names: string[], options: PredictOpti
   process.exitCode = exitCodeOf(first.error);
 }
 
-/** Before the work, not after it. */
-async function requireWritable(output: string): Promise<void> {
-  try {
-    if (output === "") throw new UsageError('--output: got "", expected the name of a file', { flag: "--output" });
-    await access(dirname(output), constants.W_OK);
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw writeFailure(dirname(output), error);
-    const expected = "expected a file in a folder that is there";
-    throw new UsageError(`--output: the folder ${dirname(output)} does not exist, ${expected}`, { flag: "--output" });
-  }
-  const found = await stat(output).catch(() => undefined);
-  if (found === undefined || found.isFile()) return;
-  throw new UsageError(`--output: ${output} is no regular file, expected the name of a file to write`, {
-    flag: "--output",
-  });
-}
+type IsSure = (best: Prediction) => boolean;
 
-function jsonOf(answer: FileAnswer): unknown {
+function jsonOf(answer: FileAnswer, isSure: IsSure | undefined): unknown {
   const { file } = answer;
   if ("error" in answer) return { file, error: { kind: answer.error.name, message: answer.error.message } };
-  return { file, ...answer.top[0], top: answer.top };
+  const [best] = answer.top;
+  return { file, ...best, ...(isSure && best && { sure: isSure(best) }), top: answer.top };
 }
 
-function textOf(answers: readonly FileAnswer[]): string {
+function textOf(answers: readonly FileAnswer[], isSure: IsSure | undefined): string {
   const rows = answers.flatMap((answer) => {
     if ("error" in answer) return [];
-    return [[answer.file, ...answer.top.flatMap(({ label, score }) => [label, formatPercent(100 * score)])]];
+    const [best] = answer.top;
+    const doubt = isSure && best && !isSure(best) ? "don't know, perhaps " : "";
+    const cells = answer.top.flatMap(({ label, score }) => [label, formatPercent(100 * score)]);
+    return [[answer.file, `${doubt}${cells[0]}`, ...cells.slice(1)]];
   });
   const scores = (rows[0] ?? []).map((_, column) => column).filter((column) => column > 0 && column % 2 === 0);
   return table(rows, scores);
 }
 
-/**
- * RFC 4180, but for line ends. A line for each file; label and score of the best classes, or what is wrong with the
- * file.
- */
-function csv(answers: readonly FileAnswer[], topK: number): string {
+/** A line for each file; label and score of the best classes, whether that is sure enough, or what is wrong with the file. */
+function answersCsv(answers: readonly FileAnswer[], topK: number, isSure: IsSure | undefined): string {
   const columns = Array.from({ length: topK }, (_, rank) => (rank === 0 ? "" : String(rank + 1)));
-  const header = ["file", ...columns.flatMap((rank) => [`label${rank}`, `score${rank}`]), "error"];
+  const header = [
+    "file",
+    ...columns.flatMap((rank) => [`label${rank}`, `score${rank}`]),
+    ...(isSure ? ["sure"] : []),
+    "error",
+  ];
   const rows = answers.map((answer) => {
-    if ("error" in answer) return [answer.file, ...columns.flatMap(() => ["", ""]), answer.error.message];
+    if ("error" in answer)
+      return [answer.file, ...columns.flatMap(() => ["", ""]), ...(isSure ? [""] : []), answer.error.message];
     const cells = columns.flatMap((_, rank) => {
       const found = answer.top[rank];
       return found === undefined ? ["", ""] : [found.label, String(found.score)];
     });
-    return [answer.file, ...cells, ""];
+    const [best] = answer.top;
+    return [answer.file, ...cells, ...(isSure && best ? [isSure(best) ? "yes" : "no"] : []), ""];
   });
-  return [header, ...rows].map((row) => `${row.map(quoted).join(",")}\n`).join("");
-}
-
-function quoted(cell: string): string {
-  return /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
+  return csv([header, ...rows]);
 }

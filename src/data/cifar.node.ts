@@ -137,6 +137,7 @@ export async function readCifar(source: CifarSource, wanted: LabelKind = "fine")
     ...(source.kind === "cifar10" ? cifar10Normalization : cifar100Normalization),
     train: await readRecords(source, layout, label, layout.train, layout.recordsPerTrainFile),
     val: await readRecords(source, layout, label, layout.test, TEST_RECORDS),
+    valIsTest: true,
     citation: CIFAR_CITATION,
   };
 }

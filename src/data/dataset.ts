@@ -72,6 +72,11 @@ export interface Dataset {
    * Where held-out training images come from when their number is given. Default: the last ones.
    */
   readonly holdOutFrom?: readonly HoldOutSource[];
+  /**
+   * `val` holds the images by which the data's results are published: a run measures itself on them, and nothing is
+   * fitted to them.
+   */
+  readonly valIsTest?: true;
   /** Who made the data, as they ask to be cited. */
   readonly citation?: string;
 }

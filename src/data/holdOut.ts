@@ -98,15 +98,16 @@ export function holdOut(dataset: Dataset, amount: number, seed: number): Dataset
       { field: "valSplit", value: amount },
     );
   }
+  const { valIsTest: _, ...same } = dataset;
   if (amount < 1 || dataset.holdOutFrom !== undefined) {
     const { labels } = dataset.train;
     const { train, val } =
       amount < 1 ? stratifiedSplit(labels, dataset.classes, amount, seed) : evenSplit(labels, dataset, amount, seed);
-    return { ...dataset, train: selected(dataset.train, train), val: selected(dataset.train, val) };
+    return { ...same, train: selected(dataset.train, train), val: selected(dataset.train, val) };
   }
   const every = Int32Array.from({ length }, (_, index) => index);
   return {
-    ...dataset,
+    ...same,
     train: selected(dataset.train, every.subarray(0, length - amount)),
     val: selected(dataset.train, every.subarray(length - amount)),
   };

@@ -134,6 +134,7 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
     ...(await computeMeanStd(trainSplit, format, NORMALIZATION_IMAGES)),
     train: trainSplit,
     val: filesSplit(valFiles),
+    ...(val === ownVal && basename(folders.val ?? "").toLowerCase() === "test" ? { valIsTest: true } : {}),
   };
 }
 

@@ -3,6 +3,7 @@
 import type { Backend, Executable } from "../backends/backend.ts";
 import { Lifetime } from "../backends/lifetime.ts";
 import { runAhead, type Work } from "../backends/runAhead.ts";
+import type { Calibration } from "../checkpoint/calibration.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { placeImage, unmoved } from "../data/augment.ts";
 import { fitImage, type Image, type InputSize } from "../data/fitImage.ts";
@@ -71,6 +72,8 @@ export class Predictor implements AsyncDisposable {
   readonly inputSize: InputSize;
   readonly #life = new Lifetime("predictor");
   readonly #executable: Executable;
+  /** Fitted on validation images, where the checkpoint holds it; every probability is with its temperature. */
+  readonly calibration: Calibration | undefined;
   readonly #probabilities: typeof softmax;
   readonly #batchSize: number;
   /** Images that the device works on at once. */
@@ -83,7 +86,10 @@ export class Predictor implements AsyncDisposable {
     const { mean: _, std: __, ...size } = trained.preprocessing;
     this.classes = trained.classes;
     this.inputSize = { channels: trained.model.spec.inChannels, ...size };
-    this.#probabilities = trained.outputs === "sigmoid" ? sigmoid : softmax;
+    const { calibration } = trained;
+    this.calibration = calibration;
+    const temperature = calibration?.temperature ?? 1;
+    this.#probabilities = trained.outputs === "sigmoid" ? sigmoid : (logits) => softmax(logits, temperature);
     this.#table = normalizationTable(trained.preprocessing);
     this.#executable = executable;
     this.#batchSize = batchSize;

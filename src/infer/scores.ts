@@ -11,9 +11,9 @@ export interface Prediction {
   readonly score: number;
 }
 
-/** exp(z − max) / Σ exp(z − max), in doubles: no logit overflows. */
-export function softmax(logits: ArrayLike<number>): Float64Array {
-  const values = Float64Array.from(logits);
+/** softmax(z / temperature) as exp(z − max) / Σ exp(z − max), in doubles: no logit overflows. */
+export function softmax(logits: ArrayLike<number>, temperature = 1): Float64Array {
+  const values = Float64Array.from(logits, (logit) => logit / temperature);
   const greatest = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
   const powers = values.map((value) => Math.exp(value - greatest));
   const total = powers.reduce((a, b) => a + b, 0);

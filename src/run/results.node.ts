@@ -1,9 +1,12 @@
 // run: what a finished run shows of itself: its mistakes on the validation images, and some of these images.
 import sharp from "sharp";
+import { reliability } from "../analyze/calibration.ts";
 import { formatInteger } from "../analyze/format.ts";
 import type { ReportImage } from "../analyze/report/data.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { softmax } from "../infer/scores.ts";
 import type { Evaluation } from "../train/evaluation.ts";
+import { calibrateRun, labelledLogits } from "./calibrateRun.ts";
 import type { ReportResults } from "./report.node.ts";
 
 /** Images of each kind, right and wrong: two rows of a wide page. */
@@ -16,12 +19,18 @@ const SIDE = 160;
  */
 export async function reportResults(evaluation: Evaluation, dataset: Dataset, epoch: number): Promise<ReportResults> {
   const chosen = chooseImages(evaluation, dataset);
+  const { calibration, missing } = calibrateRun(evaluation, dataset);
+  const images = labelledLogits(evaluation, dataset.val.labels);
+  const fitted = calibration && { calibration, measured: reliability(images, calibration.temperature) };
   return {
     evaluation: {
       ...evaluation,
+      trust: { measured: reliability(images), ...(fitted === undefined ? { missing } : { fitted }) },
       caption: `${formatInteger(evaluation.count)} validation images after epoch ${epoch}`,
     },
-    images: await Promise.all(chosen.map((position) => reportImage(position, evaluation, dataset))),
+    images: await Promise.all(
+      chosen.map((position) => reportImage(position, evaluation, dataset, calibration?.temperature)),
+    ),
   };
 }
 
@@ -40,16 +49,22 @@ function chooseImages({ guesses }: Evaluation, { val, classes }: Dataset): numbe
   return [...wrong, ...right.flat().slice(0, SHOWN)];
 }
 
-async function reportImage(position: number, { guesses }: Evaluation, dataset: Dataset): Promise<ReportImage> {
+async function reportImage(
+  position: number,
+  { guesses, logits }: Evaluation,
+  dataset: Dataset,
+  temperature: number | undefined,
+): Promise<ReportImage> {
   const { val, classes } = dataset;
   const guess = guesses[position];
   if (guess === undefined) throw new RangeError(`no guess for image ${position}`);
   const description = val.describe();
+  const scores = softmax(logits.subarray(position * classes.length, (position + 1) * classes.length), temperature);
   return {
     dataUri: await dataUri(position, dataset),
     label: classes[val.labels[position] ?? -1] ?? "",
     prediction: classes[guess.index] ?? "",
-    score: guess.score,
+    score: scores[guess.index] ?? guess.score,
     name: description.kind === "files" ? (description.files[position] ?? "") : `validation image ${position}`,
   };
 }

@@ -3,6 +3,7 @@
 import { join, resolve } from "node:path";
 import { type ConstantGuess, constantGuess } from "../analyze/classErrors.ts";
 import type { Backend, BackendInfo } from "../backends/backend.ts";
+import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { saveCheckpoint, setAside } from "../checkpoint/store.node.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadBatches } from "../data/loader.node.ts";
@@ -13,6 +14,7 @@ import { createTrainer } from "../train/createTrainer.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, TrainEvent } from "../train/events.ts";
 import type { CheckpointSink, Trainer } from "../train/trainer.ts";
+import { calibrateRun } from "./calibrateRun.ts";
 import { dataDigest, openConfiguredDataset } from "./data.node.ts";
 import { openRunDevice, type RunDevice } from "./device.node.ts";
 import { type Environment, environmentFacts, readEnvironment } from "./environment.node.ts";
@@ -114,7 +116,8 @@ export async function* runTraining(options: RunOptions): AsyncGenerator<RunEvent
     const save: CheckpointSink = (checkpoint, about) => {
       if (folder === undefined) throw new Error("a checkpoint came before the start of the run");
       folder.requireHeld();
-      return saveCheckpoint(folder.path, checkpoint, { ...about, keep: config.keepCheckpoints });
+      const trained = withCalibration(checkpoint.trained, dataset, about.evaluation);
+      return saveCheckpoint(folder.path, { ...checkpoint, trained }, { ...about, keep: config.keepCheckpoints });
     };
     const { backend, reopen } = device;
     const common = { config, dataset, backend, reopen, loadBatches, save };
@@ -293,6 +296,12 @@ function stateOf(state: "running" | { readonly failure: unknown }): ReportStandi
 /** The last validation of the run. One that was resumed at its end has done none. */
 async function finalEvaluation(trainer: Trainer, dataset: Dataset, backend: Backend): Promise<Evaluation> {
   return trainer.evaluation ?? (await evaluate({ trained: trainer.trained, dataset, backend, loadBatches }));
+}
+
+/** The network with what its validation says of its probabilities. */
+function withCalibration(trained: TrainedModel, dataset: Dataset, evaluation: Evaluation | undefined): TrainedModel {
+  const calibration = evaluation && calibrateRun(evaluation, dataset).calibration;
+  return calibration === undefined ? trained : { ...trained, calibration };
 }
 
 /** What happened to a device, and where the run goes on. */

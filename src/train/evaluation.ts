@@ -14,6 +14,8 @@ export interface Evaluation extends Metrics {
   readonly confusion: readonly (readonly number[])[];
   /** The first guess for each image and its softmax probability, 0…1, by position in the split. */
   readonly guesses: readonly Guess[];
+  /** By position in the split. */
+  readonly logits: Float32Array; // [N, classes]
 }
 
 /** The likeliest class of an image. */
@@ -36,6 +38,7 @@ export class EvaluationTally {
   #totals = noTotals;
   readonly #confusion: number[][];
   readonly #guesses: Guess[] = [];
+  readonly #logits: Float32Array[] = [];
 
   constructor(classes: number) {
     this.#confusion = Array.from({ length: classes }, () => new Array<number>(classes).fill(0));
@@ -50,6 +53,7 @@ export class EvaluationTally {
   add({ labels, count }: Batch, [loss, rank, logits]: readonly (Float32Array | Int32Array)[]): void {
     this.#totals = addSamples(this.#totals, { loss, rank, count });
     const classes = this.#confusion.length;
+    this.#logits.push(Float32Array.from(logits.subarray(0, count * classes)));
     for (let n = 0; n < count; n++) {
       const guess = firstGuess(logits.subarray(n * classes, (n + 1) * classes));
       this.#confusion[labels[n]][guess.index]++;
@@ -64,8 +68,19 @@ export class EvaluationTally {
       count: this.count,
       confusion: this.#confusion,
       guesses: this.#guesses,
+      logits: joined(this.#logits),
     };
   }
+}
+
+function joined(batches: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(batches.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const batch of batches) {
+    all.set(batch, at);
+    at += batch.length;
+  }
+  return all;
 }
 
 /**

@@ -35,10 +35,10 @@ import { submitUpdate, type Update } from "./update.ts";
  */
 export type BatchLoader = (dataset: Dataset, split: "train" | "val", options: EpochOptions) => AsyncIterable<Batch>;
 
-/** Keeps a checkpoint and returns where it is. */
+/** Keeps a checkpoint and returns where it is. `evaluation`: of one at the end of an epoch, its validation. */
 export type CheckpointSink = (
   checkpoint: Checkpoint,
-  about: { readonly step: number; readonly best: boolean },
+  about: { readonly step: number; readonly best: boolean; readonly evaluation?: Evaluation },
 ) => Promise<string>;
 
 /** What a run consists of: network, images, device, settings, and where batches come from and checkpoints go. */
@@ -348,7 +348,7 @@ export class Trainer implements AsyncDisposable {
     this.#state = { ...this.#state, history, running: noTotals };
     this.#evaluation = val;
     yield { type: "epoch", ...metrics, best };
-    yield* this.#checkpoint(executable, best);
+    yield* this.#checkpoint(executable, best, val);
   }
 
   /** Whether to save after update number `step` (1-based), within its epoch. */
@@ -476,13 +476,20 @@ export class Trainer implements AsyncDisposable {
     if (this.#saved?.step !== step) yield* this.#checkpoint(executable, false);
   }
 
-  async *#checkpoint(executable: Executable, best: boolean): AsyncGenerator<TrainEvent, void, undefined> {
+  async *#checkpoint(
+    executable: Executable,
+    best: boolean,
+    evaluation?: Evaluation,
+  ): AsyncGenerator<TrainEvent, void, undefined> {
     const { save } = this.#options;
     if (!save) return;
     const { step } = this.#state;
     await this.#copy.take(executable, step);
     const training = { momentum: this.#copy.momentum, run: this.#state };
-    const path = await save({ trained: this.#copy.trained, training }, { step, best });
+    const path = await save(
+      { trained: this.#copy.trained, training },
+      { step, best, ...(evaluation ? { evaluation } : {}) },
+    );
     this.#saved = { step, path };
     this.#savedAt = performance.now();
     this.#saveIsDue = false;

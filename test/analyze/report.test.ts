@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { reliability } from "../../src/analyze/calibration.ts";
 import { formatBytes, formatCount, formatDuration, formatPercent, wilsonInterval } from "../../src/analyze/format.ts";
 import { mostConfused } from "../../src/analyze/report/confusion.ts";
 import type { ReportData } from "../../src/analyze/report/data.ts";
@@ -9,6 +10,15 @@ import { namedSpec } from "../../src/networks/registry.ts";
 
 const HOSTILE = `<script>alert("1")</script>&'`;
 const CLASSES = ["cat", HOSTILE, "dog"];
+
+const measured = reliability({ logits: Float32Array.of(2, 1, 0, 0, 1, 3), labels: [0, 1], classes: 3 });
+const point = { threshold: 0.5, precision: 0.75, recall: 0.25 };
+const calibration = {
+  count: 30,
+  temperature: 1.25,
+  answers: [{ targetPrecision: 0.95, threshold: null, coverage: 0 }],
+  classes: [point, point, null],
+};
 
 function reportData(changes: Partial<ReportData> = {}): ReportData {
   const epoch = { trainTop5Error: 0, valTop5Error: 0, learningRate: 0.1, seconds: 3, imagesPerSecond: 100 };
@@ -48,6 +58,7 @@ function reportData(changes: Partial<ReportData> = {}): ReportData {
         [1, 5, 4],
         [0, 4, 6],
       ],
+      trust: { measured, fitted: { calibration, measured } },
     },
     images: [
       { dataUri: "data:image/png;base64,AAAA", label: HOSTILE, prediction: "dog", score: 0.75, name: HOSTILE },
@@ -114,7 +125,15 @@ test("report · a constant answer stands beside the error, the classes' errors b
   const report = renderReport({
     ...base,
     data: { ...base.data, constant },
-    evaluation: { caption: "80 images", top1Error: 8.75, top5Error: 0, loss: 0.7, count: 80, confusion },
+    evaluation: {
+      caption: "80 images",
+      top1Error: 8.75,
+      top5Error: 0,
+      loss: 0.7,
+      count: 80,
+      confusion,
+      trust: { measured, missing: HOSTILE },
+    },
   });
   assert.match(report, /always naming “cat” gives 12\.5 %/);
   assert.doesNotMatch(report, /guessing/);

@@ -104,7 +104,7 @@ test("eval --json · the errors, loss and count of the last epoch", async () => 
   const found = JSON.parse(stdout);
   assert.deepEqual(Object.keys(found), [
     ...["top1Error", "top5Error", "loss", "count"],
-    ...["images", "constant", "meanClassError", "classes"],
+    ...["images", "constant", "meanClassError", "mean", "uncalibrated", "classes"],
   ]);
   const end = events(firstRun.stdout).at(-1) as { final: { valTop1Error: number; valLoss: number } };
   assert.equal(found.count, 12);

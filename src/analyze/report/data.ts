@@ -1,5 +1,7 @@
 // analyze/report: everything a report shows, as plain data. Who trains fills it; renderReport turns it into one file.
+import type { Calibration } from "../../checkpoint/calibration.ts";
 import type { EpochMetrics } from "../../train/events.ts";
+import type { Reliability } from "../calibration.ts";
 import type { ConstantGuess } from "../classErrors.ts";
 import type { Summary } from "../summary.ts";
 
@@ -21,6 +23,17 @@ export interface ReportEvaluation {
   readonly count: number;
   /** confusion[label][prediction] in images, [classes][classes]. */
   readonly confusion: readonly (readonly number[])[];
+  readonly trust: ReportTrust;
+}
+
+/** How far the probabilities can be trusted. */
+export interface ReportTrust {
+  /** The softmax of the network's own logits. */
+  readonly measured: Reliability;
+  /** What the checkpoint carries, and the same images with its temperature. */
+  readonly fitted?: { readonly calibration: Calibration; readonly measured: Reliability };
+  /** Where nothing was fitted: why. */
+  readonly missing?: string | undefined;
 }
 
 export interface ReportImage {

@@ -73,6 +73,9 @@ th{font-weight:inherit;text-align:left}
 .confusion tbody td.rate{background:none;text-align:right;color:var(--soft);padding-left:8px;white-space:nowrap}
 .matrix{display:block;width:100%;max-width:640px}.matrix .ground{fill:var(--raised)}
 .matrix .right{fill:color-mix(in oklab,var(--right) var(--share),var(--raised))}.matrix .wrong{fill:color-mix(in oklab,var(--wrong) var(--share),var(--raised))}
+.reliability{max-width:440px}.reliability svg{max-width:440px}
+.bin{fill:var(--right);opacity:var(--weight)}.confidence{stroke:var(--ink);stroke-width:1.4;opacity:.55}.area{fill:transparent}
+.trust .quiet{margin-top:12px}
 .pairs{width:100%;margin-top:12px}.pairs+h3{margin-top:26px}
 .pairs thead th,.settings thead th,.layers thead th{font-size:12.5px;color:var(--soft);border-bottom:1px solid var(--rule);padding:0 12px 6px 0}
 .pairs tbody th,.pairs td,.settings tbody th,.settings td,.layers th,.layers td{padding:6px 12px 6px 0;border-bottom:1px solid var(--hair);vertical-align:top}
