@@ -28,6 +28,8 @@ export class Lowering {
   /** By the tensor whose statistics they are. */
   readonly pendingStatistics = new Map<TensorId, PendingStatistics>();
   readonly #places: Places;
+  /** Buffers that the host reads after a run. */
+  readonly #kept: ReadonlySet<BufferName>;
   readonly #producers = new Map<TensorId, Step>();
   readonly #backwardOf = new Map<number, GraphNode[]>();
   /** Channels of a gradient buffer that hold something already: what comes next is added. */
@@ -36,12 +38,17 @@ export class Lowering {
   constructor(
     graph: Graph,
     { steps, concats }: FoundSteps,
-    how: { readonly recompute: RecomputePolicy; readonly activationDtype: ActivationDtype },
+    how: {
+      readonly recompute: RecomputePolicy;
+      readonly activationDtype: ActivationDtype;
+      readonly keep: readonly TensorId[];
+    },
   ) {
     this.graph = graph;
     this.recompute = how.recompute;
     this.activationDtype = how.activationDtype;
     this.#places = placeTensors(graph, concats);
+    this.#kept = new Set(how.keep.map((id) => this.#places.view(id).buffer));
     for (const step of steps) {
       for (const { outputs } of step.nodes) for (const output of outputs) this.#producers.set(output, step);
     }
@@ -101,7 +108,7 @@ export class Lowering {
    */
   maps(name: BufferName, shape: readonly number[]): BufferName {
     const dtype = shape.length === 4 ? this.activationDtype : "f32";
-    return this.plan.buffer(name, shape, "arena", { dtype });
+    return this.plan.buffer(name, shape, "arena", { dtype, kept: this.#kept.has(name) });
   }
 
   #hostBuffer(id: TensorId): BufferName | undefined {
@@ -117,7 +124,8 @@ export class Lowering {
   gradient(id: TensorId): View {
     const view = this.#places.view(id);
     const { shape } = this.tensor(this.#places.root(id));
-    return { ...view, buffer: this.plan.buffer(gradientOf(view.buffer), shape, "arena") };
+    const buffer = this.plan.buffer(gradientOf(view.buffer), shape, "arena", { kept: this.#kept.has(view.buffer) });
+    return { ...view, buffer };
   }
 
   /** The buffer of a parameter or a running statistic. */

@@ -11,6 +11,14 @@ export interface Places {
   root(tensor: TensorId): TensorId;
 }
 
+/** Where the tensors of a whole graph lie, for those who read them after a run (`keep` of the planners). */
+export function placesOf(graph: Graph): Places {
+  return placeTensors(
+    graph,
+    graph.nodes.filter(({ op, pass }) => op === "concat" && pass === "forward"),
+  );
+}
+
 /**
  * Throws RangeError if a tensor would have to lie in two concatenations: that would need a copy, and no DenseNet has
  * it.

@@ -1,7 +1,7 @@
 // plan: graph → plan, for each use: inference, a training step, gradient accumulation, the update alone. The five ideas
 // live in the steps: views instead of concatenations, statistics once per channel, the composite function inside the
 // kernel that loads it, pooling before a transition's 1×1, recomputation by choice.
-import type { Graph } from "../graph/graph.ts";
+import type { Graph, TensorId } from "../graph/graph.ts";
 import { PlanBuilder } from "./builder.ts";
 import { Lowering } from "./lowering.ts";
 import type { ActivationDtype, Plan } from "./plan.ts";
@@ -27,6 +27,11 @@ export interface TrainingOptions {
    * Default f32.
    */
   readonly activationDtype?: ActivationDtype;
+  /**
+   * Feature maps that the host reads after a run, with their gradients in training: their buffers (`placesOf`) are
+   * reused for nothing else. Default none. Recomputed maps and those inside a fused kernel cannot be kept.
+   */
+  readonly keep?: readonly TensorId[];
 }
 
 /**
@@ -37,8 +42,8 @@ export interface TrainingOptions {
  */
 export function planTraining(graph: Graph, options: TrainingOptions): Plan {
   const found = findSteps(graph, stepKinds);
-  const { recompute, optimizer, activationDtype = "f32" } = options;
-  const lowering = new Lowering(graph, found, { recompute, activationDtype });
+  const { recompute, optimizer, activationDtype = "f32", keep = [] } = options;
+  const lowering = new Lowering(graph, found, { recompute, activationDtype, keep });
   lowering.plan.declarePersistent(graph, optimizer ? ["gradient", "momentum"] : ["gradient"]);
   for (const step of found.steps) step.forward(lowering);
   updateRunningStatistics(lowering, found.running);
@@ -52,10 +57,10 @@ export function planTraining(graph: Graph, options: TrainingOptions): Plan {
  * (`sampleLoss`, `sampleRank`).
  * @throws RangeError naming the node, if the plan has no kernel for it
  */
-export function planInference(graph: Graph, options: Pick<TrainingOptions, "activationDtype"> = {}): Plan {
+export function planInference(graph: Graph, options: Pick<TrainingOptions, "activationDtype" | "keep"> = {}): Plan {
   const found = findSteps(graph, stepKinds);
-  const { activationDtype = "f32" } = options;
-  const lowering = new Lowering(graph, found, { recompute: "none", activationDtype });
+  const { activationDtype = "f32", keep = [] } = options;
+  const lowering = new Lowering(graph, found, { recompute: "none", activationDtype, keep });
   lowering.plan.declarePersistent(graph, []);
   for (const step of found.steps) step.forward(lowering);
   return lowering.plan.finish();
