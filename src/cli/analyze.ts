@@ -10,24 +10,33 @@ import {
 } from "../analyze/featureReuse.ts";
 import type { Finding } from "../analyze/finding.ts";
 import { formatInteger } from "../analyze/format.ts";
+import { gradientFlow, gradientFlowSection, type NetworkGradients } from "../analyze/gradientFlow.ts";
 import { paperCitation } from "../analyze/paper/tables.ts";
 import { type AnalysisSection, renderAnalyses } from "../analyze/report/analysisPage.ts";
+import type { Backend } from "../backends/backend.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
+import { loadBatches } from "../data/loader.node.ts";
+import { openDataset } from "../data/open.node.ts";
 import { DenseNetError, UsageError } from "../errors.ts";
 import { type LoadedNetwork, loadNetwork } from "../formats/network.node.ts";
 import { createNetwork } from "../model/create.ts";
 import type { Model } from "../model/model.ts";
 import { namedSpec, networkTitle, parameterCount, variantNames } from "../networks/registry.ts";
-import { examples, jsonOption } from "./flags.ts";
+import type { DeviceChoice } from "../run/device.node.ts";
+import { type HeldOut, openHeldOut } from "../run/heldOut.node.ts";
+import { openBackend } from "./backend.ts";
+import { chosenDevice, EMBEDDED, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 
-const analysisNames = ["feature-reuse"] as const;
+const analysisNames = ["feature-reuse", "gradient-flow"] as const;
 type AnalysisName = (typeof analysisNames)[number];
 
-interface AnalyzeOptions {
+interface AnalyzeOptions extends Partial<DeviceChoice> {
   readonly against?: readonly string[];
   readonly only?: readonly AnalysisName[];
+  readonly dataDir?: string;
   readonly normalisation: ReuseNormalisation;
+  readonly steps: number;
   readonly output: string;
   readonly json?: boolean;
 }
@@ -35,6 +44,8 @@ interface AnalyzeOptions {
 /** A network to analyse: a trained one, or one at its first values that is called by its name. */
 interface Subject {
   readonly name: string;
+  /** As given. */
+  readonly path: string;
   readonly model: Model;
   /** Missing where only a network's name was given. */
   readonly loaded?: LoadedNetwork;
@@ -47,19 +58,41 @@ interface Analysed {
   readonly findings: readonly Finding[];
 }
 
-type Analysis = (subjects: readonly Subject[], options: AnalyzeOptions) => Analysed | Promise<Analysed>;
+/** What analyses use; device and images are opened when the first one asks for them. */
+interface Context {
+  readonly subjects: readonly Subject[];
+  readonly options: AnalyzeOptions;
+  backend(): Promise<Backend>;
+  images(): Promise<HeldOut>;
+}
+
+type Analysis = (context: Context) => Analysed | Promise<Analysed>;
 
 const analyses: Readonly<Record<AnalysisName, Analysis>> = {
-  "feature-reuse": (subjects, { normalisation }) => {
+  "feature-reuse": ({ subjects, options }) => {
     const networks = trainedOnes("feature-reuse", subjects).map(({ name, model }) => ({
       name,
       reuse: featureReuse(model),
     }));
     return {
       data: networks.map(({ name, reuse }) => ({ name, ...reuse })),
-      section: featureReuseSection(networks, normalisation),
+      section: featureReuseSection(networks, options.normalisation),
       findings: networks[0]?.reuse.findings ?? [],
     };
+  },
+  "gradient-flow": async ({ subjects, options, ...open }) => {
+    const [backend, { dataset }] = [await open.backend(), await open.images()];
+    const networks: NetworkGradients[] = [];
+    for (const { name, model, loaded } of subjects) {
+      say(`gradient-flow: ${options.steps} updates of ${name}`);
+      const how = { dataset, backend, loadBatches };
+      const moments = roundNumbers(options.steps);
+      const fromStart = await gradientFlow({ ...how, model: createNetwork(model.spec), moments });
+      const trained = loaded && (await gradientFlow({ ...how, model }));
+      networks.push({ name, fromStart, ...(trained === undefined ? {} : { trained }) });
+    }
+    const section = gradientFlowSection(networks);
+    return { data: networks, section, findings: section.findings };
   },
 };
 
@@ -81,6 +114,8 @@ export function addAnalyze(program: Command): void {
         )
         .choices(analysisNames),
     )
+    .addOption(settingOption("data.dir", `the run's; without a run ${EMBEDDED}`))
+    .option("--steps <n>", "updates that gradient-flow follows", wholeFlag("--steps", 0), 50)
     .addOption(
       program
         .createOption("--normalisation <name>", "of the feature-reuse figure")
@@ -88,6 +123,8 @@ export function addAnalyze(program: Command): void {
         .default("columnMax"),
     )
     .option("--output <folder>", "where the page and its numbers go", "analysis")
+    .addOption(settingOption("device"))
+    .addOption(settingOption("threads"))
     .addOption(jsonOption("the numbers on stdout as one JSON document, errors too"))
     .addHelpText(
       "after",
@@ -103,15 +140,27 @@ export function addAnalyze(program: Command): void {
 async function analyze(run: string, options: AnalyzeOptions): Promise<void> {
   const subjects: Subject[] = [];
   for (const path of [run, ...(options.against ?? [])]) subjects.push(await openSubject(path));
+  let backend: Promise<Backend> | undefined;
+  let images: Promise<HeldOut> | undefined;
+  const context: Context = {
+    subjects,
+    options,
+    backend: () => (backend ??= openBackend(chosenDevice(options))),
+    images: () => (images ??= openImages(subjects, options)),
+  };
   const done = new Map<AnalysisName, Analysed>();
-  for (const name of options.only ?? analysisNames) {
-    try {
-      done.set(name, await analyses[name](subjects, options));
-    } catch (error) {
-      // What was asked for by name must come; of all, those that can.
-      if (options.only !== undefined || !(error instanceof DenseNetError)) throw error;
-      say(`left out: ${error.message}`);
+  try {
+    for (const name of options.only ?? analysisNames) {
+      try {
+        done.set(name, await analyses[name](context));
+      } catch (error) {
+        // What was asked for by name must come; of all, those that can.
+        if (options.only !== undefined || !(error instanceof DenseNetError)) throw error;
+        say(`left out: ${error.message}`);
+      }
     }
+  } finally {
+    await (await backend)?.dispose();
   }
   const numbers = {
     networks: subjects.map(({ name, model }) => ({ name, spec: model.spec, parameters: parameterCount(model.spec) })),
@@ -141,14 +190,31 @@ async function analyze(run: string, options: AnalyzeOptions): Promise<void> {
   printLine(`page: ${join(options.output, "analysis.html")}`);
 }
 
+/** The images of the first network that was trained by a run, or those that come with the package. */
+async function openImages(subjects: readonly Subject[], { dataDir }: AnalyzeOptions): Promise<HeldOut> {
+  const subject = subjects.find(({ loaded }) => loaded !== undefined);
+  if (subject?.loaded !== undefined) return openHeldOut(subject.loaded, subject.path, { dataDir, report: say });
+  const dataset = await openDataset({ dir: dataDir ?? "embedded", report: say });
+  return { dataset, split: "val", which: "val", words: `the validation split of ${dataset.name}` };
+}
+
+/** 0, 1, 2, 5, 10, 20, 50 … up to the last, which is among them. */
+function roundNumbers(last: number): number[] {
+  const found = [0];
+  for (let power = 1; power <= last; power *= 10) {
+    for (const factor of [1, 2, 5]) if (factor * power < last) found.push(factor * power);
+  }
+  return last > 0 ? [...found, last] : found;
+}
+
 async function openSubject(path: string): Promise<Subject> {
   if (variantNames.some((name) => name.toLowerCase() === path.toLowerCase())) {
     const spec = namedSpec(path);
-    return { name: `${networkTitle(spec)}, untrained`, model: createNetwork(spec) };
+    return { name: networkTitle(spec), path, model: createNetwork(spec) };
   }
   const loaded = await loadNetwork(path);
   const { model } = loaded.trained;
-  return { name: `${networkTitle(model.spec)} (${basename(resolve(path))})`, model, loaded };
+  return { name: `${networkTitle(model.spec)} (${basename(resolve(path))})`, path, model, loaded };
 }
 
 function describe({ name, model, loaded }: Subject): string {

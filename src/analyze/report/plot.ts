@@ -11,10 +11,13 @@ export interface PlotPoint {
   readonly label?: string;
 }
 
+/** The page's colours; a seventh series begins again. */
+export type PlotTone = 0 | 1 | 2 | 3 | 4 | 5;
+export const toneOf = (index: number): PlotTone => (index % 6) as PlotTone;
+
 export interface PlotSeries {
   readonly name: string;
-  /** Which of the page's colours. */
-  readonly tone: 0 | 1 | 2 | 3 | 4 | 5;
+  readonly tone: PlotTone;
   readonly marks: "line" | "dots" | "both";
   readonly dashed?: boolean;
   readonly points: readonly PlotPoint[];
@@ -123,6 +126,13 @@ function scaleOf({ scale, low: given }: PlotAxis, values: readonly number[]): Sc
   const count = Math.max(1, Math.ceil((most - first) / step - 1e-9));
   const ticks = Array.from({ length: count + 1 }, (_, at) => Number((first + at * step).toPrecision(10)));
   return { ticks, place: (value) => (value - first) / (count * step) };
+}
+
+/** 0.002 → "2·10⁻³". */
+export function powerOfTen(value: number): string {
+  const [factor = "", power = ""] = value.toExponential(0).split("e");
+  const raised = power.replace("+", "").replace(/./g, (sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)] ?? "⁻");
+  return `${factor === "1" ? "" : `${factor}·`}10${raised}`;
 }
 
 /** Powers of ten, every second or third of them where there are many; with 2 and 5 between them where there are few. */
