@@ -53,7 +53,7 @@ export function addEval(program: Command): void {
     .argument(
       "<checkpoint>",
       "a run folder, a checkpoint folder, a packaged model's name (densenet models), or weights: .safetensors, .pth, " +
-        ".pt, a timm folder",
+        ".keras, .h5, a timm folder",
     )
     .addOption(settingOption("data.dir", `the run's; of a model without a run ${EMBEDDED}`))
     .addOption(

@@ -56,7 +56,7 @@ export function addInspect(program: Command): void {
     )
     .argument(
       "<name|checkpoint>",
-      "a network's name, a packaged model's, a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, a " +
+      "a network's name, a packaged model's, a run folder, a checkpoint folder, or weights: .safetensors, .pth, .keras, .h5, a " +
         "timm folder",
     )
     .option("--batch-size <n>", "images per step, for the memory", wholeFlag("--batch-size", 1), 64)

@@ -34,7 +34,7 @@ export function addPredict(program: Command): void {
     .argument(
       "<checkpoint>",
       "a run folder, a checkpoint folder, a packaged model's name (densenet models), or weights: .safetensors, .pth, " +
-        ".pt, a timm folder",
+        ".keras, .h5, a timm folder",
     )
     .argument("<file...>", "image files, folders of them, or patterns such as 'photos/**/*.jpg'")
     .option("--top-k <n>", "classes to name per file, best first", wholeFlag("--top-k", 1), 1)

@@ -97,7 +97,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
   const preprocessing = preprocessingOf(spec, file, custom);
   const given = [file.classes, custom?.labels].find((labels) => labels?.length === spec.numClasses);
   const classes = given ?? Array.from({ length: spec.numClasses }, (_, i) => `class ${i}`);
-  const sigmoid = imported.sigmoid || custom?.sigmoid === true;
+  const sigmoid = imported.sigmoid || file.outputs === "sigmoid" || custom?.sigmoid === true;
   const says = file.preprocessing;
   const assumed = [
     ...(says?.mean === undefined ? [`${custom?.name ?? "pixels in 0…1 as they are"}`] : []),

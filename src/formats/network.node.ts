@@ -29,7 +29,7 @@ export interface LoadedNetwork {
 
 /**
  * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of
- * ours; or weights of another tool: a PyTorch file, a safetensors file, a timm or Hugging Face folder. Or `path` is the
+ * ours; or weights of another tool: a PyTorch file, a safetensors file, a Keras file, a timm or Hugging Face folder. Or `path` is the
  * name of a model that comes with the package, where no file has that name.
  * @throws InputError when there is no such file, or it is neither, or damaged
  * @throws VerificationError when a file's SHA-256 is not that of its manifest, or not the one that it carries
@@ -59,7 +59,7 @@ async function isOwn(path: string): Promise<boolean> {
   const found = await stat(path).catch((cause: unknown) => {
     throw new InputError(
       `${path || '""'}: there is no such checkpoint; expected the folder of a run, a checkpoint's folder, or ` +
-        "weights: a .safetensors or PyTorch file, a timm folder; or a model that comes with the package: " +
+        "weights: a .safetensors, PyTorch or Keras file, a timm folder; or a model that comes with the package: " +
         pretrainedNames.join(", "),
       { path },
       { cause },

@@ -34,7 +34,7 @@ export async function openWeights(path: string): Promise<WeightFile> {
 
 /** Whether a file of that name is taken for weights. */
 export function isWeightsName(name: string): boolean {
-  return FOLDER_FILES.includes(name) || /\.(safetensors|pth|pt|bin)$|\.pth\.tar$/.test(name);
+  return FOLDER_FILES.includes(name) || /\.(safetensors|pth|pt|bin|keras|h5|hdf5)$|\.pth\.tar$/.test(name);
 }
 
 async function weightsIn(folder: string): Promise<string> {

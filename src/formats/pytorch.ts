@@ -9,8 +9,8 @@ import { InputError } from "../errors.ts";
 import { EPS } from "../networks/modules.ts";
 import { showSome, showText } from "../show.ts";
 import { PickleGlobal, PickleProblem, PickleRecord, readPickle } from "./pickle.ts";
-import { elementCount, type FileTensor, type WeightFile } from "./weightFile.ts";
-import { readZip, type ZipFile } from "./zip.ts";
+import { elementCount, type FileTensor, type WeightFile, withEpsilon } from "./weightFile.ts";
+import type { ZipFile } from "./zip.ts";
 
 /**
  * The first pickle of the older container: the integer 0x1950a86a20f9469cfc6c, which protocols from 4 on put into a
@@ -26,8 +26,7 @@ export function isLegacyTorch(bytes: Uint8Array): boolean {
 }
 
 /** @throws InputError naming `source`, the place and what is wrong there */
-export function readTorchZip(bytes: Uint8Array, source: string): WeightFile {
-  const files = readZip(bytes, source);
+export function readTorchZip(files: ReadonlyMap<string, ZipFile>, bytes: number, source: string): WeightFile {
   const pickles = [...files.keys()].filter((name) => /(^|\/)data\.pkl$/.test(name));
   if (pickles.length !== 1) {
     const some = [...files.keys()].slice(0, 3).map((name) => `"${showText(name)}"`);
@@ -60,7 +59,7 @@ export function readTorchZip(bytes: Uint8Array, source: string): WeightFile {
     persistent,
   });
   const scripted = files.has(`${folder}constants.pkl`);
-  return weightFile(value, scripted ? "a TorchScript archive" : "a PyTorch file (zip)", bytes.length, source);
+  return weightFile(value, scripted ? "a TorchScript archive" : "a PyTorch file (zip)", bytes, source);
 }
 
 /** @throws InputError naming `source`, the place and what is wrong there */
@@ -469,9 +468,7 @@ function withOurEpsilon(module: PickleRecord, key: string, tensors: Map<string, 
   const variance = tensors.get(key);
   const epsilon = module.state.get("eps");
   if (variance === undefined || typeof epsilon !== "number" || epsilon === EPS) return false;
-  const more = epsilon - EPS;
-  const read = (): Float32Array<ArrayBuffer> => variance.read().map((value) => Math.max(0, value + more));
-  tensors.set(key, { shape: variance.shape, dtype: variance.dtype, read });
+  tensors.set(key, withEpsilon(variance, epsilon));
   return true;
 }
 

@@ -2,20 +2,27 @@
 import { decodeFloats } from "../checkpoint/floats.ts";
 import { readSafetensors } from "../checkpoint/safetensors.ts";
 import { InputError } from "../errors.ts";
+import { isHdf5 } from "./hdf5.ts";
+import { isKerasZip, readKerasH5, readKerasZip } from "./keras.ts";
 import { isLegacyTorch, readTorchLegacy, readTorchZip } from "./pytorch.ts";
 import type { FileTensor, WeightFile } from "./weightFile.ts";
-import { isZip } from "./zip.ts";
+import { isZip, readZip } from "./zip.ts";
 
 /**
- * Opens a file of weights: PyTorch's in both containers, TorchScript's, safetensors. `source` names it in messages.
+ * Opens a file of weights: PyTorch's in both containers, TorchScript's, safetensors, Keras's. `source` names it in messages.
  * @throws InputError saying what the file is instead, or the place where it is damaged
  */
 export function readWeights(bytes: Uint8Array, source: string): WeightFile {
-  if (isZip(bytes)) return readTorchZip(bytes, source);
+  if (isZip(bytes)) {
+    const files = readZip(bytes, source);
+    return (isKerasZip(files) ? readKerasZip : readTorchZip)(files, bytes.length, source);
+  }
+  if (isHdf5(bytes)) return readKerasH5(bytes, source);
   if (isLegacyTorch(bytes)) return readTorchLegacy(bytes, source);
   if (isSafetensors(bytes)) return readSafetensorsFile(bytes, source);
   throw new InputError(
-    `${source}: is ${whatItIs(bytes)}; expected weights: a PyTorch file (.pth, .pt, .pth.tar) or a safetensors file`,
+    `${source}: is ${whatItIs(bytes)}; expected weights: a PyTorch file (.pth, .pt, .pth.tar), a ` +
+      "safetensors file or a Keras file (.keras, .h5)",
     { file: source },
   );
 }
@@ -39,7 +46,6 @@ function readSafetensorsFile(bytes: Uint8Array, source: string): WeightFile {
 /** Files that people take for weights, by their first bytes. */
 const KINDS: readonly (readonly [what: string, ...bytes: (number | undefined)[]])[] = [
   ["a gzip archive, which must be unpacked first", 0x1f, 0x8b],
-  ["an HDF5 file (Keras)", 0x89, 0x48, 0x44, 0x46],
   ["a PNG image", 0x89, 0x50, 0x4e, 0x47],
   ["a JPEG image", 0xff, 0xd8, 0xff],
   ["an empty zip archive", 0x50, 0x4b, 0x05, 0x06],

@@ -1,6 +1,7 @@
 // formats: what a reader of somebody else's file gives: named tensors that are read when they are wanted, and what the
 // file says about itself. Portable.
 import type { Preprocessing } from "../checkpoint/checkpoint.ts";
+import { EPS } from "../networks/modules.ts";
 
 /** A tensor in a file. Reading it makes a copy, so that inspecting a file costs little more than its header. */
 export interface FileTensor {
@@ -29,8 +30,16 @@ export interface WeightFile {
   /** Names by class index. */
   readonly classes?: readonly string[];
   readonly preprocessing?: FilePreprocessing;
+  /** As a trained model's, where the file says it. */
+  readonly outputs?: "sigmoid";
   /** The network's name in its origin: `densenet121`, `torchxrayvision.models.DenseNet`. */
   readonly origin?: string;
+}
+
+/** A variance that means with our ε what `variance` means with `epsilon`: only their sum counts. */
+export function withEpsilon(variance: FileTensor, epsilon: number): FileTensor {
+  const { shape, dtype } = variance;
+  return { shape, dtype, read: () => variance.read().map((value) => Math.max(0, value + (epsilon - EPS))) };
 }
 
 export function elementCount(shape: readonly number[]): number {

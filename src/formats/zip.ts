@@ -6,6 +6,7 @@
 import { Inflate } from "fflate";
 import { InputError } from "../errors.ts";
 import { showText } from "../show.ts";
+import { inflateExactly } from "./inflate.ts";
 
 export interface ZipFile {
   readonly name: string;
@@ -195,34 +196,9 @@ function placed(entries: readonly Entry[], bytes: Uint8Array, directory: number,
   return files;
 }
 
-/**
- * Deflate can promise a thousand times its input, so it gets that in small pieces and is stopped at the first byte too
- * many.
- */
-const PIECE = 4096;
-
 function inflated(content: Uint8Array, size: number, name: string, fail: Fail): Uint8Array {
-  const out = new Uint8Array(size);
-  let filled = 0;
-  let tooLong = false;
-  const inflate = new Inflate((piece) => {
-    tooLong ||= filled + piece.length > size;
-    if (!tooLong) out.set(piece, filled);
-    filled += piece.length;
-  });
-  try {
-    for (let at = 0; at < content.length && !tooLong; at += PIECE) {
-      inflate.push(content.subarray(at, at + PIECE), at + PIECE >= content.length);
-    }
-  } catch {
-    throw fail(`${shown(name)} in the archive is no deflate stream after ${filled} of its ${size} bytes`);
-  }
-  if (filled !== size) {
-    throw fail(
-      `${shown(name)} in the archive inflates to ${tooLong ? "more" : "less"} than the ${size} bytes it is said to ` +
-        "have",
-    );
-  }
+  const out = inflateExactly((receive) => new Inflate(receive), content, size);
+  if (typeof out === "string") throw fail(`${shown(name)} in the archive ${out}`);
   return out;
 }
 

@@ -9,7 +9,7 @@ import type { Prediction } from "./scores.ts";
 
 /**
  * A predictor for a run's folder, a checkpoint's folder, a saved .safetensors file, or weights of another tool: a
- * PyTorch file, a timm folder. `note` gets what was matched and assumed of the latter, a line at a time.
+ * PyTorch or Keras file, a timm folder. `note` gets what was matched and assumed of the latter, a line at a time.
  * @throws InputError when it is none of these or damaged.
  */
 export async function loadPredictor(

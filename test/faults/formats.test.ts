@@ -1,7 +1,6 @@
 // What happens when a file of weights means harm or is broken: one sentence with the file, the place and the reason,
 // soon and in little memory.
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +14,7 @@ import { densenet } from "../cli/command.ts";
 import { brokenNets, hostileFiles } from "../formats/hostile.ts";
 import { mutated, randomNumbers } from "../formats/mutate.ts";
 import { unpackFixtures } from "../formats/oracle.ts";
+import { leastGrowth } from "./growth.ts";
 
 const { folder } = unpackFixtures();
 const root = mkdtempSync(join(tmpdir(), "formats-faults-"));
@@ -147,37 +147,12 @@ test("the command ends with 3 and the sentence alone", async () => {
   }
 });
 
-/**
- * The least of up to three processes that open the same files: on a busy machine the collector lags, and the heap then
- * grows beyond what the reader needs. Ends with the first that stays within `limit`.
- */
-function leastGrowth(bytes: readonly Uint8Array[], limit: number): number {
-  let least = Number.POSITIVE_INFINITY;
-  for (let attempt = 0; attempt < 3 && least > limit; attempt++) least = Math.min(least, peakGrowth(bytes));
-  return least;
-}
-
-/** Opens files in a process of its own; the small ones share it. */
-function peakGrowth(bytes: readonly Uint8Array[]): number {
-  const path = mkdtempSync(join(root, "opened-"));
-  for (const [i, content] of bytes.entries()) writeFileSync(join(path, `${i}`), content);
-  const script = join(import.meta.dirname, "../formats/openAll.ts");
-  const { stdout, stderr, status } = spawnSync(process.execPath, [script, path], {
-    encoding: "utf8",
-    timeout: 120_000,
-  });
-  assert.equal(status, 0, stderr);
-  const { opened, before, peak } = JSON.parse(stdout);
-  assert.equal(opened, bytes.length);
-  return peak - before;
-}
-
 const LARGE = 30_000;
 const small = files.filter(({ bytes }) => bytes.length <= LARGE);
 for (const { what, bytes } of files.filter((file) => file.bytes.length > LARGE)) {
   test(`${what} · ${bytes.length} bytes take at most 64 MB and four times as much`, () => {
     const limit = 64e6 + 4 * bytes.length;
-    const growth = leastGrowth([bytes], limit);
+    const growth = leastGrowth(root, [bytes], limit);
     assert.ok(growth <= limit, `${(growth / 1e6).toFixed(0)} MB`);
   });
 }
@@ -185,6 +160,7 @@ for (const { what, bytes } of files.filter((file) => file.bytes.length > LARGE))
 test(`the ${small.length} smaller ones together take at most 64 MB`, () => {
   const limit = 64e6 + 4 * LARGE;
   const growth = leastGrowth(
+    root,
     small.map(({ bytes }) => bytes),
     limit,
   );

@@ -23,23 +23,25 @@ export function readOracle(folder: string): readonly OracleEntry[] {
   return JSON.parse(readFileSync(join(folder, "oracle.json"), "utf8")).files;
 }
 
-const FIXTURES = join(import.meta.dirname, "fixtures");
-
-/** The committed files, without their .gz, in a folder that goes with the process. */
-export function unpackFixtures(): { readonly folder: string; readonly entries: readonly OracleEntry[] } {
+/**
+ * The committed files of `fixtures` or `keras`, without their .gz, in a folder that goes with the process.
+ */
+export function unpackFixtures(which: "fixtures" | "keras" = "fixtures"): {
+  readonly folder: string;
+  readonly entries: readonly OracleEntry[];
+} {
+  const from = join(import.meta.dirname, which);
   const folder = mkdtempSync(join(tmpdir(), "formats-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-  for (const name of readdirSync(FIXTURES, { recursive: true, encoding: "utf8" }).filter((file) =>
-    file.endsWith(".gz"),
-  )) {
+  for (const name of readdirSync(from, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".gz"))) {
     const path = join(folder, name.slice(0, -".gz".length));
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, gunzipSync(readFileSync(join(FIXTURES, name))));
+    writeFileSync(path, gunzipSync(readFileSync(join(from, name))));
   }
-  return { folder, entries: readOracle(FIXTURES) };
+  return { folder, entries: readOracle(from) };
 }
 
-/** The images of the script: element i is ((7919 i) mod 255) / 127.5 − 1. */
+/** The images of the scripts: element i is ((7919 i) mod 255) / 127.5 − 1. */
 function images(shape: readonly number[]): Float32Array<ArrayBuffer> {
   const count = shape.reduce((product, size) => product * size, 1);
   return Float32Array.from({ length: count }, (_, i) => ((i * 7919) % 255) / 127.5 - 1);
@@ -59,6 +61,17 @@ export async function logitsOf(
   const [logits] = await executable.read(["logits"], "inference");
   await executable.dispose();
   return Float32Array.from(logits);
+}
+
+/** The head that the script gives to networks of Keras without one: W[c, i] of 3 classes by the formula of its images. */
+export function withFormulaHead(model: Model): Model {
+  const state = new Map(model.state);
+  const [weight, bias] = ["classifier.weight", "classifier.bias"].map((path) => state.get(path));
+  if (weight === undefined || bias === undefined) throw new RangeError("the model has no classifier");
+  const features = weight.shape[1];
+  state.set("classifier.weight", { role: weight.role, shape: [3, features], data: images([3, features]) });
+  state.set("classifier.bias", { role: bias.role, shape: [3], data: new Float32Array(3) });
+  return { ...model, spec: { ...model.spec, numClasses: 3 }, state };
 }
 
 /** Largest difference over the largest logit. */
