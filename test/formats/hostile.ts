@@ -641,7 +641,11 @@ const others: readonly HostileFile[] = (
     ["a Git LFS pointer", join("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), /a Git LFS pointer/],
     ["a gzip archive", join(0x1f, 0x8b, 8, 0, 0, 0), /a gzip archive/],
     ["a PNG image", join(0x89, "PNG\r\n\u001a\n"), /a PNG image/],
-    ["an HDF5 file", join(0x89, "HDF\r\n\u001a\n"), /an HDF5 file/],
+    [
+      "an HDF5 file that ends after its signature",
+      join(0x89, "HDF\r\n\u001a\n"),
+      /byte 8: 1 bytes lie past the file's end/,
+    ],
     ["an ONNX file", join(0x08, 0x07, 0x12, 0x07, "pytorch"), /an ONNX file/],
     ["a numpy array", join(0x93, "NUMPY", 1, 0), /a numpy array/],
     ["a tar archive", join(new Uint8Array(257), "ustar", new Uint8Array(250)), /a tar archive/],
