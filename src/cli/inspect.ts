@@ -12,6 +12,7 @@ import {
   canonicalName,
   type NetworkSpec,
   namedSpec,
+  nameForms,
   networkTitle,
   usualInput,
   variantNames,
@@ -79,7 +80,7 @@ export function addInspect(program: Command): void {
     .addOption(jsonOption())
     .addHelpText(
       "after",
-      `\nNetworks: ${variantNames.join(", ")}\n${examples("densenet inspect BC-100-12", "densenet inspect 121 --batch-size 8 --json", "densenet inspect BC-40-12 --plan | less", "densenet inspect runs/first")}`,
+      `\nNetworks: ${variantNames.join(", ")}; with L layers ${nameForms.join(", ")}\n${examples("densenet inspect BC-100-12", "densenet inspect 121 --batch-size 8 --json", "densenet inspect BC-40-12 --plan | less", "densenet inspect runs/first")}`,
     )
     .action(inspect);
 }

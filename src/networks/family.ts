@@ -4,6 +4,7 @@ import type { Graph } from "../graph/graph.ts";
 import type { Anatomy } from "./anatomy.ts";
 import type { Architecture, ImageSize } from "./architecture.ts";
 import type { FieldRule } from "./fields.ts";
+import type { NamePattern } from "./namePattern.ts";
 
 /** What every network has, whatever its family. Specs are frozen plain data, JSON both ways. */
 export interface CommonSpec {
@@ -50,6 +51,7 @@ export interface Family<S extends CommonSpec> {
   readonly variants: ReadonlyMap<string, GivenFields>;
   /** Canonical name by normalised spelling. */
   readonly spellings: ReadonlyMap<string, string>;
+  readonly pattern: NamePattern<S>;
   /** One spelling for all the ways to write a name. */
   normalise(name: string): string;
   /** The name of a variant as a title: "DenseNet-BC-40-12". */

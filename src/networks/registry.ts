@@ -10,8 +10,9 @@ import type { Anatomy } from "./anatomy.ts";
 import type { Architecture, ImageSize, Layer } from "./architecture.ts";
 import { densenet } from "./densenet/family.ts";
 import { smallDenseNet } from "./densenet/variants.ts";
-import type { BuildOptions, CommonSpec, Family } from "./family.ts";
+import type { BuildOptions, CommonSpec, Family, GivenFields } from "./family.ts";
 import { commonRules, type FieldRule } from "./fields.ts";
+import type { NamedFields } from "./namePattern.ts";
 import { plain } from "./plain/family.ts";
 import { resnet } from "./resnet/family.ts";
 
@@ -85,28 +86,37 @@ export function defineSpec(fields: SpecFields = {}): NetworkSpec {
   return found.define(rest);
 }
 
-/** Canonical names of the named networks, family by family. */
+/** Canonical names of the published networks, family by family. */
 export const variantNames: readonly string[] = Object.freeze(
   everyFamily.flatMap(({ variants }) => [...variants.keys()]),
 );
 
+/** How others are named by depth and width: "BC-L-k". */
+export const nameForms: readonly string[] = Object.freeze(everyFamily.flatMap(({ pattern }) => pattern.forms));
+
 /** The canonical name that `name` is a spelling of. @throws UsageError with the nearest name */
 export function canonicalName(name: string): string {
-  return findVariant(name).variant;
+  return findVariant(name).name;
 }
 
-function findVariant(name: string): { family: Family<NetworkSpec>; variant: string } {
+function findVariant(name: string): NamedFields & { readonly family: Family<NetworkSpec> } {
   for (const family of everyFamily) {
-    const variant = family.spellings.get(family.normalise(name));
-    if (variant !== undefined) return { family, variant };
+    const spelling = family.normalise(name);
+    const published = family.spellings.get(spelling);
+    if (published !== undefined) return { family, name: published, fields: family.variants.get(published) ?? {} };
+    const patterned = family.pattern.read(spelling);
+    if (patterned !== undefined) return { family, ...patterned };
   }
   const nearest = nearestVariant(name);
   const suggestion = nearest === undefined ? "" : `did you mean ${nearest}? `;
-  throw new UsageError(`no model is named "${name}"; ${suggestion}expected one of ${variantNames.join(", ")}`, {
-    name,
-    nearest,
-    expected: variantNames,
-  });
+  throw new UsageError(
+    `no model is named "${name}"; ${suggestion}expected one of ${variantNames.join(", ")}, or ${nameForms.join(", ")} with L layers`,
+    {
+      name,
+      nearest,
+      expected: variantNames,
+    },
+  );
 }
 
 /** Also of names whose family's name, before the variant's, is misspelt. */
@@ -132,9 +142,9 @@ function nearestVariant(name: string): string | undefined {
  * @throws UsageError for an unknown name (with the nearest one) or an impossible override
  */
 export function namedSpec(name: string, overrides: SpecFields = {}): NetworkSpec {
-  const { family, variant } = findVariant(name);
+  const { family, fields } = findVariant(name);
   const given = Object.entries(overrides).filter(([, value]) => value !== undefined);
-  return family.define({ ...family.variants.get(variant), ...Object.fromEntries(given) });
+  return family.define({ ...fields, ...Object.fromEntries(given) });
 }
 
 /** A network so small that any device computes a training step of it in a moment, for self-checks. */
@@ -142,16 +152,19 @@ export function smallSpec(numClasses: number): NetworkSpec {
   return densenet.define({ ...smallDenseNet, numClasses });
 }
 
-/** The name of the variant with this spec's layers; classes, input channels and dropout are free. */
+/** The name of the network with this spec's layers; classes, input channels and dropout are free. */
 export function variantName(spec: NetworkSpec): string | undefined {
-  const { define, variants } = familyOf(spec);
+  const { define, variants, pattern } = familyOf(spec);
   const { family: _family, ...fields } = spec;
   const { numClasses, inChannels, dropRate } = spec;
   const sought = JSON.stringify(define(fields));
+  const isSought = (variant: GivenFields | undefined): boolean =>
+    JSON.stringify(define({ ...variant, numClasses, inChannels, dropRate })) === sought;
   for (const [name, variant] of variants) {
-    if (JSON.stringify(define({ ...variant, numClasses, inChannels, dropRate })) === sought) return name;
+    if (isSought(variant)) return name;
   }
-  return undefined;
+  const name = pattern.nameOf(spec);
+  return name !== undefined && isSought(pattern.read(name.toLowerCase())?.fields) ? name : undefined;
 }
 
 /**

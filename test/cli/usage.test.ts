@@ -95,7 +95,7 @@ test("--version is the package's", async () => {
 const MISTAKES: readonly { args: readonly string[]; says: RegExp }[] = [
   { args: ["trian"], says: /unknown command 'trian'; did you mean train\?/ },
   { args: ["train", "--epoch", "3"], says: /unknown option '--epoch'; did you mean --epochs\?/ },
-  { args: ["inspect", "BC-100-21"], says: /no model is named "BC-100-21"; did you mean BC-100-12\?/ },
+  { args: ["inspect", "CB-100-12"], says: /no model is named "CB-100-12"; did you mean BC-100-12\?/ },
   { args: ["train", "--preset", "quikc"], says: /no preset is named "quikc"; did you mean quick\?/ },
   { args: ["train", "--model", "12l"], says: /--model: no model is named "12l"; did you mean 121\?/ },
   { args: ["train", "--epochs", "many"], says: /--epochs: got "many", expected a whole number from 1/ },
@@ -191,7 +191,7 @@ for (const { args, code, says } of ABSURD) {
 
 test("--json · a mistake is also a JSON document with kind, message and details", async () => {
   for (const args of [
-    ["inspect", "BC-100-21", "--json"],
+    ["inspect", "CB-100-12", "--json"],
     ["train", "--epoch", "3", "--json"],
   ]) {
     const { code, stdout, stderr } = await densenet(args);

@@ -7,7 +7,7 @@ import { buildDenseNet } from "./build.ts";
 import { defineDenseNet } from "./define.ts";
 import { type DenseNetSpec, denseNetRules } from "./spec.ts";
 import { currentDenseNetPath, recognizeDenseNet } from "./stateDict.ts";
-import { densenetSpellings, densenetVariants, normaliseDenseNet } from "./variants.ts";
+import { densenetPattern, densenetSpellings, densenetVariants, normaliseDenseNet } from "./variants.ts";
 
 export const densenet: Family<DenseNetSpec> = {
   family: "densenet",
@@ -17,6 +17,7 @@ export const densenet: Family<DenseNetSpec> = {
   fields: denseNetRules,
   variants: densenetVariants,
   spellings: densenetSpellings,
+  pattern: densenetPattern,
   normalise: normaliseDenseNet,
   title: (variant) => `DenseNet-${variant}`,
   define: defineDenseNet,

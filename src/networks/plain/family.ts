@@ -7,7 +7,7 @@ import { buildPlain } from "./build.ts";
 import { definePlain } from "./define.ts";
 import { recognizePlain } from "./recognize.ts";
 import { type PlainSpec, plainRules } from "./spec.ts";
-import { normalisePlain, plainSpellings, plainVariants } from "./variants.ts";
+import { normalisePlain, plainPattern, plainSpellings, plainVariants } from "./variants.ts";
 
 export const plain: Family<PlainSpec> = {
   family: "plain",
@@ -19,6 +19,7 @@ export const plain: Family<PlainSpec> = {
   fields: plainRules,
   variants: plainVariants,
   spellings: plainSpellings,
+  pattern: plainPattern,
   normalise: normalisePlain,
   title: (variant) => variant.replace("plain", "Plain"),
   define: definePlain,

@@ -6,6 +6,7 @@
 // f·k·c̄ + 9·f·k² behind a bottleneck of f·k maps. A layer of a chain reads w maps and makes w: 9·w², or f·w² + 9·f·w².
 // Equal at w = √(k·c̄), the geometric mean of what a dense layer reads and makes, or at √((k·c̄ + 9·k²)/10).
 import type { GivenFields } from "../family.ts";
+import { type NamePattern, unitsOf } from "../namePattern.ts";
 import type { PlainSpec } from "./spec.ts";
 
 /** The DenseNet of the name. `theta`: what its transitions keep of their maps. */
@@ -30,7 +31,7 @@ function chain({ growthRate: k, blockConfig, numInitFeatures, bottleneck, theta,
 
 /** Three equal blocks for 32×32 images, as in the DenseNets of these names. */
 function cifarChain(depth: number, growthRate: number, bc: boolean): GivenFields {
-  const layers = (depth - 4) / (bc ? 6 : 3);
+  const layers = unitsOf(nameOf(depth, growthRate, bc), depth, { each: bc ? 6 : 3, others: 4 });
   return chain({
     growthRate,
     blockConfig: [layers, layers, layers],
@@ -39,6 +40,10 @@ function cifarChain(depth: number, growthRate: number, bc: boolean): GivenFields
     theta: bc ? 0.5 : 1,
     stem: "cifar",
   });
+}
+
+function nameOf(depth: number, growthRate: number, bc: boolean): string {
+  return `plain-${bc ? "BC-" : ""}${depth}-${growthRate}`;
 }
 
 export const plainVariants: ReadonlyMap<string, GivenFields> = new Map([
@@ -73,3 +78,16 @@ export function normalisePlain(name: string): string {
 export const plainSpellings: ReadonlyMap<string, string> = new Map(
   [...plainVariants.keys()].map((name) => [normalisePlain(name), name]),
 );
+
+/** Chains like the DenseNets for 32×32 images of any depth and growth rate: plain-58-12, plain-BC-58-24. */
+export const plainPattern: NamePattern<PlainSpec> = {
+  forms: ["plain-L-k", "plain-BC-L-k"],
+  read(spelling) {
+    const found = /^plain-(bc-)?([1-9]\d{0,4})-([1-9]\d{0,3})$/.exec(spelling);
+    if (found === null) return undefined;
+    const [depth, growthRate, bc] = [Number(found[2]), Number(found[3]), found[1] !== undefined];
+    return { name: nameOf(depth, growthRate, bc), fields: cifarChain(depth, growthRate, bc) };
+  },
+  /** Its spec does not hold the growth rate. */
+  nameOf: () => undefined,
+};

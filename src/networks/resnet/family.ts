@@ -5,7 +5,7 @@ import { buildResNet } from "./build.ts";
 import { defineResNet } from "./define.ts";
 import { recognizeResNet } from "./recognize.ts";
 import { type ResNetSpec, resnetRules } from "./spec.ts";
-import { normaliseResNet, resnetSpellings, resnetVariants } from "./variants.ts";
+import { normaliseResNet, resnetPattern, resnetSpellings, resnetVariants } from "./variants.ts";
 
 export const resnet: Family<ResNetSpec> = {
   family: "resnet",
@@ -17,6 +17,7 @@ export const resnet: Family<ResNetSpec> = {
   fields: resnetRules,
   variants: resnetVariants,
   spellings: resnetSpellings,
+  pattern: resnetPattern,
   normalise: normaliseResNet,
   title: (variant) => variant.replace("preresnet", "Pre-activation ResNet").replace("resnet", "ResNet"),
   define: defineResNet,

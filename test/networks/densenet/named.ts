@@ -11,4 +11,7 @@ export const defineDenseNet = (fields: DenseNetFields = {}): DenseNetSpec => {
 };
 
 export const namedDenseNet = (name: string, overrides: DenseNetFields = {}): DenseNetSpec =>
-  defineDenseNet({ ...densenet.variants.get(canonicalName(name)), ...overrides });
+  defineDenseNet({
+    ...(densenet.variants.get(canonicalName(name)) ?? densenet.pattern.read(name.toLowerCase())?.fields),
+    ...overrides,
+  });

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { UsageError } from "../../../src/errors.ts";
 import { editDistance, nearestName } from "../../../src/nearestName.ts";
 import { densenet } from "../../../src/networks/densenet/family.ts";
-import { canonicalName, namedSpec, variantName } from "../../../src/networks/registry.ts";
+import { architecture, canonicalName, depthOf, namedSpec, variantName } from "../../../src/networks/registry.ts";
 import { fc } from "../../seeded.ts";
 import { namedDenseNet } from "./named.ts";
 
@@ -37,7 +37,9 @@ test(
     assert.equal(new Set(variantNames.map((name) => JSON.stringify(namedSpec(name)))).size, variantNames.length);
     for (const name of variantNames)
       assert.equal(variantName(namedSpec(name, { numClasses: 7, inChannels: 1, dropRate: 0.2 })), name);
-    assert.equal(variantName(namedSpec("BC-100-12", { growthRate: 13 })), undefined);
+    assert.equal(variantName(namedSpec("BC-100-12", { growthRate: 13 })), "BC-100-13");
+    assert.equal(variantName(namedSpec("BC-100-12", { compression: 0.7 })), undefined);
+    assert.equal(variantName(namedSpec("BC-100-12", { blockConfig: [16, 16, 17] })), undefined);
   },
 );
 
@@ -55,6 +57,10 @@ const spellings: readonly [string, string][] = [
   ["L40-k12", "40-12"],
   ["Wide-DenseNet-BC-40-36", "BC-40-36"],
   ["100-24", "100-24"],
+  ["22-12", "22-12"],
+  ["DenseNet-B (L=40, k=12)", "B-40-12"],
+  ["densenet_c_40_12", "C-40-12"],
+  ["L58-k24-BC", "BC-58-24"],
 ];
 for (const [spelling, name] of spellings) {
   test(`canonicalName · ${spelling} is ${name}`, () => assert.equal(canonicalName(spelling), name));
@@ -82,6 +88,45 @@ test(
   },
 );
 
+test("namedSpec · names by depth and growth rate · bottlenecks make 6N + 4 layers, others 3N + 4; titles say them", () => {
+  const kinds = ["40-36", "C-40-36", "B-40-36", "BC-40-36"].map((name) => {
+    const { blockConfig, bottleneck, compression, numInitFeatures } = namedDenseNet(name);
+    return [blockConfig[2], bottleneck, compression, numInitFeatures];
+  });
+  assert.deepEqual(kinds, [
+    [12, false, 1, 16],
+    [12, false, 0.5, 16],
+    [6, true, 1, 16],
+    [6, true, 0.5, 72],
+  ]);
+  for (const name of ["22-12", "B-40-12", "C-40-12", "BC-58-24", "resnet-68", "preresnet-83"]) {
+    assert.equal(variantName(namedSpec(name, { numClasses: 100 })), name);
+  }
+  for (const name of ["22-12", "BC-100-12", "resnet-68", "plain-58-12"]) {
+    const spec = namedSpec(name);
+    assert.equal(depthOf(architecture(spec, { height: 32, width: 32 })), Number(/\d+/.exec(name)?.[0]), name);
+  }
+});
+
+for (const [name, depths] of [
+  ["BC-41-12", "6N + 4, expected one such as 40 or 46"],
+  ["41-12", "3N + 4, expected one such as 40 or 43"],
+  ["4-12", "3N + 4, expected one such as 7 or 10"],
+  ["resnet-33", "6N + 2, expected one such as 32 or 38"],
+  ["preresnet-164000", undefined],
+  ["plain-BC-41-12", "6N + 4, expected one such as 40 or 46"],
+] as const) {
+  test(`namedSpec · ${name} · ${depths ?? "is no depth"}`, () => {
+    assert.throws(
+      () => namedSpec(name),
+      (error) =>
+        error instanceof UsageError &&
+        error.message.startsWith(`no model is named "${name}"`) &&
+        error.message.includes(depths ?? "did you mean preresnet-164?"),
+    );
+  });
+}
+
 test("namedSpec · overrides win, undefined ones do not, and k₀ follows an overridden growthRate", () => {
   const spec = namedDenseNet("BC-100-12", { growthRate: 10, numClasses: 100, dropRate: undefined });
   assert.deepEqual([spec.growthRate, spec.numInitFeatures, spec.numClasses, spec.dropRate], [10, 20, 100, 0]);
@@ -91,7 +136,6 @@ test("namedSpec · overrides win, undefined ones do not, and k₀ follows an ove
 const typos: readonly [string, string][] = [
   ["122", "121"],
   ["densnet121", "121"],
-  ["BC-100-21", "BC-100-12"],
   ["CB-40-12", "BC-40-12"],
   ["densenet-264-k49", "264-k48"],
 ];

@@ -110,7 +110,7 @@ for (const [spelling, name] of [
 
 test("names · typos find the chain, titles name a changed one, the DenseNets keep their names", () => {
   assert.throws(() => namedSpec("plian-40-12"), /did you mean plain-40-12\?/);
-  assert.throws(() => namedSpec("plain-BC-100-21"), /did you mean plain-BC-100-12\?/);
+  assert.throws(() => namedSpec("plain-CB-100-12"), /did you mean plain-BC-100-12\?/);
   const changed = namedSpec("plain-40-12", { blockConfig: [1, 1, 1] });
   assert.equal(networkTitle(changed, "plain-40-12"), "A plain network like plain-40-12");
   assert.equal(networkTitle(namedSpec("plain-40-12", { numClasses: 3 })), "Plain-40-12");

@@ -75,7 +75,9 @@ for (const [spelling, name] of [
 }
 
 test("names · typos find the net, titles name it", () => {
-  assert.throws(() => namedSpec("resnet-101"), /did you mean resnet-1\d+\?|did you mean preresnet-1001\?/);
+  for (const imageNet of ["resnet-50", "resnet-101", "ResNet152"]) {
+    assert.throws(() => namedSpec(imageNet), /no model is named "[^"]+"; did you mean (pre)?resnet-\d+\?/);
+  }
   assert.throws(() => namedSpec("restnet-110"), /did you mean resnet-110\?/);
   assert.equal(networkTitle(namedSpec("resnet-110")), "ResNet-110");
   assert.equal(networkTitle(namedSpec("preresnet-164", { numClasses: 3 })), "Pre-activation ResNet-164");
