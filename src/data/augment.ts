@@ -61,15 +61,17 @@ export interface Box {
   readonly height: number;
 }
 
+const WIDEST = 4 / 3;
+
 /**
- * The random crop of the ImageNet recipe (fb.resnet.torch): 8 % to 100 % of the area with an aspect ratio of 3:4 to
- * 4:3, ten attempts, then the central square.
+ * The random crop of the ImageNet recipe, drawn as torchvision does: 8 % to 100 % of the area with an aspect ratio of 3:4
+ * to 4:3, ten attempts, then the centre: all of the image, or as much as these ratios let be.
  */
 export function drawCrop(width: number, height: number, seed: number, epoch: number, index: number): Box {
   for (let attempt = 0; attempt < 10; attempt++) {
     const area = width * height * (0.08 + 0.92 * randomFraction(seed, epoch, index, draws.cropArea, attempt));
     // Uniform in the logarithm, so that 3:4 is as likely as 4:3.
-    const aspect = (4 / 3) ** (2 * randomFraction(seed, epoch, index, draws.cropAspect, attempt) - 1);
+    const aspect = WIDEST ** (2 * randomFraction(seed, epoch, index, draws.cropAspect, attempt) - 1);
     const w = Math.round(Math.sqrt(area * aspect));
     const h = Math.round(Math.sqrt(area / aspect));
     if (w >= 1 && h >= 1 && w <= width && h <= height) {
@@ -81,6 +83,7 @@ export function drawCrop(width: number, height: number, seed: number, epoch: num
       };
     }
   }
-  const side = Math.min(width, height);
-  return { left: (width - side) >> 1, top: (height - side) >> 1, width: side, height: side };
+  const w = Math.min(width, Math.round(height * WIDEST));
+  const h = Math.min(height, Math.round(width * WIDEST));
+  return { left: (width - w) >> 1, top: (height - h) >> 1, width: w, height: h };
 }

@@ -1,11 +1,13 @@
 // data: images of a split → one normalised, augmented batch. A function of its arguments alone. Portable.
 import { UsageError } from "../errors.ts";
-import { drawCrop, drawPlacement, placeImage, SHIFT, unmoved } from "./augment.ts";
+import { drawCrop, drawPlacement, placeImage, unmoved } from "./augment.ts";
+import { colourImage, drawColouring } from "./colour.ts";
 import type { Batch, Split } from "./dataset.ts";
+import type { Normalization } from "./normalization.ts";
 
 /**
- * none · standard: the paper's "+" · imagenet: a random crop scaled to the input size, mirrored by half (splits of
- * files only).
+ * none · standard: the paper's "+" · imagenet: a random crop scaled to the input size, half of them mirrored, colours
+ * changed (splits of files only).
  */
 export type Augment = "none" | "standard" | "imagenet";
 
@@ -16,7 +18,8 @@ export interface BatchRecipe {
   readonly augment: Augment;
   readonly seed: number;
   readonly epoch: number;
-  /** From normalizationTable. */
+  readonly normalization: Normalization;
+  /** Of the same, from normalizationTable. */
   readonly table: Float32Array; // [C, 256]
 }
 
@@ -40,7 +43,9 @@ export async function makeBatch(
   const one = async (position: number): Promise<void> => {
     const index = indices[position];
     const bytes = new Uint8Array(stride);
-    let placement = augment === "none" ? unmoved : drawPlacement(seed, epoch, index);
+    const out = images.subarray(position * stride, (position + 1) * stride);
+    const placement = augment === "none" ? unmoved : drawPlacement(seed, epoch, index);
+    labels[position] = split.labels[index];
     if (augment === "imagenet") {
       if (split.crop === undefined) {
         throw new UsageError(
@@ -51,12 +56,12 @@ export async function makeBatch(
         );
       }
       await split.crop(index, (width, height) => drawCrop(width, height, seed, epoch, index), bytes);
-      placement = { mirror: placement.mirror, top: SHIFT, left: SHIFT };
+      const colouring = drawColouring(seed, epoch, index);
+      colourImage(bytes, recipe, recipe.normalization, colouring, placement.mirror, out);
     } else {
       await split.pixels(index, bytes);
+      placeImage(bytes, recipe, recipe.table, placement, out);
     }
-    placeImage(bytes, recipe, recipe.table, placement, images.subarray(position * stride, (position + 1) * stride));
-    labels[position] = split.labels[index];
   };
   for (let start = 0; start < indices.length; start += CONCURRENT) {
     const positions = Array.from({ length: Math.min(CONCURRENT, indices.length - start) }, (_, i) => start + i);

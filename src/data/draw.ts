@@ -13,6 +13,10 @@ export const draws = {
   cropY: 6,
   cropX: 7,
   split: 8,
+  colourOrder: 9,
+  colourFactor: 10,
+  lightRadius: 11,
+  lightAngle: 12,
 } as const;
 export type Draw = (typeof draws)[keyof typeof draws];
 

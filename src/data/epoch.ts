@@ -49,7 +49,8 @@ export function batchIndices(length: number, options: EpochOptions): Int32Array[
 /** What makeBatch needs beside a batch's images. */
 export function recipeOf(dataset: Dataset, { augment, seed, epoch }: EpochOptions): BatchRecipe {
   const { channels, height, width, mean, std } = dataset;
-  return { channels, height, width, augment, seed, epoch, table: normalizationTable({ mean, std }) };
+  const normalization = { mean, std };
+  return { channels, height, width, augment, seed, epoch, normalization, table: normalizationTable(normalization) };
 }
 
 /**

@@ -95,7 +95,7 @@ export const dataSettings = {
     group: "Data",
     help:
       "random changes to training images. standard: shifts and mirrors (the paper's '+'); imagenet: crops of " +
-      "random size and mirrors",
+      "random size, mirrors, brightness, contrast, saturation and light, of a folder of images",
   }),
   imageSize: setting({
     schema: z.int().gte(1).lte(16_384).nullable(),
