@@ -33,6 +33,7 @@ interface EvalOptions extends Partial<DeviceChoice> {
   readonly maxPixels?: number;
   readonly skipBad?: boolean;
   readonly best?: boolean;
+  readonly tenCrop?: boolean;
   readonly batchSize: number;
   readonly output?: string;
   readonly json?: boolean;
@@ -79,7 +80,8 @@ export function addEval(program: Command): void {
     .addOption(settingOption("data.maxPixels"))
     .addOption(new Option("--skip-bad", "leave out images that do not decode, in place of refusing the folder"))
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
-    .option("-b, --batch-size <n>", "images at once", wholeFlag("--batch-size", 1), 64)
+    .option("--ten-crop", "mean scores of ten crops of each image: centre, corners, and these mirrored; of a folder")
+    .option("-b, --batch-size <n>", "images at once, with --ten-crop crops", wholeFlag("--batch-size", 1), 64)
     .option(
       "-o, --output <file>",
       "write precision, recall and F1 of every class to this file, as comma-separated values",
@@ -115,8 +117,8 @@ async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Pro
   if (byIndex) say(`the file names no classes: output i is taken for class i of ${dataset.name}`);
   const backend = await openBackend(chosenDevice(options));
   try {
-    const { batchSize } = options;
-    const evaluation = await evaluate({ trained, dataset, split, backend, loadBatches, batchSize });
+    const { batchSize, tenCrop = false } = options;
+    const evaluation = await evaluate({ trained, dataset, split, backend, loadBatches, batchSize, tenCrop });
     const { top1Error, top5Error, loss, count, confusion } = evaluation;
     const constant = constantGuess(dataset[split], trained.classes);
     const scores = classScores(confusion);
@@ -126,7 +128,8 @@ async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Pro
       say(`${output}: precision, recall and F1 of ${formatInteger(scores.length)} classes`);
     }
     if (!options.json) {
-      printLine(describe(evaluation, trained.classes, words, constant, trust));
+      const seen = tenCrop ? `${words}, ten crops of each` : words;
+      printLine(describe(evaluation, trained.classes, seen, constant, trust));
       return;
     }
     const errors = classErrors(confusion);
@@ -134,7 +137,7 @@ async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Pro
       const { predicted, precision, recall, f1 } = scores[index];
       return { name: trained.classes[label], ...of, predicted, precision, recall, f1 };
     });
-    const images = { of: dataset.name, which };
+    const images = { of: dataset.name, which, crops: tenCrop ? 10 : 1 };
     printJson({
       ...{ top1Error, top5Error, loss, count, images, constant },
       ...{ meanClassError: meanClassError(errors), mean: meanScores(scores), ...trust, classes },

@@ -3,6 +3,7 @@ import { UsageError } from "../errors.ts";
 import { drawCrop, drawPlacement, placeImage, unmoved } from "./augment.ts";
 import { colourImage, drawColouring } from "./colour.ts";
 import type { Batch, Split } from "./dataset.ts";
+import { FIVE_CROPS } from "./fitImage.ts";
 import type { Normalization } from "./normalization.ts";
 
 /**
@@ -16,6 +17,8 @@ export interface BatchRecipe {
   readonly height: number;
   readonly width: number;
   readonly augment: Augment;
+  /** Ten images for each: five crops, and these mirrored. Splits of files only; not augmented. */
+  readonly tenCrop: boolean;
   readonly seed: number;
   readonly epoch: number;
   readonly normalization: Normalization;
@@ -36,14 +39,20 @@ export async function makeBatch(
   recipe: BatchRecipe,
   padTo: number = indices.length,
 ): Promise<Batch> {
-  const { seed, epoch, augment } = recipe;
-  const stride = recipe.channels * recipe.height * recipe.width;
+  const { seed, epoch, augment, tenCrop } = recipe;
+  const pixels = recipe.channels * recipe.height * recipe.width;
+  const stride = (tenCrop ? 2 * FIVE_CROPS : 1) * pixels;
   const images = new Float32Array(Math.max(padTo, indices.length) * stride);
   const labels = new Int32Array(Math.max(padTo, indices.length));
   const one = async (position: number): Promise<void> => {
     const index = indices[position];
-    const bytes = new Uint8Array(stride);
     const out = images.subarray(position * stride, (position + 1) * stride);
+    if (tenCrop) {
+      await placeTenCrops(split, index, recipe, out);
+      labels[position] = split.labels[index];
+      return;
+    }
+    const bytes = new Uint8Array(pixels);
     const placement = augment === "none" ? unmoved : drawPlacement(seed, epoch, index);
     labels[position] = split.labels[index];
     if (augment === "imagenet") {
@@ -71,4 +80,21 @@ export async function makeBatch(
     if (failed !== undefined) throw failed.reason;
   }
   return { images, labels, indices, count: indices.length };
+}
+
+/** `out` [10, C, H, W]: centre and corners, then the same mirrored. */
+async function placeTenCrops(split: Split, index: number, recipe: BatchRecipe, out: Float32Array): Promise<void> {
+  if (split.fiveCrops === undefined) {
+    throw new UsageError("tenCrop (--ten-crop): is for images of full size, expected a folder of images", {
+      field: "tenCrop",
+    });
+  }
+  const crops = await split.fiveCrops(index);
+  const stride = crops.length / FIVE_CROPS;
+  for (let crop = 0; crop < 2 * FIVE_CROPS; crop++) {
+    const from = (crop % FIVE_CROPS) * stride;
+    const placement = { ...unmoved, mirror: crop >= FIVE_CROPS };
+    const bytes = crops.subarray(from, from + stride);
+    placeImage(bytes, recipe, recipe.table, placement, out.subarray(crop * stride, (crop + 1) * stride));
+  }
 }

@@ -80,7 +80,9 @@ export function colourImage(
     return sum / (255 * plane);
   });
   // The colour v of a pixel has become matrix · v + offset.
-  let matrix: readonly (readonly number[])[] = means.map((_, row) => means.map((_, column) => (row === column ? 1 : 0)));
+  let matrix: readonly (readonly number[])[] = means.map((_, row) =>
+    means.map((_, column) => (row === column ? 1 : 0)),
+  );
   let offset: readonly number[] = means.map(() => 0);
   const lumaOf = (colour: readonly number[]): number => luma.reduce((sum, weight, c) => sum + weight * colour[c], 0);
   for (const { kind, factor } of changes) {

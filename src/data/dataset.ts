@@ -52,6 +52,8 @@ export interface Split {
   pixels(index: number, out: Uint8Array): Promise<void> | void;
   /** Splits of files only: scales the part that `box` names of the full image to [C, H, W]. */
   crop?(index: number, box: (width: number, height: number) => Box, out: Uint8Array): Promise<void>;
+  /** Splits of files only: the centre and the four corners of the scaled image, [5, C, H, W]. */
+  fiveCrops?(index: number): Promise<Uint8Array>;
   /** The split as plain data, from which a loader's thread makes its own. */
   describe(): SplitDescription;
 }
@@ -91,7 +93,7 @@ export interface HoldOutSource {
 
 /** Images as the network takes them, with their labels. */
 export interface Batch {
-  readonly images: Float32Array; // [N, C, H, W], normalised; zero beyond `count` images
+  readonly images: Float32Array; // [N, C, H, W], normalised; zero beyond `count` images; for ten-crop [N, 10, C, H, W]
   readonly labels: Int32Array; // [N]; zero beyond `count`
   readonly indices: Int32Array; // [count], positions in the split
   /** Images that are real; N is larger only where padding was asked for. */

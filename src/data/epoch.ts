@@ -15,6 +15,8 @@ export interface EpochOptions {
   readonly epoch: number;
   readonly shuffle: boolean;
   readonly augment: Augment;
+  /** Ten crops of each image in its place (of full-size images in files). Default false. */
+  readonly tenCrop?: boolean;
   /** First batch to make, counted from 0; those before it are skipped at no cost. */
   readonly startBatch?: number;
   /** Only these images, in this order unless shuffled. */
@@ -47,10 +49,20 @@ export function batchIndices(length: number, options: EpochOptions): Int32Array[
 }
 
 /** What makeBatch needs beside a batch's images. */
-export function recipeOf(dataset: Dataset, { augment, seed, epoch }: EpochOptions): BatchRecipe {
+export function recipeOf(dataset: Dataset, { augment, tenCrop = false, seed, epoch }: EpochOptions): BatchRecipe {
   const { channels, height, width, mean, std } = dataset;
   const normalization = { mean, std };
-  return { channels, height, width, augment, seed, epoch, normalization, table: normalizationTable(normalization) };
+  return {
+    channels,
+    height,
+    width,
+    augment,
+    tenCrop,
+    seed,
+    epoch,
+    normalization,
+    table: normalizationTable(normalization),
+  };
 }
 
 /**

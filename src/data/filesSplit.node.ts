@@ -1,7 +1,7 @@
 // data: a split whose images are files, decoded when they are asked for. Also what the loader's thread makes from a
 // description.
 import { bytesSplit, type FilesDescription, type Split, type SplitDescription, sharedBytes } from "./dataset.ts";
-import { decodeImage } from "./image.node.ts";
+import { decodeFiveCrops, decodeImage } from "./image.node.ts";
 
 /** Small images are decoded once and kept for all epochs, up to this many bytes per split. */
 const CACHE_BYTES = 512 * 2 ** 20;
@@ -41,6 +41,7 @@ export function filesSplit(description: FilesDescription): Split {
     async crop(index, box, out) {
       out.set(await decodeImage(file(index), description, { crop: box, maxPixels }));
     },
+    fiveCrops: (index) => decodeFiveCrops(file(index), description, { maxPixels }),
     describe: () => description,
   };
 }

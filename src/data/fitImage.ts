@@ -48,6 +48,44 @@ export function fitImage(image: Image, size: InputSize): Uint8Array {
   return framed(image, centreFraming(width, height, size), size.channels);
 }
 
+/** Crops of an image that count in a ten-crop evaluation, each once as it is and once mirrored. */
+export const FIVE_CROPS = 5;
+
+/**
+ * The centre and the four corners, each of the target's size, of a scaled image.
+ * @param scaled what `coverFraming` gives: [C, framing.height, framing.width] bytes
+ * @returns [5, C, H, W] bytes
+ */
+export function fiveCrops(scaled: Uint8Array, framing: Framing, size: InputSize): Uint8Array {
+  const { channels, height, width } = size;
+  const out = new Uint8Array(FIVE_CROPS * channels * height * width);
+  const right = framing.width - width;
+  const bottom = framing.height - height;
+  const corners = [
+    [bottom >> 1, right >> 1],
+    [0, 0],
+    [0, right],
+    [bottom, 0],
+    [bottom, right],
+  ] as const;
+  let to = 0;
+  for (const [top, left] of corners) {
+    for (let channel = 0; channel < channels; channel++) {
+      for (let y = 0; y < height; y++, to += width) {
+        const from = (channel * framing.height + top + y) * framing.width + left;
+        out.set(scaled.subarray(from, from + width), to);
+      }
+    }
+  }
+  return out;
+}
+
+/** All of an image of `width` × `height`, scaled so that it covers the target and the margin around it. */
+export function coverFraming(width: number, height: number, size: InputSize): Framing {
+  const { scaledWidth, scaledHeight, interpolation } = centreFraming(width, height, size);
+  return { scaledWidth, scaledHeight, left: 0, top: 0, width: scaledWidth, height: scaledHeight, interpolation };
+}
+
 /** The centre of an image of `width` × `height`, scaled so that it covers the target. */
 export function centreFraming(width: number, height: number, size: InputSize): Framing {
   // Small images keep their border.

@@ -3,7 +3,7 @@
 import sharp, { type Metadata, type Sharp } from "sharp";
 import { InputError } from "../errors.ts";
 import type { Box } from "./augment.ts";
-import { centreFraming, framed, wholeFraming } from "./fitImage.ts";
+import { centreFraming, coverFraming, fiveCrops, framed, wholeFraming } from "./fitImage.ts";
 import { DEFAULT_MAX_PIXELS, identify, READABLE, type ReadableFormat } from "./imageFormats.ts";
 import { withoutTexts } from "./pngChunks.ts";
 import { readRegularFile } from "./readFile.node.ts";
@@ -107,12 +107,43 @@ export async function decodeImage(
   format: ImageFormat,
   options: DecodeOptions = {},
 ): Promise<Uint8Array> {
-  const { crop, maxPixels = DEFAULT_MAX_PIXELS } = options;
+  const { crop } = options;
+  const { pixels } = await decodeFramed(source, options, format.channels, ({ width, height }) =>
+    crop === undefined
+      ? { box: { left: 0, top: 0, width, height }, framing: centreFraming(width, height, format) }
+      : { box: crop(width, height), framing: wholeFraming(format) },
+  );
+  return pixels;
+}
+
+/**
+ * As decodeImage, but the centre and the four corners of the scaled image.
+ * @returns [5, C, H, W] bytes
+ */
+export async function decodeFiveCrops(
+  source: string | Uint8Array,
+  format: ImageFormat,
+  options: Omit<DecodeOptions, "crop"> = {},
+): Promise<Uint8Array> {
+  const { pixels, framing } = await decodeFramed(source, options, format.channels, ({ width, height }) => ({
+    box: { left: 0, top: 0, width, height },
+    framing: coverFraming(width, height, format),
+  }));
+  return fiveCrops(pixels, framing, format);
+}
+
+/** Decodes the part `box` of the upright image and frames it: pixels [channels, framing.height, framing.width]. */
+async function decodeFramed(
+  source: string | Uint8Array,
+  options: Omit<DecodeOptions, "crop">,
+  channels: 1 | 3,
+  place: (header: ImageHeader) => { readonly box: Box; readonly framing: Framing },
+): Promise<{ readonly pixels: Uint8Array; readonly framing: Framing }> {
+  const { maxPixels = DEFAULT_MAX_PIXELS } = options;
   const name = options.name ?? (typeof source === "string" ? source : "image");
   const encoded = typeof source === "string" ? await readImage(source) : source;
   const header = await readHeader(encoded, name, maxPixels);
-  const box = crop?.(header.width, header.height) ?? { left: 0, top: 0, width: header.width, height: header.height };
-  const framing = crop === undefined ? centreFraming(header.width, header.height, format) : wholeFraming(format);
+  const { box, framing } = place(header);
   let decoded: { data: Uint8Array; info: { width: number; height: number; channels: number } };
   try {
     // "error": refused is what is cut off or stops the decoder, not what it warns of.
@@ -131,7 +162,7 @@ export async function decodeImage(
   if (info.channels !== 3 && info.channels !== 4) {
     throw new InputError(`${name}: decodes to ${info.channels} channels, expected 3 or 4`, { file: name });
   }
-  return framed({ data, width: info.width, height: info.height }, framing, format.channels);
+  return { pixels: framed({ data, width: info.width, height: info.height }, framing, channels), framing };
 }
 
 /**

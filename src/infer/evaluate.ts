@@ -1,11 +1,13 @@
 // infer: how well a trained network does on labelled images. Portable.
 import type { Backend } from "../backends/backend.ts";
-import { runAhead } from "../backends/runAhead.ts";
+import { runAhead, type Work } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
-import type { Dataset } from "../data/dataset.ts";
+import type { Batch, Dataset } from "../data/dataset.ts";
+import { FIVE_CROPS } from "../data/fitImage.ts";
 import { InputError } from "../errors.ts";
 import { requireUsable } from "../model/check.ts";
 import { buildGraph } from "../networks/registry.ts";
+import { hostBuffers } from "../plan/names.ts";
 import { planInference } from "../plan/planners.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "../train/evaluation.ts";
 import type { BatchLoader } from "../train/trainer.ts";
@@ -24,6 +26,11 @@ export interface EvaluateOptions {
    * image whose best two classes are that close).
    */
   readonly batchSize?: number;
+  /**
+   * Ten-crop evaluation, as of the paper's Table 3: the scores before the softmax are the mean over centre, corners and
+   * these mirrored, of images in files. Default false: the centre alone.
+   */
+  readonly tenCrop?: boolean;
   /** Called after each batch with the number of images done. */
   readonly onProgress?: (done: number) => void;
 }
@@ -33,9 +40,19 @@ export interface EvaluateOptions {
  * of the validation split at the end of a run needs no second pass: `Trainer.evaluation` has it.
  * @throws InputError when the model is incomplete or holds numbers that cannot be, when the split is empty, when the
  * data's images or classes are not those the network was trained for, or when the logits are not finite
+ * @throws UsageError for ten crops of images that are not files
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { trained, dataset, split = "val", backend, loadBatches, batchSize = 64, onProgress } = options;
+  const {
+    trained,
+    dataset,
+    split = "val",
+    backend,
+    loadBatches,
+    batchSize = 64,
+    tenCrop = false,
+    onProgress,
+  } = options;
   const { model, preprocessing, classes } = trained;
   requireUsable(model);
   requireSameKind(trained, dataset);
@@ -46,17 +63,23 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     });
   }
   const { height, width, mean, std } = preprocessing;
-  const graph = buildGraph(model.spec, { batch: batchSize, height, width, mode: "inference", loss: true });
+  // Ten crops of an image go through the network together.
+  const images = tenCrop ? Math.max(1, Math.floor(batchSize / CROPS)) : batchSize;
+  const batch = tenCrop ? CROPS * images : images;
+  const graph = buildGraph(model.spec, { batch, height, width, mode: "inference", loss: !tenCrop });
   const executable = await backend.compile({
     evaluate: planInference(graph, { activationDtype: backend.info.activationDtype }),
   });
   try {
     for (const [path, { data }] of model.state) await executable.write(path, data);
     const tally = new EvaluationTally(classes.length);
-    const how = { batchSize, padTo: batchSize, seed: 0, epoch: 0, shuffle: false, augment: "none" } as const;
-    const batches = loadBatches({ ...dataset, mean, std }, split, how);
-    for await (const { item, found } of runAhead(executable, batches, evaluationWork, evaluationOutputs)) {
-      tally.add(item, found);
+    const how = { batchSize: images, padTo: images, tenCrop, seed: 0, epoch: 0, shuffle: false } as const;
+    const batches = loadBatches({ ...dataset, mean, std }, split, { ...how, augment: "none" });
+    const runs = tenCrop
+      ? runAhead(executable, batches, cropsWork, [hostBuffers.logits])
+      : runAhead(executable, batches, evaluationWork, evaluationOutputs);
+    for await (const { item, found } of runs) {
+      tally.add(item, tenCrop ? meanOfCrops(item, found[0], classes.length) : found);
       onProgress?.(tally.count);
     }
     const evaluation = tally.result();
@@ -69,6 +92,40 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   } finally {
     await executable.dispose();
   }
+}
+
+const CROPS = 2 * FIVE_CROPS;
+
+function cropsWork({ images }: Batch): Work {
+  return { plan: "evaluate", inputs: { [hostBuffers.images]: images } };
+}
+
+/**
+ * Loss, rank and logits of each image from the logits of its crops [N, 10, K]: their mean, as in the authors' code, which
+ * sums them.
+ */
+function meanOfCrops(
+  { labels, count }: Batch,
+  logits: Float32Array | Int32Array,
+  classes: number,
+): readonly [loss: Float32Array, rank: Int32Array, logits: Float32Array] {
+  const loss = new Float32Array(count);
+  const rank = new Int32Array(count);
+  const means = new Float32Array(count * classes);
+  for (let n = 0; n < count; n++) {
+    const mean = means.subarray(n * classes, (n + 1) * classes);
+    for (let k = 0; k < classes; k++) {
+      let sum = 0;
+      for (let crop = 0; crop < CROPS; crop++) sum += logits[(n * CROPS + crop) * classes + k];
+      mean[k] = sum / CROPS;
+    }
+    const own = mean[labels[n]];
+    const greatest = mean.reduce((a, b) => Math.max(a, b));
+    loss[n] = greatest + Math.log(mean.reduce((sum, score) => sum + Math.exp(score - greatest), 0)) - own;
+    // As sampleRank counts: of equal scores the smaller index comes first.
+    rank[n] = mean.reduce((before, score, k) => before + Number(score > own || (score === own && k < labels[n])), 0);
+  }
+  return [loss, rank, means];
 }
 
 function requireSameKind({ model, preprocessing, classes }: TrainedModel, dataset: Dataset): void {
