@@ -41,6 +41,7 @@ export function renderReport(data: ReportData): string {
 <p class="state ${data.state}">${STATES[data.state]}${data.reason === undefined ? "" : `: ${data.reason}`}</p>
 <h1>${data.title}</h1>
 ${lede(data)}
+${data.notes === "" ? undefined : html`<p class="lede notes">${data.notes}</p>`}
 ${headline(data)}
 ${networkDrawing(data.summary)}
 </header>

@@ -12,6 +12,7 @@ import { addInspect } from "./inspect.ts";
 import { addModels } from "./models.ts";
 import { flushOutput, print, reportFailure, talk, watchOutput } from "./output.ts";
 import { addPredict } from "./predict.ts";
+import { addRuns } from "./runs.ts";
 import { addTrain } from "./train.ts";
 
 const packageJson: { readonly version: string } = createRequire(import.meta.url)("../../package.json");
@@ -24,7 +25,7 @@ function createProgram(): Command {
     .exitOverride()
     // Usage errors are reported once, by reportFailure.
     .configureOutput({ writeOut: print, writeErr: talk, outputError: () => {} });
-  const verbs = [addTrain, addEval, addPredict, addInspect, addAnalyze, addModels, addDoctor, addDemo];
+  const verbs = [addTrain, addEval, addPredict, addInspect, addAnalyze, addModels, addRuns, addDoctor, addDemo];
   for (const add of verbs) add(program);
   return program.addHelpText(
     "after",

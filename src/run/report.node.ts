@@ -55,6 +55,7 @@ export async function writeReport(context: ReportContext, standing: ReportStandi
         ...(citation === undefined ? {} : { citation }),
         constant: constantGuess(dataset.val, classes),
       },
+      notes: start.config.notes,
       epochsPlanned: start.config.epochs,
       epochs: folder.epochs,
       steps: folder.steps,

@@ -23,6 +23,7 @@ import { requireMemory } from "./memory.ts";
 import { type ReportContext, type ReportStanding, settingRows, writeReport } from "./report.node.ts";
 import { reportResults } from "./results.node.ts";
 import { findResumePoint, firstModel, type ResumePoint, runOf } from "./start.node.ts";
+import { TensorBoardFile } from "./tensorBoardFile.node.ts";
 
 /** What a run consists of and where it goes. */
 export interface RunOptions {
@@ -223,6 +224,7 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
   if (origin.dataDigest !== undefined && origin.dataDigest !== digest) {
     report("names, sizes or labels of the images are not those that the run began with; it goes on with these");
   }
+  let board: TensorBoardFile | undefined;
   let state: "running" | "ended" | { readonly failure: unknown } = "running";
   try {
     await folder.describe(config, {
@@ -235,6 +237,7 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
       dataDigest: origin.dataDigest ?? digest,
     });
     await folder.record(start, trainer.history);
+    if (config.tensorBoard) board = new TensorBoardFile(folder.path, start);
     yield {
       type: "opened",
       folder: folder.path,
@@ -246,6 +249,7 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
     yield start;
     for await (const event of training) {
       await folder.record(event);
+      board?.record(event, trainer.trained.model);
       if (event.type === "recovered") {
         const note = { name: "note", value: recoveredSentence(event) };
         context = { ...context, environment: [...context.environment, note] };
@@ -258,10 +262,9 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
       yield event;
       if (event.type !== "end") continue;
       const evaluation = await finalEvaluation(trainer, dataset, trainer.backend);
-      await writeReport(context, {
-        state: "finished",
-        results: await reportResults(evaluation, dataset, event.final.epoch),
-      });
+      const results = await reportResults(evaluation, dataset, event.final.epoch);
+      await board?.recordImages(event.steps, results.images);
+      await writeReport(context, { state: "finished", results });
       folder.requireHeld();
       state = "ended";
       yield {
@@ -281,6 +284,7 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
     state = { failure };
     throw failure;
   } finally {
+    board?.close();
     // Where the disk is full the report cannot say so; what failed is thrown, not that.
     if (state !== "ended" && folder.missing() === undefined) await writeReport(context, stateOf(state)).catch(() => {});
   }

@@ -302,6 +302,25 @@ export const runSettings = {
     help: "checkpoints kept beside the best one",
     mayChange: true,
   }),
+  tensorBoard: setting({
+    schema: z.boolean(),
+    default: false,
+    flag: { name: "--tensorboard" },
+    group: "Run",
+    help: "write scalars, images and histograms of the weights for TensorBoard into the run's folder",
+    mayChange: true,
+    addedLater: true,
+  }),
+  notes: setting({
+    schema: z.string(),
+    default: "",
+    defaultMeans: "none",
+    flag: { name: "--notes", value: "text" },
+    group: "Run",
+    help: "what the run is about, in your words; shown in its report and by 'densenet runs list'",
+    mayChange: true,
+    addedLater: true,
+  }),
 } satisfies Settings;
 
 /** Every row by the dotted path of its key, in the order of the configuration. */

@@ -35,6 +35,7 @@ function reportData(changes: Partial<ReportData> = {}): ReportData {
       citation: HOSTILE,
       constant: { name: HOSTILE, error: 66.7 },
     },
+    notes: HOSTILE,
     epochsPlanned: 2,
     epochs: [
       { ...epoch, epoch: 1, trainLoss: 1, trainTop1Error: 60, valLoss: 0.9, valTop1Error: 50 },

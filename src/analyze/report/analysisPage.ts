@@ -26,7 +26,8 @@ export interface AnalysisPage {
   readonly citation: string;
 }
 
-const style = `
+/** What pages of plots need beside the report's looks. */
+export const analysisStyle = `
 .contents{display:flex;flex-wrap:wrap;gap:4px 22px;list-style:none;margin:22px 0 0;padding:0;font-size:14px}
 a{color:var(--right)}
 :root{--tone0:#1d5fd1;--tone1:#cf4420;--tone2:#6b7789;--tone3:#1d8a5b;--tone4:#8a4fc4;--tone5:#a8760a}
@@ -61,7 +62,7 @@ export function renderAnalyses({ title, subjects, command, date, sections, citat
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title}</title>
-<style>${raw(reportStyle + style)}</style>
+<style>${raw(reportStyle + analysisStyle)}</style>
 </head>
 <body>
 <main>

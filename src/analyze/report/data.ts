@@ -78,6 +78,8 @@ export interface ReportData {
     /** What a constant answer comes to on the validation images. */
     readonly constant: ConstantGuess;
   };
+  /** What whoever started the run wrote about it; "" for nothing. */
+  readonly notes: string;
   readonly epochsPlanned: number;
   readonly epochs: readonly EpochMetrics[];
   readonly steps: readonly ReportStep[];

@@ -17,6 +17,7 @@ p{margin:0;max-width:68ch}
 .quiet,.lede{color:var(--soft)}
 .quiet{font-size:13.5px;max-width:96ch}
 .lede{margin-top:10px;font-size:16.5px}
+.notes{border-left:3px solid var(--rule);padding-left:14px;white-space:pre-line}
 .lede b{color:var(--ink);font-weight:600}
 section{margin-top:60px}
 section>.quiet+*,section>h2+*{margin-top:18px}
