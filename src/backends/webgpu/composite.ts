@@ -42,14 +42,18 @@ export function loadingOperands(at: Addresses, composite: Composite | undefined)
 
 /**
  * WGSL `compositeBackward(value, channel, x, dx)`: propagates the gradient `value` of relu(normalize(x)) at x[x] to
- * dx[dx] and returns its contributions to dBeta and dGamma.
+ * dx[dx] and returns its contributions to dBeta and dGamma. Not `rectified`: of normalize(x).
  */
-export function compositeBackward(write: Write): string {
+export function compositeBackward(write: Write, rectified = true): string {
+  const g = rectified
+    ? `
+  let open = fma(at, channel.scale, channel.shift) > 0.0;
+  let g = select(0.0, value, open);`
+    : `
+  let g = value;`;
   return `
 fn compositeBackward(value: f32, channel: Channel, x: u32, dx: u32) -> vec2f {
-  let at = load_x(x);
-  let open = fma(at, channel.scale, channel.shift) > 0.0;
-  let g = select(0.0, value, open);
+  let at = load_x(x);${g}
   store_dx(dx, ${write === "accumulate" ? "fma(channel.scale, g, load_dx(dx))" : "channel.scale * g"});
   return vec2f(g, g * ((at - channel.mean) * channel.rstd));
 }`;

@@ -1,15 +1,9 @@
 // backends/webgpu: pooling of activated maps and its gradient.
-import type { CompositeBackward, PoolSize, View, WindowSize, Write } from "../../plan/plan.ts";
-import { compositeBackward, finishComposite, loading, loadingOperands } from "./composite.ts";
-import { type Dispatch, f32, forEach, loneLanes, totalOf } from "./dispatch.ts";
-import type { Addresses, Emit } from "./kernel.ts";
-
-/** WGSL for the logical index i of [N, channels, height, width]: image, c, y, x. */
-const place = (plane: number, width: number): string => `let p = i % ${plane}u;
-  let c = i / ${plane}u % call.channels;
-  let image = i / (${plane}u * call.channels);
-  let y = p / ${width}u;
-  let x = p % ${width}u;`;
+import type { WindowSize } from "../../plan/plan.ts";
+import { loading, loadingOperands } from "./composite.ts";
+import { f32, forEach } from "./dispatch.ts";
+import type { Emit } from "./kernel.ts";
+import { emitMapGradient, place } from "./mapGradient.ts";
 
 export const emitAvgPool: Emit<"avgPool"> = ({ x, composite, y, size }, at) => {
   const { batch, height, width, outHeight, outWidth, windowHeight, windowWidth } = size;
@@ -83,97 +77,30 @@ fn each(i: u32) {
   ];
 };
 
-/** Images of one channel that a workgroup takes, so that there are enough workgroups. */
-const imagesEach = 8;
-
-/** dx of a pooling whose WGSL `gradient(image, c, channel, y, x)` returns the gradient that reaches an input pixel. */
-function poolGradient(
-  {
-    dy,
-    dx,
-    write,
-    composite,
-  }: { readonly dy: View; readonly dx: View; readonly write: Write; readonly composite?: CompositeBackward },
-  size: PoolSize | WindowSize,
-  label: string,
-  gradient: string,
-  at: Addresses,
-): readonly Dispatch[] {
-  const { batch, height, width } = size;
-  const plane = height * width;
-  const operands = { dy: at.view(dy), dx: at.view(dx) };
-  const numbers = { channels: dx.channels, dyStride: at.batchStride(dy), dxStride: at.batchStride(dx) };
-  if (!composite) {
-    return [
-      forEach(batch * dx.channels * plane, {
-        label,
-        operands,
-        numbers,
-        code: `${loading(undefined)}${gradient}
-fn each(i: u32) {
-  ${place(plane, width)}
-  let to = image * call.dxStride + c * ${plane}u + p;
-  store_dx(to, ${write === "accumulate" ? "load_dx(to) + " : ""}gradient(image, c, channel_at(c), y, x));
-}`,
-      }),
-    ];
-  }
-  const parts = Math.ceil(batch / imagesEach);
-  const sums = at.scratch(dx.channels * parts * 2);
-  return [
-    {
-      label,
-      operands: { ...operands, x: at.view(composite.x), ...loadingOperands(at, composite.normalize), sums },
-      numbers: { ...numbers, xStride: at.batchStride(composite.x), parts },
-      code: `${totalOf("vec2f", loneLanes)}
-${loading(composite.normalize)}${compositeBackward(write)}
-${gradient}
-fn body(group: u32, lane: u32) {
-  let c = group / call.parts;
-  let first = group % call.parts * ${imagesEach}u;
-  let channel = channel_at(c);
-  var own = vec2f(0.0);
-  for (var i = lane; i < ${plane}u * (min(first + ${imagesEach}u, ${batch}u) - first); i += ${loneLanes}u) {
-    let image = first + i / ${plane}u;
-    let p = i % ${plane}u;
-    let at = c * ${plane}u + p;
-    own += compositeBackward(gradient(image, c, channel, p / ${width}u, p % ${width}u), channel, image * call.xStride + at, image * call.dxStride + at);
-  }
-  let sum = total(own, lane);
-  if (lane > 0u) { return; }
-  store_sums(2u * group, sum.x);
-  store_sums(2u * group + 1u, sum.y);
-}`,
-      size: loneLanes,
-      groups: dx.channels * parts,
-    },
-    finishComposite(at, composite, sums, parts),
-  ];
-}
-
 export const emitAvgPoolGrad: Emit<"avgPoolGrad"> = (args, at) => {
   const { outHeight, outWidth, windowHeight, windowWidth } = args.size;
-  return poolGradient(
-    args,
-    args.size,
-    "avgPoolGrad",
-    `fn gradient(image: u32, c: u32, channel: Channel, y: u32, x: u32) -> f32 {
+  return emitMapGradient(
+    {
+      ...args,
+      label: "avgPoolGrad",
+      code: `fn gradient(image: u32, c: u32, channel: Channel, y: u32, x: u32) -> f32 {
   let row = y / ${windowHeight}u;
   let column = x / ${windowWidth}u;
   if (row >= ${outHeight}u || column >= ${outWidth}u) { return 0.0; }
   return load_dy(image * call.dyStride + c * ${outHeight * outWidth}u + row * ${outWidth}u + column) * ${f32(1 / (windowHeight * windowWidth))};
 }`,
+    },
     at,
   );
 };
 
 export const emitMaxPoolGrad: Emit<"maxPoolGrad"> = (args, at) => {
   const { height, width, outHeight, outWidth, kernel, stride, padding } = args.size;
-  return poolGradient(
-    args,
-    args.size,
-    "maxPoolGrad",
-    `${winner(args.size)}
+  return emitMapGradient(
+    {
+      ...args,
+      label: "maxPoolGrad",
+      code: `${winner(args.size)}
 /** First window that holds pixel i of an axis. */
 fn firstWindow(i: u32) -> u32 {
   let past = i32(i) + ${padding} - ${kernel - 1};
@@ -192,6 +119,7 @@ fn gradient(image: u32, c: u32, channel: Channel, y: u32, x: u32) -> f32 {
   }
   return sum;
 }`,
+    },
     at,
   );
 };
