@@ -10,6 +10,7 @@ import { dropOut } from "./elementwise.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
 import { emitDeepProduct, emitProduct, type SummedProduct } from "./product.ts";
 import { mergeMoments } from "./statistics.ts";
+import { stridedExtent, stridedInputGradient } from "./strided.ts";
 import { columnTiles, type Extent, tileColumns, tileFor, tilesTogether } from "./tile.ts";
 
 type DyStatistics = NonNullable<KernelTable["convGrad"]["dyStatistics"]>;
@@ -138,11 +139,15 @@ function viewsOverlap(a: View, b: View, at: Addresses): boolean {
   return one.space === other.space && one.start < other.start + other.words && other.start < one.start + one.words;
 }
 
-const inputExtent = ({ dx, dy, size: { batch, height, width, kernel } }: InputGradient): Extent => ({
-  rows: dx.channels,
-  columns: batch * height * width,
-  depth: dy.channels * kernel * kernel,
-});
+function inputExtent(args: InputGradient): Extent {
+  const { dx, dy, size } = args;
+  if (size.stride > 1) return stridedExtent(args);
+  return {
+    rows: dx.channels,
+    columns: size.batch * size.height * size.width,
+    depth: dy.channels * size.kernel ** 2,
+  };
+}
 
 const weightExtent = ({ x, dy, size: { batch, outHeight, outWidth, kernel } }: WeightGradient): Extent => ({
   rows: dy.channels,
@@ -150,17 +155,21 @@ const weightExtent = ({ x, dy, size: { batch, outHeight, outWidth, kernel } }: W
   depth: batch * outHeight * outWidth,
 });
 
-/** dx of a convolution of stride 1, with the composite's backward pass where one was applied on load. */
+/** dx of a convolution, with the composite's backward pass where one was applied on load. */
 function inputGradient(
   args: InputGradient,
   at: Addresses,
   target: Target,
-  shape = tileFor(args.dx.channels, target),
+  shape = tileFor(inputExtent(args).rows, target),
 ): SummedProduct {
   const { dy, dyStatistics, weight, dx, write, composite, size } = args;
   const { height, width, outHeight, outWidth, kernel, stride, padding } = size;
-  if (stride !== 1) throw new RangeError(`convGradInput: stride ${stride}, this backend knows stride 1 only`);
   if (viewsOverlap(dx, dy, at)) throw new RangeError("convGradInput: dx and dy share memory, which no plan does");
+  const label = `convGradInput ${kernelName(size)}`;
+  if (stride > 1) {
+    if (composite) throw new RangeError(`${label}: this backend propagates no composite through a stride`);
+    return { product: stridedInputGradient(args, label, at, target, shape), sum: undefined };
+  }
   const taps = kernel * kernel;
   const plane = height * width;
   const outPlane = outHeight * outWidth;
@@ -185,7 +194,7 @@ fn finish(row: Row, column: u32, value: f32) -> vec2f {
 }`;
   const product = emitProduct(
     {
-      label: `convGradInput ${kernelName(size)}`,
+      label,
       ...extent,
       operands: {
         dy: at.view(dy),
