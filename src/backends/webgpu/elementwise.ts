@@ -1,10 +1,11 @@
 // backends/webgpu: kernels that touch each float once: dropout, sums of gradients, the optimizer.
 import { dropThreshold } from "../../ops/random.ts";
+import type { Gate } from "../../plan/plan.ts";
 import { type Dispatch, f32, f32Bits, forEach, type Operand } from "./dispatch.ts";
 import type { Emit } from "./kernel.ts";
 
-/** WGSL `dropOut(value, i)`, i being the logical index; reads call.stream. The hash is that of ops/random.ts. */
-export const dropOut = (rate: number): string => `
+/** WGSL `mix32`, the hash of ops/random.ts. */
+const mixing = `
 fn mix32(word: u32) -> u32 {
   var x = word;
   x ^= x >> 16u;
@@ -13,12 +14,31 @@ fn mix32(word: u32) -> u32 {
   x *= 0x846ca68bu;
   x ^= x >> 16u;
   return x;
-}
+}`;
+/** WGSL: the key of one dropout or gate in this step. */
+const drawKey = "mix32(run.seed ^ mix32(run.step ^ mix32(call.stream + 0x9e3779b9u)))";
+
+/** WGSL `dropOut(value, i)`, i being the logical index; reads call.stream. */
+export const dropOut = (rate: number): string => `${mixing}
 fn dropOut(value: f32, i: u32) -> f32 {
-  let key = mix32(run.seed ^ mix32(run.step ^ mix32(call.stream + 0x9e3779b9u)));
+  let key = ${drawKey};
   let kept = (mix32(i ^ key) >> 8u) >= ${dropThreshold(rate)}u;
   return select(0.0, value * ${f32(1 / (1 - rate))}, kept);
 }`;
+
+/** WGSL `isOpen(image)`: whether the branch of an image counts; reads `gateNumbers`. */
+export function gating(gate: Gate | undefined): string {
+  if (!gate) return "\nfn isOpen(image: u32) -> bool { return true; }";
+  return `${mixing}
+fn isOpen(image: u32) -> bool {
+  let key = ${drawKey};
+  return (mix32(${gate.per === "image" ? "image" : "0u"} ^ key) >> 8u) >= call.threshold;
+}`;
+}
+
+/** The probability too is a number of the call, because every unit of a net has one of its own. */
+export const gateNumbers = (gate: Gate | undefined): Dispatch["numbers"] =>
+  gate ? { stream: gate.stream, threshold: dropThreshold(1 - gate.keepProbability) } : {};
 
 /** The mask is a function of (seed, step, stream, index) only, so the backward pass calls the same kernel. */
 export const emitDropout: Emit<"dropout"> = ({ x, rate, stream, batch, plane }, at) => {

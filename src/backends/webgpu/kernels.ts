@@ -1,5 +1,4 @@
 // backends/webgpu: the kernel table. A kernel of the plan without a row here does not type-check.
-import { UsageError } from "../../errors.ts";
 import type { KernelCall, KernelName, View } from "../../plan/plan.ts";
 import { emitLinear, emitLinearGrad, emitSoftmaxCrossEntropy } from "./classifier.ts";
 import {
@@ -14,16 +13,8 @@ import type { Dispatch } from "./dispatch.ts";
 import { emitAccumulateGradients, emitDropout, emitSgd } from "./elementwise.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
 import { emitAvgPool, emitAvgPoolGrad, emitMaxPool, emitMaxPoolGrad } from "./pool.ts";
+import { emitResidualAdd, emitResidualAddGrad } from "./residual.ts";
 import { emitChannelStatistics, emitStatisticsGrad, emitUpdateRunningStatistics } from "./statistics.ts";
-
-/** A kernel that this backend does not have yet. */
-function notYet(kernel: KernelName): () => never {
-  return () => {
-    throw new UsageError(
-      `WebGPU has no kernel ${kernel} yet, so residual nets do not run on it; expected another device`,
-    );
-  };
-}
 
 const emitters: { readonly [K in KernelName]: Emit<K> } = {
   conv: emitConv,
@@ -36,8 +27,8 @@ const emitters: { readonly [K in KernelName]: Emit<K> } = {
   linearGrad: emitLinearGrad,
   avgPoolGrad: emitAvgPoolGrad,
   maxPoolGrad: emitMaxPoolGrad,
-  residualAdd: notYet("residualAdd"),
-  residualAddGrad: notYet("residualAddGrad"),
+  residualAdd: emitResidualAdd,
+  residualAddGrad: emitResidualAddGrad,
   convGrad: emitConvGrad,
   convGradInput: emitConvGradInput,
   convGradWeight: emitConvGradWeight,

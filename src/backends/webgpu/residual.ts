@@ -1,0 +1,90 @@
+// backends/webgpu: the end of a residual unit and its gradient. Batch norm without ReLU, the gate of stochastic depth,
+// the shortcut, the sum and the ReLU behind it are one dispatch. So is their gradient, with a second one for the sums
+// of the batch norm where there is one.
+import type { ShortcutSize } from "../../plan/plan.ts";
+import { loading, loadingOperands } from "./composite.ts";
+import { f32Bits, forEach } from "./dispatch.ts";
+import { gateNumbers, gating } from "./elementwise.ts";
+import type { Emit } from "./kernel.ts";
+import { emitMapGradient, place } from "./mapGradient.ts";
+import { spread } from "./strided.ts";
+
+/** WGSL `passed(image, c, y, x)`: what the shortcut adds to pixel (y, x) of channel c. */
+const passing = ({ height, width, stride }: ShortcutSize): string => `
+fn passed(image: u32, c: u32, y: u32, x: u32) -> f32 {
+  let plane = image * call.shortcutStride + c * ${height * width}u;
+  return load_shortcut(plane + y * ${stride * width}u + x * ${stride}u);
+}`;
+
+export const emitResidualAdd: Emit<"residualAdd"> = (args, at) => {
+  const { x, normalize, gate, scale, shortcut, relu, y, batch, height, width } = args;
+  const plane = height * width;
+  const branch = "load_x(image * call.xStride + at)";
+  return [
+    forEach(batch * x.channels * plane, {
+      label: `residualAdd${shortcut ? "" : " without shortcut"}`,
+      operands: {
+        x: at.view(x),
+        y: at.view(y),
+        ...loadingOperands(at, normalize),
+        ...(shortcut ? { shortcut: at.view(shortcut.x) } : {}),
+      },
+      numbers: {
+        channels: x.channels,
+        xStride: at.batchStride(x),
+        yStride: at.batchStride(y),
+        ...gateNumbers(gate),
+        ...(scale === 1 ? {} : { scale: f32Bits(scale) }),
+        ...(shortcut ? { shortcutChannels: shortcut.x.channels, shortcutStride: at.batchStride(shortcut.x) } : {}),
+      },
+      code: `${loading(normalize)}${gating(gate)}${shortcut ? passing(shortcut) : ""}
+fn each(i: u32) {
+  ${place(plane, width)}
+  let at = c * ${plane}u + p;
+  let channel = channel_at(c);
+  var value = 0.0;
+  if (isOpen(image)) { value = ${normalize ? `fma(${branch}, channel.scale, channel.shift)` : branch}; }
+${scale === 1 ? "" : "  value *= bitcast<f32>(call.scale);"}
+${shortcut ? "  if (c < call.shortcutChannels) { value += passed(image, c, y, x); }" : ""}
+  store_y(image * call.yStride + at, ${relu ? "select(value, 0.0, value < 0.0)" : "value"});
+}`,
+    }),
+  ];
+};
+
+/** Values of one channel that a workgroup takes, about: some for each lane, and enough workgroups. */
+const valuesEach = 1024;
+
+export const emitResidualAddGrad: Emit<"residualAddGrad"> = (args, at) => {
+  const { dy, y, gate, dx, write, normalize, shortcut, batch, height, width } = args;
+  const plane = height * width;
+  return emitMapGradient(
+    {
+      label: `residualAddGrad${shortcut ? "" : " without shortcut"}`,
+      dy,
+      dx,
+      write,
+      ...(normalize ? { composite: normalize, rectified: false } : {}),
+      size: { batch, height, width },
+      operands: {
+        ...(y ? { y: at.view(y) } : {}),
+        ...(shortcut ? { shortcut: at.view(shortcut.dx) } : {}),
+      },
+      numbers: {
+        ...(y ? { yStride: at.batchStride(y) } : {}),
+        ...gateNumbers(gate),
+        ...(shortcut ? { shortcutChannels: shortcut.dx.channels, shortcutStride: at.batchStride(shortcut.dx) } : {}),
+      },
+      images: Math.max(1, Math.floor(valuesEach / plane)),
+      code: `${gating(gate)}${shortcut ? spread("shortcut", shortcut, shortcut.write) : ""}
+fn gradient(image: u32, c: u32, channel: Channel, y: u32, x: u32) -> f32 {
+  let at = c * ${plane}u + y * ${width}u + x;
+  var g = load_dy(image * call.dyStride + at);
+${y ? "  if (load_y(image * call.yStride + at) <= 0.0) { g = 0.0; }" : ""}
+${shortcut ? `  if (c < call.shortcutChannels) { spread(image * call.shortcutStride + c * ${shortcut.height * shortcut.width}u, y, x, g); }` : ""}
+  return select(0.0, g, isOpen(image));
+}`,
+    },
+    at,
+  );
+};
