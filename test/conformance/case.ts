@@ -74,9 +74,9 @@ export function indicesOf({ offset = 0, channels }: Region, shape: readonly numb
 const guardFloats = 67;
 const isGuard = (name: BufferName): boolean => name.startsWith("guard ");
 
-/** As in plans: the forward pass's maps are feature maps, and cases call no others x or y. */
+/** As in plans: the forward pass's maps are feature maps, and cases call no others x, y or shortcut. */
 export const isFeatureMaps = ({ name, shape }: Pick<PlanBuffer, "name" | "shape">): boolean =>
-  shape.length === 4 && (name === "x" || name === "y");
+  shape.length === 4 && ["x", "y", "shortcut"].includes(name);
 
 /** A kernel call of no plan: what it counts and computes is of no interest. */
 export function callOf<K extends KernelName>(kernel: K, args: Readonly<KernelTable[K]>): KernelCall {

@@ -16,9 +16,15 @@ import { allCases } from "../../conformance/cases.ts";
 import { dawnMissing, nullDevice } from "./gpu.ts";
 
 const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
-const training = (net: string, batch: number, side: number, activationDtype: ActivationDtype, dropRate = 0): Plan =>
+const training = (
+  net: string,
+  batch: number,
+  side: number,
+  activationDtype: ActivationDtype,
+  changes: Parameters<typeof namedSpec>[1] = {},
+): Plan =>
   planTraining(
-    differentiate(buildGraph(namedSpec(net, { dropRate }), { batch, height: side, width: side, mode: "training" })),
+    differentiate(buildGraph(namedSpec(net, changes), { batch, height: side, width: side, mode: "training" })),
     {
       recompute: "none",
       optimizer,
@@ -27,12 +33,17 @@ const training = (net: string, batch: number, side: number, activationDtype: Act
   );
 const plansIn = (activationDtype: ActivationDtype): Readonly<Record<string, Plan>> => ({
   "BC-100-12, training, batch 64": training("BC-100-12", 64, 32, activationDtype),
-  "BC-100-12 with dropout, training, batch 64": training("BC-100-12", 64, 32, activationDtype, 0.2),
+  "BC-100-12 with dropout, training, batch 64": training("BC-100-12", 64, 32, activationDtype, { dropRate: 0.2 }),
   "121, training, batch 2": training("121", 2, 224, activationDtype),
   "121, inference, batch 8": planInference(
     buildGraph(namedSpec("121"), { batch: 8, height: 224, width: 224, mode: "inference" }),
     { activationDtype },
   ),
+  "resnet-20, training, batch 64": training("resnet-20", 64, 32, activationDtype),
+  "preresnet-164 with stochastic depth, training, batch 16": training("preresnet-164", 16, 32, activationDtype, {
+    stochasticDepth: 0.5,
+    gatePer: "image",
+  }),
 });
 const plansOf = { f32: plansIn("f32"), f16: plansIn("f16") };
 const plans = plansOf.f32;
@@ -184,6 +195,12 @@ describe("shaders", { skip }, () => {
   for (const [net, most] of Object.entries({
     "BC-100-12, training, batch 64": { dispatches: 465, mebibytes: 7099, halvedMebibytes: 5088 },
     "BC-100-12 with dropout, training, batch 64": { dispatches: 611, mebibytes: 8223, halvedMebibytes: 6289 },
+    "resnet-20, training, batch 64": { dispatches: 136, mebibytes: 743, halvedMebibytes: 582 },
+    "preresnet-164 with stochastic depth, training, batch 16": {
+      dispatches: 956,
+      mebibytes: 3166,
+      halvedMebibytes: 2386,
+    },
   })) {
     test(`${net} · at most ${most.dispatches} dispatches, ${most.mebibytes} MiB moved, of few shaders`, (t) => {
       const count = (dtype: ActivationDtype) => {
