@@ -2,6 +2,7 @@
 // split. Portable.
 import { UsageError } from "../errors.ts";
 import type { Box } from "./augment.ts";
+import type { Interpolation } from "./resample.ts";
 
 /** Which labels of CIFAR-100, which has two for each image: 100 classes (fine), or 20 superclasses of five (coarse). */
 export const labelKinds = ["fine", "coarse"] as const;
@@ -32,6 +33,9 @@ export interface FilesDescription {
   readonly channels: 1 | 3;
   readonly height: number;
   readonly width: number;
+  /** How images are fitted to that, as InputSize has it. */
+  readonly cropRatio?: number;
+  readonly interpolation?: Interpolation;
   /** An image of more pixels is refused. */
   readonly maxPixels: number;
   /** Decoded images of earlier epochs, where they are small enough to keep. */

@@ -17,6 +17,7 @@ import {
   type Subfolder,
   subfolders,
 } from "./scanFolder.node.ts";
+import { classNames } from "./wordNet.node.ts";
 
 export interface ImageFolderOptions {
   /** Height and width in pixels. Default: the shorter side of the first image, at most 64. */
@@ -65,7 +66,7 @@ export async function looksLikeImageFolder(dir: string): Promise<boolean> {
 /**
  * Opens a folder of images. Folders of classes in train and in val, valid, validation or test, whatever the case of
  * these names, are the two splits; otherwise every folder is a class. Classes are the folder names, in Unicode's
- * composed form and code-unit order; images of a class are found at any depth, through links too, and stand in the
+ * composed form and code-unit order, those of ImageNet by their words (tench for n01440764); images of a class are found at any depth, through links too, and stand in the
  * order of their paths. Hidden folders and what systems leave behind are passed over. The header of every image is
  * read; mean and deviation are measured on up to 512 training images; nothing else is decoded before it is asked for,
  * unless `skipBad` is set.
@@ -77,7 +78,7 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
   const { imageSize, channels = 3, seed = 0, maxPixels = DEFAULT_MAX_PIXELS, skipBad = false, report } = options;
   requirePixels("imageSize", imageSize, 4096);
   requirePixels("maxPixels", maxPixels, 2 ** 31);
-  const folders = await splitFolders(dir);
+  const folders = await splitFolders(dir, report);
   const leftOut: LeftOut = new Map();
   const all = await list(folders.train, leftOut);
   const ownVal = folders.val === undefined ? undefined : await list(folders.val, leftOut, all.classes);
@@ -127,7 +128,7 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
   const trainSplit = filesSplit(trainFiles);
   return {
     name: basename(dir),
-    classes: Object.freeze(all.classes),
+    classes: Object.freeze(await classNames(all.classes, report)),
     channels,
     height: side,
     width: side,
@@ -143,7 +144,10 @@ function requirePixels(field: string, value: number | undefined, most: number): 
   throw new UsageError(`${field}: got ${value}, expected a whole number of pixels from 1 to ${most}`, { field, value });
 }
 
-async function splitFolders(dir: string): Promise<{ readonly train: string; readonly val?: string | undefined }> {
+async function splitFolders(
+  dir: string,
+  report?: (line: string) => void,
+): Promise<{ readonly train: string; readonly val?: string | undefined }> {
   const folders = await subfolders(dir);
   // A split holds folders of classes. What holds images at once is a class that happens to be called train, or images
   // without labels.
@@ -158,6 +162,11 @@ async function splitFolders(dir: string): Promise<{ readonly train: string; read
   for (const wanted of VAL_FOLDERS) {
     const val = await split(wanted);
     if (val !== undefined) return { train, val };
+  }
+  for (const { name, path } of folders) {
+    // As ImageNet's validation images are published.
+    if (!VAL_FOLDERS.includes(name.toLowerCase()) || (await imagesBeside(path)) === 0) continue;
+    report?.(`${path}: its images are in no folders of classes, so they are not used`);
   }
   return { train };
 }

@@ -8,13 +8,17 @@ import { filesSplit, withCache } from "./filesSplit.node.ts";
 import { type ImageFormat, readFileHeader } from "./image.node.ts";
 import { DEFAULT_MAX_PIXELS, READABLE } from "./imageFormats.ts";
 import { imagesBelow, type LeftOut, leftOutText, type Scan, type Subfolder, subfolders } from "./scanFolder.node.ts";
+import { classNames, isWordNetId, wordNetNames } from "./wordNet.node.ts";
 
 /** Names that folders of splits have, whatever their case. */
 const SPLITS = { train: ["train"], val: ["val", "valid", "validation"], test: ["test"] } as const;
 export type FolderSplit = keyof typeof SPLITS;
 
-export interface LabelledFolderOptions extends Pick<ImageFormat, "channels" | "height" | "width"> {
-  /** Of the network, by index; without them the folders' names in code-unit order. */
+export interface LabelledFolderOptions extends ImageFormat {
+  /**
+   * Of the network, by index; without them the folders' names in code-unit order. A folder called by a WordNet id of
+   * ImageNet is the class of that id's name.
+   */
   readonly classes?: readonly string[] | undefined;
   /**
    * Which split of the folder. Default: val or test, where it has one and no class is called so; else all that it
@@ -40,18 +44,24 @@ export interface LabelledFolder {
  *   that cannot be read
  */
 export async function openLabelledFolder(dir: string, options: LabelledFolderOptions): Promise<LabelledFolder> {
-  const { channels, height, width, maxPixels = DEFAULT_MAX_PIXELS, skipBad = false, report } = options;
+  const { channels, height, width, cropRatio, interpolation, report } = options;
+  const { maxPixels = DEFAULT_MAX_PIXELS, skipBad = false } = options;
   const { which, folders } = await foldersOf(dir, options);
-  const classes = options.classes ?? folders.map(({ name }) => name);
+  const folderNames = folders.map(({ name }) => name);
+  const classes = options.classes ?? (await classNames(folderNames, report));
   const indexOf = new Map(classes.map((name, index) => [name.normalize("NFC"), index]));
+  const words = folderNames.some(isWordNetId) ? await wordNetNames() : undefined;
   const leftOut: LeftOut = new Map();
   const scan: Scan = { folders: new Map(), leftOut };
   const listed: { readonly file: string; readonly label: number }[] = [];
   for (const folder of folders) {
-    const label = indexOf.get(folder.name);
+    const word = words?.get(folder.name);
+    const label = indexOf.get(folder.name) ?? (word === undefined ? undefined : indexOf.get(word));
     if (label === undefined) {
+      const called = word === undefined ? `"${folder.name}"` : `"${word}" or "${folder.name}"`;
+      const none = isWordNetId(folder.name) && word === undefined ? ", and ImageNet none of this WordNet id" : "";
       throw new InputError(
-        `${folder.path}: the network has no class "${folder.name}", expected folders called ${some(classes)}`,
+        `${folder.path}: the network has no class ${called}${none}, expected folders called ${some(classes)}`,
         { dir, class: folder.name },
       );
     }
@@ -65,6 +75,8 @@ export async function openLabelledFolder(dir: string, options: LabelledFolderOpt
       files: of.map(({ file }) => file),
       labels: Uint16Array.from(of, ({ label }) => label),
       ...{ channels, height, width, maxPixels },
+      ...(cropRatio === undefined ? {} : { cropRatio }),
+      ...(interpolation === undefined ? {} : { interpolation }),
     });
   let description = describe(listed);
   const { files } = description;

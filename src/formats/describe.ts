@@ -4,10 +4,10 @@
 // A file of weights seldom says how images were prepared. What it says counts; otherwise preprocessing is inferred from
 // the network: its origin, stem and outputs.
 import type { Preprocessing, TrainedModel } from "../checkpoint/checkpoint.ts";
+import { imagenetLabels } from "../data/imagenetLabels.ts";
 import { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "../data/normalization.ts";
 import { type NetworkSpec, usualInput } from "../networks/registry.ts";
 import { showSome, showText } from "../show.ts";
-import { imagenetLabels } from "./imagenetLabels.ts";
 import { type ImportedWeights, importWeights } from "./importWeights.ts";
 import type { WeightFile } from "./weightFile.ts";
 

@@ -153,7 +153,7 @@ async function openOthers(
   dir: string,
   { labels, split, valSplit, seed, maxPixels, skipBad, report }: HeldOutOptions,
 ): Promise<HeldOut> {
-  const { height, width } = trained.preprocessing;
+  const { mean: _, std: __, ...size } = trained.preprocessing;
   if (valSplit === undefined && (await isFolderOfImages(dir))) {
     const channels = trained.model.spec.inChannels;
     if (channels !== 1 && channels !== 3) {
@@ -161,7 +161,7 @@ async function openOthers(
     }
     const classes = namesClasses ? trained.classes : undefined;
     const reading = { maxPixels, skipBad, report };
-    const found = await openLabelledFolder(dir, { channels, height, width, classes, split, ...reading });
+    const found = await openLabelledFolder(dir, { ...size, channels, classes, split, ...reading });
     return { dataset: asDataset(found, trained), split: "val", which: found.which, words: wordsOf(found, dir) };
   }
   if (split === "all") {
@@ -169,7 +169,16 @@ async function openOthers(
       flag: "--split",
     });
   }
-  const dataset = await openDataset({ dir, imageSize: height, labels, valSplit, seed, maxPixels, skipBad, report });
+  const dataset = await openDataset({
+    dir,
+    imageSize: size.height,
+    labels,
+    valSplit,
+    seed,
+    maxPixels,
+    skipBad,
+    report,
+  });
   const which = split === "train" ? "train" : "val";
   return { dataset, split: which, which: split ?? which, words: `the ${split ?? which} split of ${dataset.name}` };
 }

@@ -1,4 +1,4 @@
-// formats: the names of ImageNet's 1,000 classes in the order of the challenge of 2012, in torchvision's wording.
+// data: the names of ImageNet's 1,000 classes in the order of the challenge of 2012, in torchvision's wording.
 
 /** By class index, 0-based. */
 export const imagenetLabels: readonly string[] = `
