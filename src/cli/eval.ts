@@ -137,7 +137,7 @@ async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Pro
       const { predicted, precision, recall, f1 } = scores[index];
       return { name: trained.classes[label], ...of, predicted, precision, recall, f1 };
     });
-    const images = { of: dataset.name, which, crops: tenCrop ? 10 : 1 };
+    const images = { of: dataset.name, which, ...(tenCrop ? { crops: 10 } : {}) };
     printJson({
       ...{ top1Error, top5Error, loss, count, images, constant },
       ...{ meanClassError: meanClassError(errors), mean: meanScores(scores), ...trust, classes },
