@@ -81,16 +81,21 @@ export interface EncodeOptions {
  * @throws UsageError for a weight that f16 cannot hold
  */
 export function encodeModel(
-  { model, ...rest }: TrainedModel,
+  trained: TrainedModel,
   { weights = "f32" }: EncodeOptions = {},
 ): Uint8Array<ArrayBuffer> {
-  const description = { version: FORMAT_VERSION, spec: model.spec, ...rest };
+  const description = describeModel(trained);
   // Readers of PyTorch checkpoints look for format "pt".
   const metadata = { format: "pt" };
-  const tensors = exportStateDict(model);
+  const tensors = exportStateDict(trained.model);
   if (weights === "f32") return encodeDescribed(tensors, description, metadata);
   const halved = new Map([...tensors].map(([path, tensor]): [string, Tensor] => [path, halvedTensor(path, tensor)]));
   return encodeDescribed(halved, description, metadata);
+}
+
+/** What runs a network beside its tensors, as JSON. Files keep it under KEY. */
+export function describeModel({ model, ...rest }: TrainedModel): Readonly<Record<string, unknown>> {
+  return { version: FORMAT_VERSION, spec: model.spec, ...rest };
 }
 
 /** A tensor of two dimensions and more, which a weight is, in f16. */
@@ -118,6 +123,23 @@ export function readModel(
   source: string,
 ): { readonly trained: TrainedModel; readonly verified: boolean } {
   const { tensors, description, verified } = decodeDescribed(bytes, source);
+  return { trained: trainedModel(tensors, description, source), verified };
+}
+
+/** The network of `tensors` and the metadata that stood beside them, whatever file that was. As decodeModel throws. */
+export function readDescribedModel(
+  tensors: ReadonlyMap<string, Tensor>,
+  metadata: Readonly<Record<string, string>>,
+  source: string,
+): TrainedModel {
+  return trainedModel(tensors, readDescription(metadata, source), source);
+}
+
+function trainedModel(
+  tensors: ReadonlyMap<string, Tensor>,
+  description: Readonly<Record<string, unknown>>,
+  source: string,
+): TrainedModel {
   const spec = readSpec(description.spec, source);
   const preprocessing = readPreprocessing(description.preprocessing, spec, source);
   const { classes, dataset } = description;
@@ -137,7 +159,7 @@ export function readModel(
       file: source,
     });
   }
-  const trained: TrainedModel = {
+  return {
     model,
     preprocessing,
     classes,
@@ -145,7 +167,6 @@ export function readModel(
     ...(outputs === undefined ? {} : { outputs }),
     ...(calibration === undefined ? {} : { calibration }),
   };
-  return { trained, verified };
 }
 
 /** The bytes of training.safetensors. */
