@@ -19,7 +19,8 @@ interface Pending {
   reject(error: Error): void;
 }
 
-export function startThread(): ComputeThread {
+/** `workerUrl`: of the script in a browser, where it does not lie beside this module. */
+export function startThread(workerUrl?: string): ComputeThread {
   const pending: Pending[] = [];
   /** Why there will be no more replies. */
   let gone: Error | undefined;
@@ -34,7 +35,9 @@ export function startThread(): ComputeThread {
   };
   const fail = (message: string): void => giveUp(new DeviceError(`a compute thread died: ${message}`));
   const nodeThreads = globalThis.process?.getBuiltinModule?.("node:worker_threads");
-  const { post, end } = nodeThreads ? startNodeThread(nodeThreads, settle, fail) : startWebThread(settle, fail);
+  const { post, end } = nodeThreads
+    ? startNodeThread(nodeThreads, settle, fail)
+    : startWebThread(workerUrl, settle, fail);
   return {
     ask: (request) =>
       new Promise((resolve, reject) => {
@@ -88,11 +91,19 @@ const notStarted = (): string =>
   "isolated page with the header Cross-Origin-Embedder-Policy: require-corp, as the page itself";
 
 /** @throws DeviceError where the worker script is of another origin */
-function startWebThread(settle: (reply: WorkerReply) => void, fail: (message: string) => void): Channel {
+function startWebThread(
+  workerUrl: string | undefined,
+  settle: (reply: WorkerReply) => void,
+  fail: (message: string) => void,
+): Channel {
   let worker: Worker;
   try {
-    // One expression, by which bundlers know that the worker's script belongs to the bundle.
-    worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    worker =
+      workerUrl === undefined
+        ? // One expression, by which bundlers know that the worker's script belongs to the bundle.
+          new Worker(new URL("./worker.js", import.meta.url), { type: "module" })
+        : // Classic: a page of file:// starts no module worker from a blob.
+          new Worker(workerUrl);
   } catch (error) {
     throw new DeviceError(`a compute thread did not start: ${notStarted()}`, {}, { cause: error });
   }

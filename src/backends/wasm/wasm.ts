@@ -27,6 +27,11 @@ export interface WasmOptions extends TargetOptions {
    * (121: 45 MB).
    */
   readonly keepWeights?: boolean;
+  /**
+   * In a browser, the URL of the compute threads' script where it does not lie beside the importing module, such as a
+   * blob: of a page that carries it in itself. A classic script: dist/browser/worker.js, bundled without imports.
+   */
+  readonly workerUrl?: string;
 }
 
 /**
@@ -57,10 +62,15 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
       { cause: error },
     );
   }
-  return new WasmBackend(chosen.target, shared ? wanted : 1, shared, options.keepWeights ?? true, [
-    ...notes,
-    ...chosen.notes,
-  ]);
+  const { keepWeights = true, workerUrl } = options;
+  return new WasmBackend(
+    chosen.target,
+    shared ? wanted : 1,
+    shared,
+    keepWeights,
+    [...notes, ...chosen.notes],
+    workerUrl,
+  );
 }
 
 /** The CPU through WebAssembly; made by `createWasmBackend`. */
@@ -69,13 +79,22 @@ export class WasmBackend implements Backend {
   readonly target: Target;
   readonly #shared: boolean;
   readonly #keepsWeights: boolean;
+  readonly #workerUrl: string | undefined;
   readonly #life = new Lifetime("backend");
   readonly #executables = new Set<WasmExecutable>();
 
-  constructor(target: Target, threads: number, shared: boolean, keepsWeights: boolean, notes: readonly string[]) {
+  constructor(
+    target: Target,
+    threads: number,
+    shared: boolean,
+    keepsWeights: boolean,
+    notes: readonly string[],
+    workerUrl?: string,
+  ) {
     this.target = target;
     this.#shared = shared;
     this.#keepsWeights = keepsWeights;
+    this.#workerUrl = workerUrl;
     this.info = {
       name: "wasm",
       threads,
@@ -92,7 +111,8 @@ export class WasmBackend implements Backend {
       const program = compileProgram(plans, this.target, this.info.threads, this.#shared, this.#keepsWeights);
       const module = await WebAssembly.compile(program.bytes);
       this.#life.requireAlive();
-      const executable = new WasmExecutable(program, plans, this.info.threads, this.#shared, () =>
+      const makeThreads = () => Array.from({ length: this.info.threads }, () => startThread(this.#workerUrl));
+      const executable = new WasmExecutable(program, plans, makeThreads, this.#shared, () =>
         this.#executables.delete(executable),
       );
       // Before its threads have started: a backend that is disposed of meanwhile ends them.
@@ -155,14 +175,14 @@ export class WasmExecutable implements Executable {
   constructor(
     program: Program,
     plans: Readonly<Record<string, Plan>>,
-    threadCount: number,
+    makeThreads: () => readonly ComputeThread[],
     shared: boolean,
     onDispose: () => void,
   ) {
     this.#program = program;
     this.#plans = plans;
     this.#memory = shared ? sharedMemory(program.pages) : undefined;
-    this.#threads = Array.from({ length: threadCount }, startThread);
+    this.#threads = makeThreads();
     this.#onDispose = onDispose;
     this.functionCount = program.functionCount;
     this.peakBytes = program.pages * pageBytes;
