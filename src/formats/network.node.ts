@@ -1,13 +1,14 @@
 // formats: a path → a network that can be run, whoever saved it: a run of ours or weights of another tool.
 import { existsSync } from "node:fs";
-import { readdir, readFile, stat } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import { open, readdir, readFile, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { KEY, MODEL_FILE, type TrainedModel, type TrainingState } from "../checkpoint/checkpoint.ts";
 import { DIGEST_KEY } from "../checkpoint/digest.ts";
 import { readSafetensors } from "../checkpoint/safetensors.ts";
 import { FOLDER, loadCheckpoint, MANIFEST, type Pointer } from "../checkpoint/store.node.ts";
 import { InputError } from "../errors.ts";
 import { describeWeights } from "./describe.ts";
+import { isOnnx, type OnnxWeights, readOnnx } from "./onnx/read.ts";
 import { isWeightsName, openWeights } from "./open.node.ts";
 import { isPretrainedName, loadPretrained, pretrainedNames } from "./pretrained.ts";
 import { isSafetensors } from "./read.ts";
@@ -38,14 +39,40 @@ export async function loadNetwork(path: string, pointer: Pointer = "last"): Prom
   if (isPretrainedName(path) && !existsSync(path)) {
     return { trained: await loadPretrained(path), hasHead: true, namesClasses: true, own: true, notes: [] };
   }
-  if (await isOwn(path)) {
-    const { verified, ...checkpoint } = await loadCheckpoint(path, pointer);
+  const unverified = "the file has no checksum: nothing proves it unchanged";
+  const onnx = await openOnnx(path);
+  if (onnx?.own !== undefined) {
+    return { trained: onnx.own, hasHead: true, namesClasses: true, own: true, notes: [unverified] };
+  }
+  if (onnx === undefined && (await isOwn(path))) {
+    const { verified, ...checkpoint } = await loadCheckpoint((await modelFileIn(path)) ?? path, pointer);
     const notes = verified ? [] : ["saved by an earlier release without a SHA-256: nothing proves it unchanged"];
     return { ...checkpoint, hasHead: true, namesClasses: true, own: true, notes };
   }
-  const opened = describeWeights(await openWeights(path), path);
-  const unverified = "the file has no checksum: nothing proves it unchanged";
+  const opened = describeWeights(onnx?.weights ?? (await openWeights(path)), path);
   return { ...opened, own: false, notes: [...opened.notes, unverified] };
+}
+
+/** Where a folder keeps its network in an ONNX file: an export of ours, a folder of transformers.js. */
+const ONNX_FILES = ["model.onnx", "onnx/model.onnx", "onnx/model_fp16.onnx"];
+
+/** What an ONNX file holds; undefined where there is none at `path`. */
+async function openOnnx(path: string): Promise<OnnxWeights | undefined> {
+  for (const file of [path, ...ONNX_FILES.map((name) => join(path, name))]) {
+    const found = await stat(file).catch(() => undefined);
+    if (found?.isFile() && isOnnx(await firstBytes(file))) return readOnnx(await readFile(file), file);
+  }
+  return undefined;
+}
+
+async function firstBytes(path: string): Promise<Uint8Array> {
+  const file = await open(path);
+  try {
+    const { buffer, bytesRead } = await file.read(new Uint8Array(16), 0, 16, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
 }
 
 /** As loadNetwork, for those who want to classify. @throws InputError also when there is no classifier */
@@ -53,6 +80,13 @@ export async function loadClassifier(path: string, pointer: Pointer = "last"): P
   const network = await loadNetwork(path, pointer);
   if (network.hasHead) return network;
   throw new InputError(`${path}: has no classifier, expected a network that was trained to classify`, { path });
+}
+
+/** The model file in the folder of an export, which has no manifest; it may be another tool's. */
+async function modelFileIn(path: string): Promise<string | undefined> {
+  const names: readonly string[] = await readdir(path).catch(() => []);
+  const isExport = names.includes(MODEL_FILE) && !names.includes(MANIFEST) && !names.includes(FOLDER);
+  return isExport ? join(path, MODEL_FILE) : undefined;
 }
 
 async function isOwn(path: string): Promise<boolean> {
@@ -65,6 +99,8 @@ async function isOwn(path: string): Promise<boolean> {
       { cause },
     );
   });
+  const inside = await modelFileIn(path);
+  if (inside !== undefined) return isOwn(inside);
   const names = await readdir(found.isDirectory() ? path : dirname(path));
   if (found.isDirectory()) return names.includes(MANIFEST) || names.includes(FOLDER) || !names.some(isWeightsName);
   // Its manifest proves the file, whatever its header has become.
