@@ -16,6 +16,7 @@ const order = [
   "train",
   "infer",
   "analyze",
+  "export",
   "run",
   "cli",
 ];

@@ -5,11 +5,13 @@ import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 
+export function chromiumPath(): string | undefined {
+  return ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => existsSync(path));
+}
+
 /** @throws Error where no Chromium is installed */
 export async function openChromium(): Promise<Browser> {
-  const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) =>
-    existsSync(path),
-  );
+  const executablePath = chromiumPath();
   if (!executablePath) throw new Error("no Chromium found in /usr/bin; install Debian's package chromium");
   return chromium.launch({
     executablePath,

@@ -10,6 +10,10 @@ export {
 export { type DecodeOptions, decodeImage, type ImageFormat } from "./data/image.node.ts";
 export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
 export { type DatasetKind, type OpenOptions, openDataset } from "./data/open.node.ts";
+export type { ExportCheck } from "./export/check.node.ts";
+export type { ExportFormatName, ExportOptions } from "./export/export.ts";
+export type { WeightDtype } from "./export/onnx/write.ts";
+export { exportNetwork, type WrittenExport } from "./export/write.node.ts";
 export { type LoadedNetwork, loadNetwork } from "./formats/network.node.ts";
 export * from "./index.ts";
 export { classifyFiles, type FileAnswer, type FileOptions, loadPredictor, predictFiles } from "./infer/files.node.ts";

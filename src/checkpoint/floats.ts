@@ -85,3 +85,8 @@ function halfToNumber(bits: number): number {
   if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
   return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1024 + fraction) * 2 ** (exponent - 25);
 }
+
+/** The nearest numbers that f16 has. */
+export function roundToHalves(floats: Float32Array): Float32Array<ArrayBuffer> {
+  return Float32Array.from(encodeHalves(floats), halfToNumber);
+}

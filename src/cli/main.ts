@@ -4,9 +4,11 @@ import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { UsageError } from "../errors.ts";
 import { addAnalyze } from "./analyze.ts";
+import { addConvert } from "./convert.ts";
 import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
 import { addEval } from "./eval.ts";
+import { addExport } from "./export.ts";
 import { EXIT_CODES } from "./flags.ts";
 import { addInspect } from "./inspect.ts";
 import { addModels } from "./models.ts";
@@ -19,14 +21,14 @@ const packageJson: { readonly version: string } = createRequire(import.meta.url)
 
 function createProgram(): Command {
   const program = new Command("densenet")
-    .description("Trains, evaluates, runs and inspects densely connected convolutional networks.")
+    .description("Trains, evaluates, runs, inspects and exports densely connected convolutional networks.")
     .version(packageJson.version)
     .showSuggestionAfterError()
     .exitOverride()
     // Usage errors are reported once, by reportFailure.
     .configureOutput({ writeOut: print, writeErr: talk, outputError: () => {} });
-  const verbs = [addTrain, addEval, addPredict, addInspect, addAnalyze, addModels, addRuns, addDoctor, addDemo];
-  for (const add of verbs) add(program);
+  const verbs = [addTrain, addEval, addPredict, addExport, addConvert, addInspect, addAnalyze, addModels, addRuns];
+  for (const add of [...verbs, addDoctor, addDemo]) add(program);
   return program.addHelpText(
     "after",
     "\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes " +

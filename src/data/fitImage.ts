@@ -86,12 +86,15 @@ export function coverFraming(width: number, height: number, size: InputSize): Fr
   return { scaledWidth, scaledHeight, left: 0, top: 0, width: scaledWidth, height: scaledHeight, interpolation };
 }
 
+/** Side of the scaled image over the side of the cut-out. Small images keep their border. */
+export function scalingMargin({ height, width, cropRatio }: Omit<InputSize, "channels">): number {
+  if (cropRatio !== undefined) return 1 / cropRatio;
+  return Math.min(height, width) > 64 ? 256 / 224 : 1;
+}
+
 /** The centre of an image of `width` × `height`, scaled so that it covers the target. */
 export function centreFraming(width: number, height: number, size: InputSize): Framing {
-  // Small images keep their border.
-  const margin =
-    size.cropRatio !== undefined ? 1 / size.cropRatio : Math.min(size.height, size.width) > 64 ? 256 / 224 : 1;
-  const scale = margin * Math.max(size.width / width, size.height / height);
+  const scale = scalingMargin(size) * Math.max(size.width / width, size.height / height);
   // At least the target in both directions, or rounding could leave nothing to cut from.
   const scaledWidth = Math.max(size.width, Math.round(width * scale));
   const scaledHeight = Math.max(size.height, Math.round(height * scale));

@@ -1,0 +1,246 @@
+// export: what was written, run at once by the runtime that it is for and compared with our own backend. Where that
+// runtime is not installed, a second reading of ours: the file is parsed again and what it says is computed.
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Backend } from "../backends/backend.ts";
+import { decodeModel, type TrainedModel } from "../checkpoint/checkpoint.ts";
+import { normalizationTable } from "../data/normalization.ts";
+import { VerificationError } from "../errors.ts";
+import { loadNetwork } from "../formats/network.node.ts";
+import { sigmoid, softmax } from "../infer/scores.ts";
+import type { Model } from "../model/model.ts";
+import { buildGraph, macs, smallestInput } from "../networks/registry.ts";
+import { sizeOf } from "../ops/op.ts";
+import { hostBuffers } from "../plan/names.ts";
+import { planInference } from "../plan/planners.ts";
+import type { ExportFormatName, ExportOptions } from "./export.ts";
+import { modelInPage } from "./html.ts";
+import { evaluateOnnx } from "./onnx/evaluate.ts";
+import { onnxOutput } from "./onnx/write.ts";
+import { TRANSFORMERS_INPUT } from "./transformersJs.ts";
+
+export interface ExportCheck {
+  /** Who computed what was written: a runtime with its version, or a reading of our own. */
+  readonly by: string;
+  /** Shapes of the batches, [N, C, H, W]. */
+  readonly batches: readonly (readonly number[])[];
+  /** Largest difference of an output to ours, over the largest output. */
+  readonly difference: number;
+  /** What the difference may be. */
+  readonly limit: number;
+}
+
+/** Rounding to f16 keeps 11 bits of every weight and, in ONNX, of every feature map. */
+const LIMITS = { f32: 1e-4, f16: 1e-2 } as const;
+
+/** Multiply-adds of an image that plain loops take about a second for. */
+const PLAIN_LOOP_MACS = 2e8;
+
+/**
+ * Runs the export at `path` (`main` is its file of weights) on images of its size, and of another size where the format
+ * leaves that open.
+ * @throws VerificationError where an output differs by more than the limit
+ */
+export async function checkExport(
+  trained: TrainedModel,
+  format: ExportFormatName,
+  path: string,
+  main: string,
+  options: ExportOptions,
+  backend: Backend,
+): Promise<ExportCheck> {
+  const found =
+    format === "onnx" || format === "transformers.js"
+      ? await checkOnnx(trained, main, inputOf(format), options, backend)
+      : await checkWeights(trained, format === "html" ? await pageModel(main) : await readAgain(path), backend);
+  const check = { ...found, limit: LIMITS[options.dtype ?? "f32"] };
+  if (check.difference <= check.limit) return check;
+  throw new VerificationError(
+    `${path}: ${check.by} answers otherwise than this network: the largest difference is ` +
+      `${check.difference.toExponential(1)} of the largest output, expected at most ${check.limit}`,
+    { ...check, path },
+  );
+}
+
+const inputOf = (format: ExportFormatName): string => (format === "transformers.js" ? TRANSFORMERS_INPUT : "images");
+
+type Found = Omit<ExportCheck, "limit">;
+
+async function readAgain(path: string): Promise<TrainedModel> {
+  return (await loadNetwork(path)).trained;
+}
+
+async function pageModel(path: string): Promise<TrainedModel> {
+  return decodeModel(modelInPage(await readFile(path, "utf8")), path);
+}
+
+async function checkWeights(trained: TrainedModel, again: TrainedModel, backend: Backend): Promise<Found> {
+  const { height, width } = trained.preprocessing;
+  const batch = [2, trained.model.spec.inChannels, height, width];
+  const images = testImages(trained, batch).floats;
+  const [expected, found] = [
+    await logitsOf(trained.model, batch, images, backend),
+    await logitsOf(again.model, batch, images, backend),
+  ];
+  return { by: "densenet, which read it again,", batches: [batch], difference: relativeDifference(found, expected) };
+}
+
+type RunOnnx = (batch: readonly number[], data: Float32Array | Uint8Array) => Promise<ArrayLike<number>>;
+
+async function checkOnnx(
+  trained: TrainedModel,
+  file: string,
+  input: string,
+  options: ExportOptions,
+  backend: Backend,
+): Promise<Found> {
+  const runtime = await onnxRuntime(file, input, onnxOutput(options));
+  const bytes = await readFile(file);
+  const plainLoops: RunOnnx = async (shape, data) => evaluateOnnx(bytes, { shape, data: Float32Array.from(data) }).data;
+  const { by, run } = runtime ?? { by: "plain loops of densenet over the nodes of the file", run: plainLoops };
+  const batches = runtime === undefined ? [smallBatch(trained)] : runtimeBatches(trained);
+  let difference = 0;
+  for (const batch of batches) {
+    const { floats, pixels } = testImages(trained, batch);
+    const expected = outputsOf(trained, await logitsOf(trained.model, batch, floats, backend), options);
+    const [n, channels, height, width] = batch;
+    const found = options.pixels ? await run([n, height, width, channels], pixels) : await run(batch, floats);
+    difference = Math.max(difference, relativeDifference(found, expected));
+  }
+  return { by, batches, difference };
+}
+
+/** Two images of the network's size, and one of odd sides. */
+function runtimeBatches({ model, preprocessing }: TrainedModel): number[][] {
+  const { inChannels } = model.spec;
+  const { height, width } = preprocessing;
+  const least = smallestInput(model.spec);
+  const odd = (side: number, share: number): number => Math.max(least, Math.round(side * share)) | 1;
+  return [
+    [2, inChannels, height, width],
+    [1, inChannels, odd(height, 1.2), odd(width, 0.7)],
+  ];
+}
+
+function smallBatch({ model, preprocessing }: TrainedModel): number[] {
+  const { spec } = model;
+  const least = smallestInput(spec);
+  let { height, width } = preprocessing;
+  while (macs(spec, { height, width }) > PLAIN_LOOP_MACS && Math.min(height, width) > least) {
+    height = Math.max(least, Math.floor(height * 0.8));
+    width = Math.max(least, Math.floor(width * 0.75));
+  }
+  return [2, spec.inChannels, height, width];
+}
+
+/** Bytes [N, H, W, C] and what they are after mean and deviation, [N, C, H, W]. */
+function testImages(
+  { preprocessing }: TrainedModel,
+  batch: readonly number[],
+): { readonly floats: Float32Array<ArrayBuffer>; readonly pixels: Uint8Array } {
+  const [, channels, height, width] = batch;
+  const plane = height * width;
+  const table = normalizationTable(preprocessing);
+  const floats = new Float32Array(sizeOf(batch));
+  const pixels = Uint8Array.from(floats, (_, i) => (i * 7919) % 256);
+  for (const i of floats.keys()) {
+    const channel = Math.floor(i / plane) % channels;
+    const image = Math.floor(i / (plane * channels));
+    floats[i] = table[channel * 256 + pixels[(image * plane + (i % plane)) * channels + channel]];
+  }
+  return { floats, pixels };
+}
+
+async function logitsOf(
+  model: Model,
+  [batch, , height, width]: readonly number[],
+  images: Float32Array<ArrayBuffer>,
+  backend: Backend,
+): Promise<Float32Array> {
+  const { activationDtype } = backend.info;
+  const plan = planInference(buildGraph(model.spec, { batch, height, width, mode: "inference" }), { activationDtype });
+  const executable = await backend.compile({ check: plan });
+  try {
+    for (const [path, { data }] of model.state) await executable.write(path, data);
+    await executable.write(hostBuffers.images, images, "check");
+    await executable.run("check");
+    const [logits] = await executable.read([hostBuffers.logits], "check");
+    return Float32Array.from(logits);
+  } finally {
+    await executable.dispose();
+  }
+}
+
+function outputsOf(trained: TrainedModel, logits: Float32Array, { probabilities }: ExportOptions): ArrayLike<number> {
+  if (!probabilities) return logits;
+  const of = trained.outputs === "sigmoid" ? sigmoid : softmax;
+  const { length } = trained.classes;
+  return Array.from({ length: logits.length / length }, (_, n) =>
+    Array.from(of(logits.subarray(n * length, (n + 1) * length))),
+  ).flat();
+}
+
+function relativeDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let difference = found.length === expected.length ? 0 : Number.POSITIVE_INFINITY;
+  let largest = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const apart = Math.abs(found[i] - expected[i]);
+    difference = Number.isNaN(apart) ? Number.POSITIVE_INFINITY : Math.max(difference, apart);
+    largest = Math.max(largest, Math.abs(expected[i]));
+  }
+  return difference / (largest || 1);
+}
+
+interface OrtModule {
+  readonly InferenceSession: {
+    create(
+      path: string,
+      options?: object,
+    ): Promise<{
+      run(feeds: Record<string, unknown>): Promise<Record<string, { readonly data: ArrayLike<number> }>>;
+      release(): Promise<void>;
+    }>;
+  };
+  readonly Tensor: new (type: string, data: ArrayLike<number>, dims: readonly number[]) => unknown;
+}
+
+/** onnxruntime-node, where it is installed in the working folder or beside this package. */
+async function onnxRuntime(
+  file: string,
+  input: string,
+  output: string,
+): Promise<{ readonly by: string; readonly run: RunOnnx } | undefined> {
+  const found = await installed<OrtModule>("onnxruntime-node");
+  if (found === undefined) return undefined;
+  const { InferenceSession, Tensor } = found.module;
+  // Warnings of its optimiser are not the user's business.
+  const session = await InferenceSession.create(file, { logSeverityLevel: 3 });
+  return {
+    by: found.by,
+    run: async (shape, data) => {
+      const type = data instanceof Uint8Array ? "uint8" : "float32";
+      const answers = await session.run({ [input]: new Tensor(type, data, shape) });
+      return answers[output].data;
+    },
+  };
+}
+
+/** A package that is no dependency of this one, with its name and version in `by`. */
+export async function installed<M>(name: string): Promise<{ readonly by: string; readonly module: M } | undefined> {
+  for (const from of [join(process.cwd(), "package.json"), import.meta.url]) {
+    try {
+      const require = createRequire(from);
+      const { version } = require(`${name}/package.json`) as { version: string };
+      const loaded = (await import(pathToFileURL(require.resolve(name)).href)) as M & { readonly default?: M };
+      return { by: `${name} ${version}`, module: loaded.default ?? loaded };
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+  }
+  return undefined;
+}
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "MODULE_NOT_FOUND";

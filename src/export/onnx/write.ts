@@ -1,0 +1,203 @@
+// export/onnx: a trained network as an ONNX file, opset 17, IR version 8. Portable.
+//
+// Written op by op from the inference graph, so it holds for every family. The graph was built for one size; nothing in
+// ONNX's convolutions, pools and global pool depends on it, so batch, height and width are left open. Initializers have
+// the paths of the state dict, and batch norms stay nodes of their own: the file can be read back without loss.
+
+import { describeModel, KEY, type TrainedModel } from "../../checkpoint/checkpoint.ts";
+import { encodeHalves } from "../../checkpoint/floats.ts";
+import { UsageError } from "../../errors.ts";
+import { PIXELS, TRACKED } from "../../formats/onnx/read.ts";
+import {
+  attributeTypes,
+  encodeOnnx,
+  type OnnxAttribute,
+  type OnnxModel,
+  type OnnxNode,
+  type OnnxTensor,
+  type OnnxValueInfo,
+  onnxDtypes,
+} from "../../formats/onnx/schema.ts";
+import type { Graph, GraphNode } from "../../graph/graph.ts";
+import { buildGraph } from "../../networks/registry.ts";
+
+export const weightDtypes = ["f32", "f16"] as const;
+export type WeightDtype = (typeof weightDtypes)[number];
+
+export interface OnnxOptions {
+  /** f16: weights and feature maps are halves, input and output stay f32. Default f32. */
+  readonly dtype?: WeightDtype;
+  /** The output is probabilities, by the softmax or the sigmoids that the network was trained with; else logits. */
+  readonly probabilities?: boolean;
+  /**
+   * The input is pixels, uint8 [batch, height, width, channels] as `ImageData` and Pillow have them, alpha left out, and
+   * the graph takes mean and deviation off; else f32 [batch, channels, height, width] with that done.
+   */
+  readonly pixels?: boolean;
+  /** Default `images`. */
+  readonly inputName?: string;
+}
+
+const SCALE = `${PIXELS}scale`;
+const SHIFT = `${PIXELS}shift`;
+const OPSET = 17n;
+const IR_VERSION = 8n;
+
+/** The bytes of the ONNX file. */
+export function encodeOnnxModel(trained: TrainedModel, options: OnnxOptions = {}): Uint8Array<ArrayBuffer> {
+  return encodeOnnx(onnxModel(trained, options));
+}
+
+/** Name of the output. */
+export function onnxOutput({ probabilities }: OnnxOptions): string {
+  return probabilities ? "probabilities" : "logits";
+}
+
+/** @throws UsageError for an op without a counterpart */
+export function onnxModel(trained: TrainedModel, options: OnnxOptions = {}): OnnxModel {
+  const { model, preprocessing, classes, outputs } = trained;
+  const { height, width, mean, std } = preprocessing;
+  const { dtype = "f32", pixels = false, probabilities = false, inputName = "images" } = options;
+  const graph = buildGraph(model.spec, { batch: 1, height, width, mode: "inference" });
+  const channels = model.spec.inChannels;
+  const halves = dtype === "f16";
+  const initializers: OnnxTensor[] = [];
+  const nodes: OnnxNode[] = [];
+  const emit: Emit = (op, inputs, output, attributes = {}) => {
+    nodes.push(node(op, inputs, output, attributes));
+    return output;
+  };
+
+  let images = inputName;
+  if (pixels) {
+    // (byte/255 − mean)/std, per channel.
+    const scale = std.map((deviation) => 1 / (255 * deviation));
+    const shift = mean.map((value, c) => -value / std[c]);
+    initializers.push(floats(SCALE, [channels, 1, 1], Float32Array.from(scale)));
+    initializers.push(floats(SHIFT, [channels, 1, 1], Float32Array.from(shift)));
+    images = emit("Transpose", [images], "pixels:planar", { perm: [0, 3, 1, 2] });
+    images = emit("Cast", [images], "pixels:f32", { to: onnxDtypes.F32 });
+    images = emit("Mul", [images, SCALE], "pixels:scaled");
+    images = emit("Add", [images, SHIFT], "pixels:normalized");
+  }
+  if (halves) images = emit("Cast", [images], "images:f16", { to: onnxDtypes.F16 });
+  const names = graph.tensors.map(({ name }) => name);
+  names[graph.images] = images;
+  names[graph.logits] = halves ? "logits:f16" : "logits";
+  for (const [path, { shape, data }] of model.state) {
+    initializers.push(halves ? halvesOf(path, shape, data) : floats(path, shape, data));
+  }
+  for (const each of graph.nodes) translate(graph, each, names, emit);
+  if (halves) emit("Cast", ["logits:f16"], "logits", { to: onnxDtypes.F32 });
+  if (probabilities && outputs === "sigmoid") emit("Sigmoid", ["logits"], "probabilities");
+  else if (probabilities) emit("Softmax", ["logits"], "probabilities", { axis: 1 });
+
+  const properties: Readonly<Record<string, unknown>> = {
+    labels: classes,
+    preprocessing: { ...preprocessing, inGraph: pixels },
+    activation: outputs ?? "softmax",
+    // By these two the file is read back as the network that it was.
+    [KEY]: describeModel(trained),
+    [TRACKED]: model.batchesTracked,
+  };
+  return {
+    irVersion: IR_VERSION,
+    producerName: "densenet",
+    opsetImport: [{ domain: "", version: OPSET }],
+    graph: {
+      name: "densenet",
+      node: nodes,
+      initializer: initializers,
+      input: [
+        pixels
+          ? valueInfo(inputName, "U8", ["batch", "height", "width", channels])
+          : valueInfo(inputName, "F32", ["batch", channels, "height", "width"]),
+      ],
+      output: [valueInfo(onnxOutput(options), "F32", ["batch", classes.length])],
+    },
+    metadataProps: Object.entries(properties).map(([key, value]) => ({
+      key,
+      value: JSON.stringify(value),
+    })),
+  };
+}
+
+type AttributeValue = number | readonly number[] | { readonly float: number };
+type Attributes = Readonly<Record<string, AttributeValue>>;
+/** Appends a node with one output and returns that output's name. */
+type Emit = (op: string, inputs: readonly string[], output: string, attributes?: Attributes) => string;
+
+/** One node of ours as one of ONNX's, or two. */
+function translate({ tensors }: Graph, each: GraphNode, names: readonly string[], emit: Emit): void {
+  const { op, attrs, path } = each;
+  const inputs = each.inputs.map((id) => names[id]);
+  const output = names[each.outputs[0]];
+  const window = { strides: twice(attrs.stride), pads: [...twice(attrs.padding), ...twice(attrs.padding)] };
+  switch (op) {
+    case "conv2d":
+      emit("Conv", inputs, output, { kernel_shape: tensors[each.inputs[1]].shape.slice(2), ...window });
+      return;
+    case "normalize": {
+      const [x, mean, variance, gamma, beta] = inputs;
+      emit("BatchNormalization", [x, gamma, beta, mean, variance], output, { epsilon: { float: Number(attrs.eps) } });
+      return;
+    }
+    case "relu":
+      emit("Relu", inputs, output);
+      return;
+    case "add":
+      emit("Add", inputs, output);
+      return;
+    case "concat":
+      emit("Concat", inputs, output, { axis: 1 });
+      return;
+    case "avgPool2d": {
+      const sides = attrs.window as readonly number[];
+      emit("AveragePool", inputs, output, { kernel_shape: sides, strides: sides });
+      return;
+    }
+    case "maxPool2d":
+      emit("MaxPool", inputs, output, { kernel_shape: twice(attrs.kernel), ...window });
+      return;
+    case "globalAvgPool":
+      emit("Flatten", [emit("GlobalAveragePool", inputs, `${output}:1x1`)], output, { axis: 1 });
+      return;
+    case "linear":
+      emit("Gemm", inputs, output, { transB: 1 });
+      return;
+    default:
+      throw new UsageError(`${path}: the op ${op} cannot be written as ONNX`, { op, path });
+  }
+}
+
+const twice = (side: unknown): [number, number] => [Number(side), Number(side)];
+
+/** Named like its output, for names must be unique. */
+function node(opType: string, input: readonly string[], output: string, attributes: Attributes): OnnxNode {
+  const attribute = Object.entries(attributes).map(([name, value]): OnnxAttribute => {
+    if (typeof value === "number") return { name, i: BigInt(value), type: attributeTypes.int };
+    if ("float" in value) return { name, f: value.float, type: attributeTypes.float };
+    return { name, ints: value.map(BigInt), type: attributeTypes.ints };
+  });
+  return { opType, input, output: [output], name: output, attribute };
+}
+
+function floats(name: string, shape: readonly number[], data: Float32Array): OnnxTensor {
+  const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return { name, dims: shape.map(BigInt), dataType: onnxDtypes.F32, rawData };
+}
+
+function halvesOf(name: string, shape: readonly number[], data: Float32Array): OnnxTensor {
+  return {
+    name,
+    dims: shape.map(BigInt),
+    dataType: onnxDtypes.F16,
+    rawData: new Uint8Array(encodeHalves(data).buffer),
+  };
+}
+
+/** A dimension that is named is left open. */
+function valueInfo(name: string, dtype: string, shape: readonly (number | string)[]): OnnxValueInfo {
+  const dim = shape.map((side) => (typeof side === "string" ? { dimParam: side } : { dimValue: BigInt(side) }));
+  return { name, type: { tensorType: { elemType: onnxDtypes[dtype], shape: { dim } } } };
+}

@@ -1,0 +1,80 @@
+// export: a trained network as files on disk, checked at once.
+import { mkdir, readdir, readFile, stat } from "node:fs/promises";
+import { dirname, extname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Backend } from "../backends/backend.ts";
+import type { TrainedModel } from "../checkpoint/checkpoint.ts";
+import { writeFileAtomic } from "../checkpoint/store.node.ts";
+import { writeFailure } from "../checkpoint/writeFailure.ts";
+import { ResourceError, UsageError } from "../errors.ts";
+import { checkExport, type ExportCheck } from "./check.node.ts";
+import { type ExportFormatName, type ExportOptions, exportFiles, exportFormatNames, exportFormats } from "./export.ts";
+
+export interface WrittenExport {
+  readonly format: ExportFormatName;
+  readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  readonly check: ExportCheck;
+}
+
+/**
+ * Writes `trained` to `output` and runs what was written. A name with the format's ending is one file; any other is a
+ * folder, new or empty, which gets a model card too. `backend` stays the caller's.
+ * @throws UsageError where the format cannot hold the network, or `output` is a folder with files
+ * @throws ResourceError when the disk is full or may not be written
+ * @throws VerificationError when what was written does not compute the same
+ */
+export async function exportNetwork(
+  trained: TrainedModel,
+  output: string,
+  backend: Backend,
+  { format = formatOf(output), ...options }: ExportOptions & { readonly format?: ExportFormatName } = {},
+): Promise<WrittenExport> {
+  const pageScript = format === "html" ? await readPageScript() : undefined;
+  const { main, files } = exportFiles(trained, format, {
+    ...options,
+    ...(pageScript === undefined ? {} : { pageScript }),
+  });
+  const isFile = isFileOf(output, format);
+  if (!isFile) await requireEmpty(output);
+  const written: { path: string; bytes: number }[] = [];
+  for (const [name, content] of isFile ? [[main, files.get(main) ?? ""] as const] : files) {
+    const path = isFile ? output : join(output, name);
+    await mkdir(dirname(path), { recursive: true }).catch((cause: unknown) => {
+      throw writeFailure(dirname(path), cause);
+    });
+    await writeFileAtomic(path, content);
+    written.push({ path, bytes: (await stat(path)).size });
+  }
+  const file = isFile ? output : join(output, main);
+  return { format, files: written, check: await checkExport(trained, format, output, file, options, backend) };
+}
+
+const isFileOf = (output: string, format: ExportFormatName): boolean =>
+  extname(output) === exportFormats[format].ending;
+
+function formatOf(output: string): ExportFormatName {
+  const found = exportFormatNames.find((name) => isFileOf(output, name));
+  if (found !== undefined) return found;
+  throw new UsageError(
+    `--format: none given and "${output}" does not say it, expected one of ${exportFormatNames.join(", ")}`,
+    { output },
+  );
+}
+
+async function requireEmpty(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    throw new UsageError(`${folder}: is no folder, expected a new or an empty one`, { folder }, { cause: error });
+  });
+  if (names.length === 0) return;
+  throw new UsageError(`${folder}: has ${names.length} files, expected a new or an empty folder`, { folder });
+}
+
+/** Made by the build, beside this module or, from source, in dist/. */
+async function readPageScript(): Promise<string> {
+  for (const place of ["../browser/page.js", "../../dist/browser/page.js"]) {
+    const script = await readFile(fileURLToPath(new URL(place, import.meta.url)), "utf8").catch(() => undefined);
+    if (script !== undefined) return script;
+  }
+  throw new ResourceError("html: dist/browser/page.js is not built; npm run build makes it");
+}
