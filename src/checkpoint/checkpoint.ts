@@ -80,10 +80,7 @@ export interface EncodeOptions {
  * The bytes of model.safetensors.
  * @throws UsageError for a weight that f16 cannot hold
  */
-export function encodeModel(
-  trained: TrainedModel,
-  { weights = "f32" }: EncodeOptions = {},
-): Uint8Array<ArrayBuffer> {
+export function encodeModel(trained: TrainedModel, { weights = "f32" }: EncodeOptions = {}): Uint8Array<ArrayBuffer> {
   const description = describeModel(trained);
   // Readers of PyTorch checkpoints look for format "pt".
   const metadata = { format: "pt" };

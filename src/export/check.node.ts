@@ -175,7 +175,8 @@ async function logitsOf(
 
 function outputsOf(trained: TrainedModel, logits: Float32Array, { probabilities }: ExportOptions): ArrayLike<number> {
   if (!probabilities) return logits;
-  const of = trained.outputs === "sigmoid" ? sigmoid : softmax;
+  const temperature = trained.calibration?.temperature ?? 1;
+  const of = (row: Float32Array) => (trained.outputs === "sigmoid" ? sigmoid(row) : softmax(row, temperature));
   const { length } = trained.classes;
   return Array.from({ length: logits.length / length }, (_, n) =>
     Array.from(of(logits.subarray(n * length, (n + 1) * length))),

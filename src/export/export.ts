@@ -4,7 +4,7 @@ import { encodeModel, MODEL_FILE, type TrainedModel } from "../checkpoint/checkp
 import { UsageError } from "../errors.ts";
 import { modelCard } from "./card.ts";
 import { classifierPage } from "./html.ts";
-import { encodeOnnxModel, type OnnxOptions, type WeightDtype } from "./onnx/write.ts";
+import { encodeOnnxModel, type OnnxOptions } from "./onnx/write.ts";
 import { timmConfig } from "./timm.ts";
 import { TRANSFORMERS_INPUT, transformersConfig, transformersProcessor } from "./transformersJs.ts";
 
@@ -60,7 +60,13 @@ export const exportFormats: Readonly<Record<ExportFormatName, ExportFormat>> = {
     files: (trained, options) => {
       const config = json(timmConfig(trained));
       const usage = ["python", "import timm", 'model = timm.create_model("local-dir:.", pretrained=True)'] as const;
-      const made = withCard(trained, "timm", MODEL_FILE, encodeModel(trained, { weights: options.dtype ?? "f32" }), usage);
+      const made = withCard(
+        trained,
+        "timm",
+        MODEL_FILE,
+        encodeModel(trained, { weights: options.dtype ?? "f32" }),
+        usage,
+      );
       return { ...made, files: new Map([...made.files, ["config.json", config]]) };
     },
   },

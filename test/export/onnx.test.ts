@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
+import type { TrainedModel } from "../../src/checkpoint/checkpoint.ts";
 import { roundToHalves } from "../../src/checkpoint/floats.ts";
 import { evaluateOnnx } from "../../src/export/onnx/evaluate.ts";
 import { encodeOnnxModel, type OnnxOptions, onnxModel } from "../../src/export/onnx/write.ts";
@@ -72,17 +73,24 @@ test("ONNX with preprocessing · bytes [N,H,W,C] in, the same logits out", () =>
   assert.ok(largestDifference(found.data, expected.data) < 1e-5);
 });
 
-for (const outputs of [undefined, "sigmoid"] as const) {
-  test(`ONNX with probabilities · ${outputs ?? "softmax"}`, () => {
-    const trained = smallTrained(smallNets["plain chain"], outputs === undefined ? {} : { outputs });
+const calibration = { count: 10, temperature: 1.7, answers: [], classes: [null, null, null, null, null] };
+const heads: readonly [string, Partial<TrainedModel>][] = [
+  ["softmax", {}],
+  ["calibrated softmax", { calibration }],
+  ["sigmoid", { outputs: "sigmoid" }],
+];
+for (const [name, head] of heads) {
+  test(`ONNX with probabilities · ${name}`, () => {
+    const trained = smallTrained(smallNets["plain chain"], head);
+    const temperature = trained.calibration?.temperature ?? 1;
     const shape = [2, 3, 18, 21];
     const data = images(2 * 3 * 18 * 21);
     const logits = evaluateOnnx(encodeOnnxModel(trained), { shape, data }).data;
     const { data: found } = evaluateOnnx(encodeOnnxModel(trained, { probabilities: true }), { shape, data });
     const expected =
-      outputs === "sigmoid"
+      head.outputs === "sigmoid"
         ? Array.from(logits, (z) => 1 / (1 + Math.exp(-z)))
-        : [...softmax(logits.subarray(0, 5)), ...softmax(logits.subarray(5))];
+        : [...softmax(logits.subarray(0, 5), temperature), ...softmax(logits.subarray(5), temperature)];
     assert.ok(largestDifference(found, expected) < 1e-6);
   });
 }

@@ -25,6 +25,14 @@ export const smallNets: Readonly<Record<string, SpecFields>> = {
     inChannels: 1,
     numClasses: 4,
   },
+  "resnet with padded shortcuts": { family: "resnet", blockConfig: [1, 2], widths: [4, 7], numClasses: 4 },
+  "pre-activation resnet": {
+    family: "resnet",
+    blockConfig: [1, 2],
+    widths: [4, 6],
+    preActivation: true,
+    numClasses: 3,
+  },
   "plain chain": {
     family: "plain",
     widths: [6, 8],

@@ -105,10 +105,10 @@ function compute(node: OnnxNode, inputs: readonly Tensor[]): readonly Tensor[] {
   }
 }
 
-/** x [N,C,H,W] with a number a channel [C,1,1]. */
+/** x [N,C,H,W] with a number a channel [C,1,1], or anything with one number [1]. */
 function perChannel({ shape, data }: Tensor, { data: each }: Tensor, of: (a: number, b: number) => number): Tensor {
-  const plane = shape[2] * shape[3];
-  return { shape, data: Float32Array.from(data, (value, i) => of(value, each[Math.floor(i / plane) % shape[1]])) };
+  const plane = sizeOf(shape.slice(2));
+  return { shape, data: Float32Array.from(data, (value, i) => of(value, each[Math.floor(i / plane) % each.length])) };
 }
 
 /** [N,H,W,C] → [N,C,H,W] */

@@ -7,7 +7,7 @@
 import { describeModel, KEY, type TrainedModel } from "../../checkpoint/checkpoint.ts";
 import { encodeHalves } from "../../checkpoint/floats.ts";
 import { UsageError } from "../../errors.ts";
-import { PIXELS, TRACKED } from "../../formats/onnx/read.ts";
+import { CONSTANT, TRACKED } from "../../formats/onnx/read.ts";
 import {
   attributeTypes,
   encodeOnnx,
@@ -27,7 +27,7 @@ export type WeightDtype = (typeof weightDtypes)[number];
 export interface OnnxOptions {
   /** f16: weights and feature maps are halves, input and output stay f32. Default f32. */
   readonly dtype?: WeightDtype;
-  /** The output is probabilities, by the softmax or the sigmoids that the network was trained with; else logits. */
+  /** The output is probabilities, by the sigmoids or the calibrated softmax that it predicts with; else logits. */
   readonly probabilities?: boolean;
   /**
    * The input is pixels, uint8 [batch, height, width, channels] as `ImageData` and Pillow have them, alpha left out, and
@@ -38,8 +38,9 @@ export interface OnnxOptions {
   readonly inputName?: string;
 }
 
-const SCALE = `${PIXELS}scale`;
-const SHIFT = `${PIXELS}shift`;
+const SCALE = `${CONSTANT}scale`;
+const SHIFT = `${CONSTANT}shift`;
+const SHARPNESS = `${CONSTANT}1/temperature`;
 const OPSET = 17n;
 const IR_VERSION = 8n;
 
@@ -55,7 +56,7 @@ export function onnxOutput({ probabilities }: OnnxOptions): string {
 
 /** @throws UsageError for an op without a counterpart */
 export function onnxModel(trained: TrainedModel, options: OnnxOptions = {}): OnnxModel {
-  const { model, preprocessing, classes, outputs } = trained;
+  const { model, preprocessing, classes, outputs, calibration } = trained;
   const { height, width, mean, std } = preprocessing;
   const { dtype = "f32", pixels = false, probabilities = false, inputName = "images" } = options;
   const graph = buildGraph(model.spec, { batch: 1, height, width, mode: "inference" });
@@ -87,10 +88,21 @@ export function onnxModel(trained: TrainedModel, options: OnnxOptions = {}): Onn
   for (const [path, { shape, data }] of model.state) {
     initializers.push(halves ? halvesOf(path, shape, data) : floats(path, shape, data));
   }
-  for (const each of graph.nodes) translate(graph, each, names, emit);
+  const constant = (name: string, shape: readonly number[], data: Float32Array): string => {
+    initializers.push((halves ? halvesOf : floats)(`${CONSTANT}${name}`, shape, data));
+    return `${CONSTANT}${name}`;
+  };
+  for (const each of graph.nodes) translate(graph, each, names, emit, constant);
   if (halves) emit("Cast", ["logits:f16"], "logits", { to: onnxDtypes.F32 });
   if (probabilities && outputs === "sigmoid") emit("Sigmoid", ["logits"], "probabilities");
-  else if (probabilities) emit("Softmax", ["logits"], "probabilities", { axis: 1 });
+  else if (probabilities) {
+    let scores = "logits";
+    if (calibration !== undefined) {
+      initializers.push(floats(SHARPNESS, [1], Float32Array.of(1 / calibration.temperature)));
+      scores = emit("Mul", [scores, SHARPNESS], "logits:calibrated");
+    }
+    emit("Softmax", [scores], "probabilities", { axis: 1 });
+  }
 
   const properties: Readonly<Record<string, unknown>> = {
     labels: classes,
@@ -128,7 +140,13 @@ type Attributes = Readonly<Record<string, AttributeValue>>;
 type Emit = (op: string, inputs: readonly string[], output: string, attributes?: Attributes) => string;
 
 /** One node of ours as one of ONNX's, or two. */
-function translate({ tensors }: Graph, each: GraphNode, names: readonly string[], emit: Emit): void {
+function translate(
+  { tensors }: Graph,
+  each: GraphNode,
+  names: readonly string[],
+  emit: Emit,
+  constant: (name: string, shape: readonly number[], data: Float32Array) => string,
+): void {
   const { op, attrs, path } = each;
   const inputs = each.inputs.map((id) => names[id]);
   const output = names[each.outputs[0]];
@@ -159,6 +177,17 @@ function translate({ tensors }: Graph, each: GraphNode, names: readonly string[]
     case "maxPool2d":
       emit("MaxPool", inputs, output, { kernel_shape: twice(attrs.kernel), ...window });
       return;
+    case "identityShortcut": {
+      // A 1×1 convolution of ones on the diagonal: sums of one term and zeros are exact.
+      const [, channels] = tensors[each.inputs[0]].shape;
+      const wider = Number(attrs.channels);
+      const diagonal = Float32Array.from({ length: wider * channels }, (_, i) =>
+        Math.floor(i / channels) === i % channels ? 1 : 0,
+      );
+      const weight = constant(path, [wider, channels, 1, 1], diagonal);
+      emit("Conv", [...inputs, weight], output, { kernel_shape: [1, 1], strides: twice(attrs.stride) });
+      return;
+    }
     case "globalAvgPool":
       emit("Flatten", [emit("GlobalAveragePool", inputs, `${output}:1x1`)], output, { axis: 1 });
       return;

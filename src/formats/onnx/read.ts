@@ -11,8 +11,8 @@ import { showText } from "../../show.ts";
 import { elementCount, type FileTensor, type WeightFile } from "../weightFile.ts";
 import { decodeOnnx, type OnnxModel, type OnnxTensor, onnxDtypes } from "./schema.ts";
 
-/** Before the names of initializers that belong to the preprocessing in a graph of ours. */
-export const PIXELS = "pixels.";
+/** Before the names of initializers that are no tensors of the network, in a graph of ours. */
+export const CONSTANT = "constant:";
 /** Metadata key of num_batches_tracked in files of ours. */
 export const TRACKED = "num_batches_tracked";
 
@@ -44,7 +44,7 @@ export function readOnnx(bytes: Uint8Array, source: string): OnnxWeights {
   const { graph, metadataProps = [] } = parseOnnx(bytes, source);
   const tensors = new Map(
     (graph?.initializer ?? [])
-      .filter(({ name = "" }) => !name.startsWith(PIXELS))
+      .filter(({ name = "" }) => !name.startsWith(CONSTANT))
       .map((tensor): [string, FileTensor] => [tensor.name ?? "", fileTensor(tensor, source)]),
   );
   const weights: WeightFile = { format: "an ONNX file", tensors, bytes: bytes.length, notes: [] };
