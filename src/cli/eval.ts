@@ -14,6 +14,7 @@ import type { LabelKind } from "../data/dataset.ts";
 
 import { loadBatches } from "../data/loader.node.ts";
 import { loadClassifier } from "../formats/network.node.ts";
+import { choosePreprocessing } from "../formats/preprocessing.ts";
 import { evaluate } from "../infer/evaluate.ts";
 import { labelledLogits } from "../run/calibrateRun.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
@@ -23,8 +24,9 @@ import { openBackend } from "./backend.ts";
 import { csv, requireWritable } from "./csvFile.ts";
 import { chosenDevice, EMBEDDED, examples, jsonOption, numberFlag, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
+import { type PreprocessingFlags, preprocessingChoice, preprocessingOptions } from "./preprocessingFlags.ts";
 
-interface EvalOptions extends Partial<DeviceChoice> {
+interface EvalOptions extends Partial<DeviceChoice>, PreprocessingFlags {
   readonly dataDir?: string;
   readonly split?: MeasuredSplit;
   readonly labels?: LabelKind;
@@ -44,7 +46,7 @@ const HEADINGS = ["class", "error", "precision", "recall", "F1", "images"];
 const SHOWN = 20;
 
 export function addEval(program: Command): void {
-  program
+  const command = program
     .command("eval")
     .summary("measure a checkpoint on labelled images")
     .description(
@@ -100,11 +102,13 @@ export function addEval(program: Command): void {
       ),
     )
     .action(evaluateCheckpoint);
+  for (const option of preprocessingOptions()) command.addOption(option);
 }
 
 async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Promise<void> {
-  const loaded = await loadClassifier(checkpoint, options.best ? "best" : "last");
-  for (const line of loaded.notes) say(line);
+  const found = await loadClassifier(checkpoint, options.best ? "best" : "last");
+  for (const line of found.notes) say(line);
+  const loaded = { ...found, trained: choosePreprocessing(found.trained, preprocessingChoice(options), say) };
   const { output } = options;
   if (output !== undefined) await requireWritable(output);
   const { dataDir, split: of, labels, valSplit, seed, maxPixels, skipBad } = options;
@@ -118,7 +122,7 @@ async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Pro
   const backend = await openBackend(chosenDevice(options));
   try {
     const { batchSize, tenCrop = false } = options;
-    const evaluation = await evaluate({ trained, dataset, split, backend, loadBatches, batchSize, tenCrop });
+    const evaluation = await evaluate({ trained, dataset, split, backend, loadBatches, batchSize, tenCrop, note: say });
     const { top1Error, top5Error, loss, count, confusion } = evaluation;
     const constant = constantGuess(dataset[split], trained.classes);
     const scores = classScores(confusion);

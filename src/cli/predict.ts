@@ -13,8 +13,9 @@ import { exitCodeOf } from "./exitCodes.ts";
 import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { type LeastConfidence, leastConfidence, parseMinConfidence } from "./minConfidence.ts";
 import { printJson, printLine, say, toned } from "./output.ts";
+import { type PreprocessingFlags, preprocessingChoice, preprocessingOptions } from "./preprocessingFlags.ts";
 
-interface PredictOptions extends Partial<DeviceChoice> {
+interface PredictOptions extends Partial<DeviceChoice>, PreprocessingFlags {
   readonly topK: number;
   readonly minConfidence?: LeastConfidence;
   readonly output?: string;
@@ -24,7 +25,7 @@ interface PredictOptions extends Partial<DeviceChoice> {
 }
 
 export function addPredict(program: Command): void {
-  program
+  const command = program
     .command("predict")
     .summary("classify image files")
     .description(
@@ -68,6 +69,7 @@ export function addPredict(program: Command): void {
       ),
     )
     .action(predict);
+  for (const option of preprocessingOptions()) command.addOption(option);
 }
 
 async function predict(checkpoint: string, names: string[], options: PredictOptions): Promise<void> {
@@ -77,7 +79,11 @@ async function predict(checkpoint: string, names: string[], options: PredictOpti
   const answers: FileAnswer[] = [];
   let isSure: IsSure | undefined;
   try {
-    const predictor = await loadPredictor(checkpoint, backend, { pointer: options.best ? "best" : "last", note: say });
+    const predictor = await loadPredictor(checkpoint, backend, {
+      pointer: options.best ? "best" : "last",
+      preprocessing: preprocessingChoice(options),
+      note: say,
+    });
     isSure = options.minConfidence && leastConfidence(options.minConfidence, predictor.calibration, checkpoint);
     const found: (string | InputError)[] = [];
     for await (const file of imageFiles(names, say)) found.push(file);

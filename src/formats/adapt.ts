@@ -11,6 +11,15 @@ export interface AdaptedModel {
   readonly changes: readonly string[];
 }
 
+export interface AdaptOptions {
+  /** False where the classes are others, though as many. */
+  readonly keepHead?: boolean;
+  /** False where the model's classifier only fills its place. */
+  readonly hasHead?: boolean;
+  readonly seed?: number;
+  readonly source?: string;
+}
+
 /**
  * `model` as the network `spec`, which may differ in classes, input channels and dropout. A new classifier, for another
  * number of classes or when `keepHead` is false, gets first values of `seed`. The first convolution's weights are
@@ -21,7 +30,7 @@ export interface AdaptedModel {
 export function adaptModel(
   model: Model,
   spec: NetworkSpec,
-  { keepHead = true, seed = 0, source = "the model" }: { keepHead?: boolean; seed?: number; source?: string } = {},
+  { keepHead = true, hasHead = true, seed = 0, source = "the model" }: AdaptOptions = {},
 ): AdaptedModel {
   const { numClasses, inChannels, dropRate } = spec;
   const layers = JSON.stringify({ ...model.spec, numClasses, inChannels, dropRate });
@@ -38,13 +47,14 @@ export function adaptModel(
     for (const [path, tensor] of createNetwork(spec, { seed }).state) {
       if (path.startsWith("classifier.")) state.set(path, tensor);
     }
-    changes.push(`${source}: a new classifier for ${numClasses} classes, its ${model.spec.numClasses} are not these`);
+    const before = hasHead ? `in place of its own for ${model.spec.numClasses}` : "for it has none";
+    changes.push(`${source}: a new classifier for ${numClasses} classes, ${before}`);
   }
   const [stem, first] = [...model.state].find(([, { role }]) => role === "convWeight") ?? [];
   if (inChannels !== model.spec.inChannels && stem !== undefined && first !== undefined) {
     state.set(stem, overChannels(first, inChannels));
     changes.push(
-      `${source}: the first convolution read ${model.spec.inChannels} channels and reads ${inChannels} now: its ` +
+      `${source}: the first convolution takes ${inChannels} channels in place of ${model.spec.inChannels}: its ` +
         `weights are ${inChannels === 1 ? "summed" : "repeated and scaled"}`,
     );
   }

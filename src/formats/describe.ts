@@ -6,9 +6,11 @@
 import type { Preprocessing, TrainedModel } from "../checkpoint/checkpoint.ts";
 import { imagenetLabels } from "../data/imagenetLabels.ts";
 import { cifar10Normalization, cifar100Normalization, imagenetNormalization } from "../data/normalization.ts";
+import type { Interpolation } from "../data/resample.ts";
 import { type NetworkSpec, usualInput } from "../networks/registry.ts";
 import { showSome, showText } from "../show.ts";
 import { type ImportedWeights, importWeights } from "./importWeights.ts";
+import { preprocessingText } from "./preprocessing.ts";
 import type { WeightFile } from "./weightFile.ts";
 
 export interface OpenedWeights {
@@ -39,9 +41,14 @@ interface Custom {
   readonly side: number;
   readonly mean: readonly number[];
   readonly std: readonly number[];
+  readonly cropRatio?: number;
+  readonly interpolation?: Interpolation;
   readonly labels?: readonly string[];
   readonly sigmoid?: boolean;
 }
+
+/** The shorter side to 256 pixels, the centre's 224 (torchvision.transforms.presets.ImageClassification). */
+const TORCHVISION_SCALING = { cropRatio: 224 / 256, interpolation: "bilinear" } as const;
 
 /** The first that applies counts. */
 const CUSTOMS: readonly Custom[] = [
@@ -50,9 +57,11 @@ const CUSTOMS: readonly Custom[] = [
     applies: (spec, _, { origin = "" }) =>
       spec.inChannels === 1 && (origin.startsWith("torchxrayvision.") || spec.numClasses === CHEST_18.length),
     side: 224,
-    // 2048 · (x − ½) for x in 0…1
+    // 2048 · (x − ½) for x in 0…1; the square in the centre, scaled
     mean: [0.5],
     std: [1 / 2048],
+    cropRatio: 1,
+    interpolation: "bilinear",
     labels: CHEST_18,
     sigmoid: true,
   },
@@ -61,14 +70,25 @@ const CUSTOMS: readonly Custom[] = [
     applies: (spec, { sigmoid }) => sigmoid && spec.numClasses === CHEST_14.length,
     side: 224,
     ...imagenetNormalization,
+    ...TORCHVISION_SCALING,
     labels: CHEST_14,
     sigmoid: true,
   },
   {
-    name: "ImageNet's mean and deviation",
+    name: "Keras's \"torch\" mode: ImageNet's mean and deviation, the whole image",
+    applies: (spec, _, { origin }) => origin === "Keras" && usualInput(spec) === 224 && spec.inChannels === 3,
+    side: 224,
+    ...imagenetNormalization,
+    cropRatio: 1,
+    interpolation: "bilinear",
+    labels: imagenetLabels,
+  },
+  {
+    name: "torchvision's: ImageNet's mean and deviation, the centre's 0.875, bilinear",
     applies: (spec) => usualInput(spec) === 224 && spec.inChannels === 3,
     side: 224,
     ...imagenetNormalization,
+    ...TORCHVISION_SCALING,
     labels: imagenetLabels,
   },
   {
@@ -112,7 +132,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
     ...(file.classes !== undefined && file.classes.length !== spec.numClasses
       ? [`names ${file.classes.length} labels for ${spec.numClasses} outputs: left aside`]
       : []),
-    `input: mean ${shown(preprocessing.mean)}, deviation ${shown(preprocessing.std)}, ${preprocessing.height}×${preprocessing.width}${sigmoid ? "; outputs: a sigmoid each" : ""}`,
+    `input: ${preprocessingText(preprocessing)}${sigmoid ? "; outputs: a sigmoid each" : ""}`,
     ...(assumed.length === 0 ? [] : [`assumed, for the file does not say: ${assumed.join("; ")}`]),
   ];
   return {
@@ -136,6 +156,7 @@ function preprocessingOf(
 ): Preprocessing {
   const side = custom?.side ?? usualInput(spec);
   const channels = spec.inChannels;
+  const { cropRatio = custom?.cropRatio, interpolation = custom?.interpolation } = says ?? {};
   const perChannel = (values: readonly number[] | undefined, otherwise: number): readonly number[] =>
     // One value for all channels is as usual as one for each.
     values?.length === channels
@@ -148,11 +169,7 @@ function preprocessingOf(
     width: says?.width ?? side,
     mean: perChannel(says?.mean ?? custom?.mean, 0),
     std: perChannel(says?.std ?? custom?.std, 1),
-    ...(says?.cropRatio === undefined ? {} : { cropRatio: says.cropRatio }),
-    ...(says?.interpolation === undefined ? {} : { interpolation: says.interpolation }),
+    ...(cropRatio === undefined ? {} : { cropRatio }),
+    ...(interpolation === undefined ? {} : { interpolation }),
   };
-}
-
-function shown(values: readonly number[]): string {
-  return values.map((value) => Number(value.toPrecision(4))).join(", ");
 }

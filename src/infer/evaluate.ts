@@ -11,6 +11,7 @@ import { hostBuffers } from "../plan/names.ts";
 import { planInference } from "../plan/planners.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "../train/evaluation.ts";
 import type { BatchLoader } from "../train/trainer.ts";
+import { inputMismatch } from "./inputCheck.ts";
 
 /** A trained network, the images to measure it on, and the device that runs it. */
 export interface EvaluateOptions {
@@ -31,6 +32,8 @@ export interface EvaluateOptions {
    * these mirrored, of images in files. Default false: the centre alone.
    */
   readonly tenCrop?: boolean;
+  /** Gets a warning where the first batch is far from what the network was trained on. */
+  readonly note?: (line: string) => void;
   /** Called after each batch with the number of images done. */
   readonly onProgress?: (done: number) => void;
 }
@@ -51,6 +54,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     loadBatches,
     batchSize = 64,
     tenCrop = false,
+    note,
     onProgress,
   } = options;
   const { model, preprocessing, classes } = trained;
@@ -79,6 +83,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       ? runAhead(executable, batches, cropsWork, [hostBuffers.logits])
       : runAhead(executable, batches, evaluationWork, evaluationOutputs);
     for await (const { item, found } of runs) {
+      const mismatch = tally.count === 0 ? inputMismatch(model, { ...item, height, width }) : undefined;
+      if (mismatch !== undefined) note?.(`warning: ${mismatch}`);
       tally.add(item, tenCrop ? meanOfCrops(item, found[0], classes.length) : found);
       onProgress?.(tally.count);
     }

@@ -4,22 +4,29 @@ import type { Pointer } from "../checkpoint/store.node.ts";
 import { decodeImage } from "../data/image.node.ts";
 import { InputError } from "../errors.ts";
 import { loadClassifier } from "../formats/network.node.ts";
+import { choosePreprocessing, type PreprocessingChoice } from "../formats/preprocessing.ts";
 import { createPredictor, type PredictOptions, type Predictor, type PredictorOptions } from "./predictor.ts";
 import type { Prediction } from "./scores.ts";
 
+export interface LoadPredictorOptions extends PredictorOptions {
+  readonly pointer?: Pointer;
+  /** How images are prepared, where that is to be other than the file says. */
+  readonly preprocessing?: PreprocessingChoice;
+}
+
 /**
  * A predictor for a run's folder, a checkpoint's folder, a saved .safetensors file, or weights of another tool: a
- * PyTorch or Keras file, a timm folder. `note` gets what was matched and assumed of the latter, a line at a time.
+ * PyTorch or Keras file, a timm folder. `note` gets what was matched and assumed of the latter, too, a line at a time.
  * @throws InputError when it is none of these or damaged.
  */
 export async function loadPredictor(
   checkpoint: string,
   backend: Backend,
-  options: PredictorOptions & { readonly pointer?: Pointer; readonly note?: (line: string) => void } = {},
+  options: LoadPredictorOptions = {},
 ): Promise<Predictor> {
   const { trained, notes } = await loadClassifier(checkpoint, options.pointer);
   for (const line of notes) options.note?.(line);
-  return createPredictor(trained, backend, options);
+  return createPredictor(choosePreprocessing(trained, options.preprocessing, options.note), backend, options);
 }
 
 /** Files decoded at once: enough to keep the device busy, few enough to hold in memory. */

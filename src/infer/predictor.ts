@@ -10,15 +10,19 @@ import { fitImage, type Image, type InputSize } from "../data/fitImage.ts";
 import { normalizationTable } from "../data/normalization.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { requireUsable } from "../model/check.ts";
+import type { Model } from "../model/model.ts";
 import { buildGraph } from "../networks/registry.ts";
 import { hostBuffers } from "../plan/names.ts";
 import { planInference } from "../plan/planners.ts";
+import { inputMismatch, MOST_COMPARED } from "./inputCheck.ts";
 import { type Prediction, sigmoid, softmax, topPredictions } from "./scores.ts";
 
 /** How a predictor compiles its network. */
 export interface PredictorOptions {
   /** Images that go through the network at once when there are many. Default 16. */
   readonly batchSize?: number;
+  /** Gets a warning, once, where the first images are far from what the network was trained on. */
+  readonly note?: (line: string) => void;
 }
 
 /** How many classes are named, and what messages call the images. */
@@ -60,7 +64,7 @@ export async function createPredictor(
     throw error;
   }
   const { device, threads } = backend.info;
-  return new Predictor(trained, executable, batchSize, device === undefined ? threads : batchSize);
+  return new Predictor(trained, executable, batchSize, device === undefined ? threads : batchSize, options.note);
 }
 
 /**
@@ -79,10 +83,21 @@ export class Predictor implements AsyncDisposable {
   /** Images that the device works on at once. */
   readonly #atOnce: number;
   readonly #table: Float32Array; // [C, 256]
+  readonly #model: Model;
+  /** Until the first images have been compared with the training's. */
+  #note: PredictorOptions["note"];
   #queue: Promise<void> = Promise.resolve();
 
   /** `executable`: the plans `one` and `many` with the network's state; the predictor disposes of it. */
-  constructor(trained: TrainedModel, executable: Executable, batchSize: number, atOnce: number) {
+  constructor(
+    trained: TrainedModel,
+    executable: Executable,
+    batchSize: number,
+    atOnce: number,
+    note?: PredictorOptions["note"],
+  ) {
+    this.#model = trained.model;
+    this.#note = note;
     const { mean: _, std: __, ...size } = trained.preprocessing;
     this.classes = trained.classes;
     this.inputSize = { channels: trained.model.spec.inChannels, ...size };
@@ -148,6 +163,7 @@ export class Predictor implements AsyncDisposable {
   }
 
   async #logits(images: readonly Uint8Array[]): Promise<Float32Array[]> {
+    this.#compare(images);
     const logits: Float32Array[] = [];
     const { length } = this.classes;
     const runs = this.#runsOf(images);
@@ -158,6 +174,18 @@ export class Predictor implements AsyncDisposable {
       for (const n of item.images.keys()) logits.push(Float32Array.from(all.subarray(n * length, (n + 1) * length)));
     }
     return logits;
+  }
+
+  /** The first images with those in training. */
+  #compare(images: readonly Uint8Array[]): void {
+    const note = this.#note;
+    if (note === undefined || images.length === 0) return;
+    this.#note = undefined;
+    const few = images.slice(0, MOST_COMPARED);
+    const { channels, height, width } = this.inputSize;
+    const input = this.#normalized(few, few.length * channels * height * width);
+    const mismatch = inputMismatch(this.#model, { images: input, count: few.length, height, width });
+    if (mismatch !== undefined) note(`warning: ${mismatch}`);
   }
 
   *#runsOf(images: readonly Uint8Array[]): Generator<Run> {
@@ -174,7 +202,15 @@ export class Predictor implements AsyncDisposable {
   #workOf({ plan, images }: Run): Work {
     const { channels, height, width } = this.inputSize;
     const stride = channels * height * width;
-    const input = new Float32Array((plan === "one" ? 1 : this.#batchSize) * stride);
+    const input = this.#normalized(images, (plan === "one" ? 1 : this.#batchSize) * stride);
+    return { plan, inputs: { [hostBuffers.images]: input } };
+  }
+
+  /** [N, C, height, width], zeros behind the images up to `length`. */
+  #normalized(images: readonly Uint8Array[], length: number): Float32Array<ArrayBuffer> {
+    const { channels, height, width } = this.inputSize;
+    const stride = channels * height * width;
+    const input = new Float32Array(length);
     for (const [n, pixels] of images.entries()) {
       if (pixels.length !== stride) {
         throw new RangeError(
@@ -183,7 +219,7 @@ export class Predictor implements AsyncDisposable {
       }
       placeImage(pixels, this.inputSize, this.#table, unmoved, input.subarray(n * stride, (n + 1) * stride));
     }
-    return { plan, inputs: { [hostBuffers.images]: input } };
+    return input;
   }
 }
 

@@ -144,7 +144,12 @@ export async function firstModel(
     );
   }
   const keepHead = hasHead && !(namesClasses && different >= 0);
-  const { model, changes } = adaptModel(trained.model, spec, { keepHead, seed: config.seed, source: initFrom });
+  const { model, changes } = adaptModel(trained.model, spec, {
+    keepHead,
+    hasHead,
+    seed: config.seed,
+    source: initFrom,
+  });
   for (const line of changes) report(line);
   return model;
 }

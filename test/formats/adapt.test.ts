@@ -43,7 +43,7 @@ test("another number of classes · a new classifier, everything else as it was, 
   const spec = defineSpec({ ...fields, numClasses: 3 });
   const { model: adapted, changes } = adaptModel(model, spec, { seed: 9, source: "net.pth" });
   requireUsable(adapted);
-  assert.deepEqual(changes, ["net.pth: a new classifier for 3 classes, its 5 are not these"]);
+  assert.deepEqual(changes, ["net.pth: a new classifier for 3 classes, in place of its own for 5"]);
   for (const [path, { data }] of adapted.state) {
     const first = path.startsWith("classifier.") ? createNetwork(spec, { seed: 9 }) : model;
     assert.deepEqual(data, first.state.get(path)?.data, path);

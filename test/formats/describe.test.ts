@@ -11,6 +11,7 @@ import { describeWeights } from "../../src/formats/describe.ts";
 import { loadClassifier, loadNetwork } from "../../src/formats/network.node.ts";
 import { openWeights } from "../../src/formats/open.node.ts";
 import { readWeights } from "../../src/formats/read.ts";
+import type { FileTensor } from "../../src/formats/weightFile.ts";
 import { unpackFixtures } from "./oracle.ts";
 
 const { folder } = unpackFixtures();
@@ -41,18 +42,23 @@ test("torchvision's layers without labels · ImageNet's preprocessing, said to b
     width: 224,
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
+    cropRatio: 0.875,
+    interpolation: "bilinear",
   });
   assert.deepEqual(trained.classes, ["class 0", "class 1", "class 2", "class 3", "class 4"]);
   assert.ok(!namesClasses);
   assert.match(
     notes.join("\n"),
-    /55 tensors matched, 0 missing, 0 unexpected\n.*assumed, for the file does not say: ImageNet's/s,
+    /55 tensors matched, 0 missing, 0 unexpected\n.*assumed, for the file does not say: torchvision's: ImageNet's/s,
   );
 });
 
 test("torchxrayvision's · one channel of −1024…1024 at 224, 18 findings, a sigmoid each", async () => {
   const { trained } = await described("xrayvision.pt");
-  assert.deepEqual(trained.preprocessing, { height: 224, width: 224, mean: [0.5], std: [1 / 2048] });
+  assert.deepEqual(trained.preprocessing, {
+    ...{ height: 224, width: 224, mean: [0.5], std: [1 / 2048] },
+    ...{ cropRatio: 1, interpolation: "bilinear" },
+  });
   assert.equal(trained.classes[17], "Enlarged Cardiomediastinum");
   assert.equal(trained.outputs, "sigmoid");
 });
@@ -142,3 +148,40 @@ test("a folder of our own is distinguished from others' · a run, a checkpoint, 
   assert.deepEqual(own.notes, []);
   assert.deepEqual(own.trained, trained);
 });
+
+const scalar = (dtype: string, ...values: readonly number[]): FileTensor => ({
+  dtype,
+  shape: values.length === 1 ? [] : [values.length],
+  read: () => Float32Array.from(values),
+});
+for (const [what, change] of [
+  ["a tensor named epoch", (of) => of.set("epoch", scalar("I64", 164))],
+  [
+    "tensors of an optimizer and a score",
+    (of) => of.set("best_acc1", scalar("F32", 71.2)).set("optimizer.lr", scalar("F64", 0.1)),
+  ],
+  ["counters as floats", (of) => counters(of, () => scalar("F32", 7))],
+  ["counters of half a batch", (of) => counters(of, () => scalar("F32", 0.5))],
+  ["counters that are lists", (of) => counters(of, () => scalar("I64", 7, 8))],
+  ["counters that are negative", (of) => counters(of, () => scalar("I64", -7))],
+  ["counters that are NaN", (of) => counters(of, () => scalar("F32", Number.NaN))],
+  ["no counters", (of) => counters(of, () => undefined)],
+] as readonly (readonly [string, (of: Map<string, FileTensor>) => unknown])[]) {
+  test(`${what} · the same network`, async () => {
+    const { tensors, ...file } = await openWeights(join(folder, "zip.pth"));
+    const changed = new Map(tensors);
+    change(changed);
+    const expected = describeWeights({ ...file, tensors }, "net.pth").trained.model.state;
+    assert.deepEqual(describeWeights({ ...file, tensors: changed }, "net.pth").trained.model.state, expected);
+  });
+}
+
+function counters(of: Map<string, FileTensor>, make: () => FileTensor | undefined): void {
+  const keys = [...of.keys()].filter((key) => key.endsWith("num_batches_tracked"));
+  assert.ok(keys.length > 0);
+  for (const key of keys) {
+    const counter = make();
+    if (counter === undefined) of.delete(key);
+    else of.set(key, counter);
+  }
+}
