@@ -9,12 +9,17 @@ export interface AnatomyLayer {
   readonly block: number;
   /** Place in the block, from 1; 0 is what enters the block. */
   readonly index: number;
-  /** Name of the graph's tensor [N, C, H, W] that holds the maps which this layer alone adds. */
+  /**
+   * Name of the graph's tensor [N, C, H, W] that holds x_ℓ of the paper's equations 1 and 2: the new maps of a dense
+   * layer, the sum of a residual unit.
+   */
   readonly maps: string;
   /** Name of the tensor that the next layer of the block reads: in a dense block all maps so far. */
   readonly state: string;
   /** Parameters which, set to zero, leave the network as if the layer had made nothing. */
   readonly silencedBy: readonly string[];
+  /** Of layers under stochastic depth: the probability that the layer counts in a training step. */
+  readonly keepProbability?: number;
 }
 
 /** A run of maps, as a later module reads it. */

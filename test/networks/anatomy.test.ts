@@ -8,6 +8,8 @@ const networks: readonly (readonly [string, NetworkSpec])[] = [
   ["121", namedSpec("121")],
   ["plain-40-12", namedSpec("plain-40-12")],
   ["plain-BC-40-12", namedSpec("plain-BC-40-12")],
+  ["resnet-20", namedSpec("resnet-20")],
+  ["preresnet-164", namedSpec("preresnet-164", { stochasticDepth: 0.5 })],
   ["compression 0.3", defineSpec({ growthRate: 3, blockConfig: [2, 4, 3], numInitFeatures: 7, compression: 0.3 })],
 ];
 

@@ -1,5 +1,6 @@
 // networks/resnet: residual nets for small images, for the registry.
 import type { Family } from "../family.ts";
+import { resnetAnatomy } from "./anatomy.ts";
 import { resnetArchitecture } from "./architecture.ts";
 import { buildResNet } from "./build.ts";
 import { defineResNet } from "./define.ts";
@@ -27,4 +28,5 @@ export const resnet: Family<ResNetSpec> = {
   build: buildResNet,
   currentPath: (path) => path,
   recognize: recognizeResNet,
+  anatomy: resnetAnatomy,
 };
