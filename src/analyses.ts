@@ -1,5 +1,30 @@
 // The paper's analyses as library functions. Portable.
 export {
+  type Compactness,
+  type CompactPoint,
+  compactness,
+  compactnessSection,
+} from "./analyze/compactness.ts";
+export {
+  deepSupervisionSection,
+  type LayerDistance,
+  type LinearProbes,
+  linearProbes,
+  lossDistances,
+  type NetworkSupervision,
+  type Probe,
+  supervisionFindings,
+} from "./analyze/deepSupervision.ts";
+export type { PooledMapsOptions } from "./analyze/featureMaps.ts";
+export {
+  type DepthMemory,
+  type FeatureMemory,
+  featureMemory,
+  featureMemorySection,
+  type MemoryStrategy,
+  memoryFindings,
+} from "./analyze/featureMemory.ts";
+export {
   type FeatureReuse,
   featureReuse,
   featureReuseSection,
@@ -19,3 +44,10 @@ export {
   type NetworkGradients,
 } from "./analyze/gradientFlow.ts";
 export { type AnalysisPage, type AnalysisSection, renderAnalyses } from "./analyze/report/analysisPage.ts";
+export {
+  type ConnectedStage,
+  connectionFindings,
+  connectionProbabilities,
+  stochasticConnections,
+  stochasticConnectionsSection,
+} from "./analyze/stochasticConnections.ts";

@@ -8,7 +8,7 @@ import type { Backend } from "../backends/backend.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { DivergedError, UsageError } from "../errors.ts";
 import { differentiate } from "../graph/differentiate.ts";
-import type { Graph, TensorId } from "../graph/graph.ts";
+import type { Graph } from "../graph/graph.ts";
 import type { Model } from "../model/model.ts";
 import { type AnatomyLayer, anatomyOf, buildGraph, defineSpec } from "../networks/registry.ts";
 import { gradientOf, hostBuffers } from "../plan/names.ts";
@@ -17,6 +17,7 @@ import type { BufferName, View } from "../plan/plan.ts";
 import { planTraining } from "../plan/planners.ts";
 import { channelLayout } from "../plan/reading.ts";
 import type { BatchLoader } from "../train/trainer.ts";
+import { tensorNamed } from "./featureMaps.ts";
 import type { Finding } from "./finding.ts";
 import type { AnalysisSection } from "./report/analysisPage.ts";
 import { type Html, html } from "./report/html.ts";
@@ -150,13 +151,6 @@ interface Site {
   readonly view: View;
   /** Of the layer's convolutions, by state-dict path. */
   readonly weights: readonly string[];
-}
-
-/** @throws RangeError where the graph has no such tensor */
-export function tensorNamed(graph: Graph, name: string): TensorId {
-  const found = graph.tensors.find((tensor) => tensor.name === name);
-  if (found === undefined) throw new RangeError(`the graph has no tensor ${name}`);
-  return found.id;
 }
 
 function weightsOf({ tensors }: Graph, { path }: AnatomyLayer): string[] {

@@ -2,6 +2,14 @@
 import { mkdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import type { Command } from "commander";
+import { compactness, compactnessSection } from "../analyze/compactness.ts";
+import {
+  deepSupervisionSection,
+  linearProbes,
+  lossDistances,
+  type NetworkSupervision,
+} from "../analyze/deepSupervision.ts";
+import { featureMemory, featureMemorySection } from "../analyze/featureMemory.ts";
 import {
   featureReuse,
   featureReuseSection,
@@ -11,8 +19,10 @@ import {
 import type { Finding } from "../analyze/finding.ts";
 import { formatInteger } from "../analyze/format.ts";
 import { gradientFlow, gradientFlowSection, type NetworkGradients } from "../analyze/gradientFlow.ts";
+import { readResults } from "../analyze/paper/results.node.ts";
 import { paperCitation } from "../analyze/paper/tables.ts";
 import { type AnalysisSection, renderAnalyses } from "../analyze/report/analysisPage.ts";
+import { stochasticConnections, stochasticConnectionsSection } from "../analyze/stochasticConnections.ts";
 import type { Backend } from "../backends/backend.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
 import { loadBatches } from "../data/loader.node.ts";
@@ -21,15 +31,25 @@ import { DenseNetError, UsageError } from "../errors.ts";
 import { type LoadedNetwork, loadNetwork } from "../formats/network.node.ts";
 import { createNetwork } from "../model/create.ts";
 import type { Model } from "../model/model.ts";
-import { namedSpec, networkTitle, parameterCount, variantNames } from "../networks/registry.ts";
+import { anatomyOf, namedSpec, networkTitle, parameterCount, variantNames } from "../networks/registry.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
 import { type HeldOut, openHeldOut } from "../run/heldOut.node.ts";
 import { openBackend } from "./backend.ts";
 import { chosenDevice, EMBEDDED, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 
-const analysisNames = ["feature-reuse", "gradient-flow"] as const;
+const analysisNames = [
+  "feature-reuse",
+  "gradient-flow",
+  "deep-supervision",
+  "stochastic-connections",
+  "compactness",
+  "memory",
+] as const;
 type AnalysisName = (typeof analysisNames)[number];
+
+/** Dense layers of each block of the DenseNet-BCs whose memory is compared: 34 to 484 layers. */
+const MEMORY_LAYERS = [5, 10, 16, 24, 32, 41, 52, 64, 80] as const;
 
 interface AnalyzeOptions extends Partial<DeviceChoice> {
   readonly against?: readonly string[];
@@ -37,6 +57,7 @@ interface AnalyzeOptions extends Partial<DeviceChoice> {
   readonly dataDir?: string;
   readonly normalisation: ReuseNormalisation;
   readonly steps: number;
+  readonly images: number;
   readonly output: string;
   readonly json?: boolean;
 }
@@ -94,6 +115,41 @@ const analyses: Readonly<Record<AnalysisName, Analysis>> = {
     const section = gradientFlowSection(networks);
     return { data: networks, section, findings: section.findings };
   },
+  "deep-supervision": async ({ subjects, options, ...open }) => {
+    const networks: NetworkSupervision[] = [];
+    for (const { name, model, loaded } of subjects) {
+      const distances = lossDistances(model.spec);
+      if (loaded === undefined) {
+        networks.push({ name, distances });
+        continue;
+      }
+      const [backend, { dataset }] = [await open.backend(), await open.images()];
+      say(`deep-supervision: linear probes of ${name}`);
+      const how = { trained: loaded.trained, dataset, backend, loadBatches, images: options.images };
+      networks.push({ name, distances, linear: await linearProbes(how) });
+    }
+    const section = deepSupervisionSection(networks);
+    return { data: networks, section, findings: section.findings };
+  },
+  "stochastic-connections": ({ subjects }) => {
+    const random = subjects.find(({ model }) => anatomyOf(model.spec).layers.some(isRandom));
+    // Without one, the net that the paper compares with.
+    const published = namedSpec("resnet-110", { stochasticDepth: 0.5 });
+    const name = random?.name ?? `${networkTitle(namedSpec("resnet-110"))} with stochastic depth, p_L = 0.5`;
+    const stages = stochasticConnections(random?.model.spec ?? published);
+    const section = stochasticConnectionsSection(name, stages);
+    return { data: { name, stages }, section, findings: section.findings };
+  },
+  compactness: async () => {
+    const found = compactness(await readResults());
+    return { data: found, section: compactnessSection(found), findings: found.findings };
+  },
+  memory: () => {
+    const specs = MEMORY_LAYERS.map((layers) => namedSpec("BC-100-12", { blockConfig: [layers, layers, layers] }));
+    const found = featureMemory(specs, { height: 32, width: 32, batch: 64 });
+    const section = featureMemorySection(found);
+    return { data: found, section, findings: section.findings };
+  },
 };
 
 export function addAnalyze(program: Command): void {
@@ -116,6 +172,12 @@ export function addAnalyze(program: Command): void {
     )
     .addOption(settingOption("data.dir", `the run's; without a run ${EMBEDDED}`))
     .option("--steps <n>", "updates that gradient-flow follows", wholeFlag("--steps", 0), 50)
+    .option(
+      "--images <n>",
+      "images of each split, at most, that trained networks are measured on",
+      wholeFlag("--images", 1),
+      2000,
+    )
     .addOption(
       program
         .createOption("--normalisation <name>", "of the feature-reuse figure")
@@ -189,6 +251,8 @@ async function analyze(run: string, options: AnalyzeOptions): Promise<void> {
   }
   printLine(`page: ${join(options.output, "analysis.html")}`);
 }
+
+const isRandom = ({ keepProbability = 1 }: { readonly keepProbability?: number }): boolean => keepProbability < 1;
 
 /** The images of the first network that was trained by a run, or those that come with the package. */
 async function openImages(subjects: readonly Subject[], { dataDir }: AnalyzeOptions): Promise<HeldOut> {

@@ -1,0 +1,146 @@
+// analyze: model compactness (paper, section 5, figures 3 and 4). Test error against parameters and against multiply-adds:
+// the paper's points, and runs of our own where there are some on the same data.
+import { macs, namedSpec, parameterCount } from "../networks/registry.ts";
+import type { Finding } from "./finding.ts";
+import type { Result } from "./paper/results.ts";
+import { type Figure4Point, figure3, figure4, figure4Curves } from "./paper/tables.ts";
+import type { AnalysisSection } from "./report/analysisPage.ts";
+import { html } from "./report/html.ts";
+import { type PlotSeries, plot, toneOf } from "./report/plot.ts";
+
+/** A network with its test error on C10+ in percent. */
+export interface CompactPoint {
+  readonly network: string;
+  readonly params: number;
+  /** Multiply-adds per image, 32×32; missing for networks that are not built here. */
+  readonly macs?: number;
+  readonly testError: number;
+  /** Of a run of our own. */
+  readonly epochs?: number;
+}
+
+export interface Compactness {
+  readonly denseNet: readonly CompactPoint[];
+  readonly denseNetBC: readonly CompactPoint[];
+  readonly resNet: readonly CompactPoint[];
+  /** Runs of our own on C10+. */
+  readonly runs: readonly CompactPoint[];
+  readonly findings: readonly Finding[];
+}
+
+const size = { height: 32, width: 32 };
+
+/** `results`: as `readResults` gives them; those on C10+ count. */
+export function compactness(results: readonly Result[]): Compactness {
+  const [denseNet, denseNetBC, resNet] = [figure4.denseNet, figure4.denseNetBC, figure4.preActivationResNet].map(
+    (points) => points.map(pointOf),
+  );
+  const runs = results
+    .filter(({ column }) => column === "C10+")
+    .map(({ title, spec, params, final, epochs }) => ({
+      network: title,
+      params,
+      macs: macs(spec, size),
+      testError: final.valTop1Error,
+      epochs: epochs.length,
+    }));
+  return { denseNet, denseNetBC, resNet, runs, findings: findingsOf(denseNet, denseNetBC) };
+}
+
+/** Parameters of networks that are built here are counted, others as printed. */
+function pointOf({ network, variant, paramsMillions, testError }: Figure4Point): CompactPoint {
+  if (variant === undefined) return { network, params: 1e6 * paramsMillions, testError };
+  const spec = namedSpec(variant);
+  return { network, params: parameterCount(spec), macs: macs(spec, size), testError };
+}
+
+function findingsOf(denseNet: readonly CompactPoint[], denseNetBC: readonly CompactPoint[]): Finding[] {
+  const [resNet, small] = figure4Curves;
+  const smallParams = parameterCount(namedSpec("BC-100-12"));
+  const part = smallParams / (1e6 * resNet.paramsMillions);
+  const better = denseNetBC.filter((compact) =>
+    denseNet.every((plain) => plain.params > compact.params || plain.testError > compact.testError),
+  );
+  return [
+    {
+      claim:
+        "A DenseNet-BC with only 0.8M trainable parameters is able to achieve comparable accuracy as the 1001-layer " +
+        "(pre-activation) ResNet with 10.2M parameters.",
+      place: "section 5, model compactness, figure 4 right",
+      criterion: "counted here it has at most a tenth of the parameters, and the printed errors differ by at most 0.2",
+      measured:
+        `${smallParams.toLocaleString("en-US")} parameters, ${(100 * part).toFixed(1)} % of the ResNet's; errors as ` +
+        `printed ${small.testError} and ${resNet.testError} %`,
+      found: part <= 0.1 && Math.abs(small.testError - resNet.testError) <= 0.2,
+    },
+    {
+      claim: "DenseNet-BC is consistently the most parameter efficient variant of DenseNet.",
+      place: "section 5, model compactness, figure 4 left",
+      criterion:
+        "no DenseNet of Table 2 without bottlenecks has as few parameters as a DenseNet-BC and an error as low",
+      measured: `${better.length} of ${denseNetBC.length} DenseNet-BC of Table 2 are beaten by none`,
+      found: better.length === denseNetBC.length,
+    },
+  ];
+}
+
+export function compactnessSection({ denseNet, denseNetBC, resNet, runs, findings }: Compactness): AnalysisSection {
+  const count = (value: number): string =>
+    value >= 1e9 ? `${value / 1e9} G` : value >= 1e6 ? `${value / 1e6} M` : `${value / 1e3} k`;
+  const percent = (value: number): string => `${Number(value.toFixed(1))} %`;
+  const group = (
+    name: string,
+    tone: PlotSeries["tone"],
+    points: readonly CompactPoint[],
+    x: (point: CompactPoint) => number | undefined,
+    ours = false,
+  ): PlotSeries[] => {
+    const placed = points.flatMap((point) => {
+      const at = x(point);
+      const epochs = point.epochs === undefined ? "" : `, ${point.epochs} epochs`;
+      const title = `${point.network}${epochs}: ${count(Number((at ?? 0).toPrecision(3)))}, ${percent(point.testError)}`;
+      return at === undefined ? [] : [{ x: at, y: point.testError, title, ...(ours ? { label: point.network } : {}) }];
+    });
+    return placed.length === 0 ? [] : [{ name, tone, marks: ours ? "dots" : "both", points: placed }];
+  };
+  const chart = (title: string, label: string, x: (point: CompactPoint) => number | undefined) =>
+    plot({
+      title,
+      description: `${denseNet.length + denseNetBC.length} DenseNets, ${resNet.length} ResNets of the paper, ${runs.length} runs of our own.`,
+      series: [
+        ...group("DenseNet-BC, paper", toneOf(0), denseNetBC, x),
+        ...group("DenseNet, paper", toneOf(3), denseNet, x),
+        ...group("pre-activation ResNet, paper", toneOf(2), resNet, x),
+        ...group("run here", toneOf(1), runs, x, true),
+      ],
+      x: { label, scale: "log", format: count },
+      y: { label: "test error on C10+", scale: "linear", format: percent },
+    });
+  const imagenet = plot({
+    title: "ImageNet, top-1 error of one crop against parameters (figure 3)",
+    description: "four DenseNets and four ResNets, as read off the paper's figure.",
+    series: (["DenseNet", "ResNet"] as const).map((family, index) => ({
+      name: `${family}, paper`,
+      tone: toneOf(2 * index),
+      marks: "both",
+      points: figure3
+        .filter(({ network }) => network.startsWith(family))
+        .map(({ network, paramsMillions, top1Error }) => ({
+          x: paramsMillions,
+          y: top1Error,
+          title: `${network}: ${paramsMillions} M, ${top1Error} %`,
+        })),
+    })),
+    x: { label: "parameters, millions", scale: "linear", format: String },
+    y: { label: "top-1 error", scale: "linear", format: percent, low: 21 },
+  });
+  return {
+    id: "compactness",
+    title: "Model compactness",
+    lede: html`Test error on CIFAR-10 with augmentation against parameters and multiply-adds (figure 4), and ImageNet's against parameters (figure 3). The paper's errors are cited; parameters and multiply-adds of networks that are built here are counted. Runs here are recorded results; hover for their epochs, which are far fewer than the paper's 300.`,
+    figures: [
+      html`<div class="charts">${chart("C10+ against parameters", "parameters", ({ params }) => params)}${chart("C10+ against multiply-adds of an image", "multiply-adds", (point) => point.macs)}${imagenet}</div>`,
+    ],
+    findings,
+  };
+}
