@@ -100,16 +100,17 @@ export function colourImage(
       offset = offset.map((value) => factor * value + towards);
     }
   }
+  const second = channels === 3 ? plane : 0;
   for (let channel = 0; channel < channels; channel++) {
     const scale = 1 / (255 * std[channel]);
-    const weights = matrix[channel].map((value) => value * scale);
+    // Of a grey image two of the three terms are zero.
+    const [red, green = 0, blue = 0] = matrix[channel].map((value) => value * scale);
     const shift = (offset[channel] + (channels === 3 ? light[channel] : 0) - mean[channel]) / std[channel];
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
         const from = y * width + (mirror ? width - 1 - x : x);
-        let value = shift;
-        for (let c = 0; c < channels; c++) value += weights[c] * pixels[c * plane + from];
-        out[channel * plane + y * width + x] = value;
+        out[channel * plane + y * width + x] =
+          shift + red * pixels[from] + green * pixels[from + second] + blue * pixels[from + 2 * second];
       }
     }
   }
