@@ -11,7 +11,8 @@ for (const engine of await engines()) {
   describe(engine.name, () => {
     after(() => engine.dispose?.());
 
-    const small = ["densenet-bc", "densenet-plain"];
+    const residual = ["resnet", "resnet-stochastic", "preresnet", "preresnet-stochastic"];
+    const small = ["densenet-bc", "densenet-plain", ...residual];
     for (const name of engine.big ? [...small, "densenet121"] : small) {
       it(`${name} · inference · logits`, async () => {
         const fixture = loadFixture(name);
@@ -40,10 +41,12 @@ for (const engine of await engines()) {
       });
     }
 
-    it("densenet-bc-curve · ten steps of SGD", async () => {
-      const fixture = loadFixture("densenet-bc-curve");
-      const found = await engine.curve(fixture);
-      assertGolden(fixture.tensors, engine.precision, (tensor) => found.get(tensor));
-    });
+    for (const name of ["densenet-bc", "resnet", "resnet-stochastic", "preresnet"]) {
+      it(`${name} · ten steps of SGD`, async () => {
+        const fixture = loadFixture(`${name}-curve`);
+        const found = await engine.curve(fixture);
+        assertGolden(fixture.tensors, engine.precision, (tensor) => found.get(tensor));
+      });
+    }
   });
 }
