@@ -348,7 +348,7 @@ export const kernelBounds: KernelBounds = {
       const [g] = applyOp(conv2dGradInput, operands, attrs, "f64");
       const [terms] = magnitude(conv2dGradInput, operands, attrs);
       const error = mapped(terms.data.length, (i) => 8 * u * terms.data[i]);
-      if (sums === "winograd" && composite && winogradPays(size, dy.channels, dx.channels)) {
+      if (sums === "winograd" && winogradPays(size, dy.channels, dx.channels)) {
         const [upstream, weights] = operands;
         const turned = (first: number) => Array.from(weights.data.subarray(first, first + 9)).reverse();
         const own = winogradMagnitude(upstream, dx.channels, (o, c) => turned((c * dx.channels + o) * 9));

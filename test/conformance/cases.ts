@@ -4,6 +4,7 @@ import type { AnyCase, Case } from "./case.ts";
 import { conv, convGrad, convGradInput, convGradWeight } from "./convCases.ts";
 import { accumulateGradients, dropout, linear, linearGrad, sgd, softmaxCrossEntropy } from "./otherCases.ts";
 import { avgPool, avgPoolGrad, maxPool, maxPoolGrad } from "./poolCases.ts";
+import { residualAdd, residualAddGrad } from "./residualCases.ts";
 import { channelStatistics, statisticsGrad, updateRunningStatistics } from "./statisticsCases.ts";
 
 export const casesOf: { readonly [K in KernelName]: readonly Case<K>[] } = {
@@ -17,8 +18,8 @@ export const casesOf: { readonly [K in KernelName]: readonly Case<K>[] } = {
   linearGrad,
   avgPoolGrad,
   maxPoolGrad,
-  residualAdd: [],
-  residualAddGrad: [],
+  residualAdd,
+  residualAddGrad,
   convGrad,
   convGradInput,
   convGradWeight,

@@ -79,6 +79,14 @@ const gathered: readonly ConvShape[] = [
   { from: 4, to: 5, plane: [7, 9], batch: 2, padding: 0, xOffset: 3 },
 ];
 
+/** In the middle of a residual net. */
+const strided: readonly ConvShape[] = [
+  { from: 16, to: 32, plane: [16, 16], batch: 5, stride: 2, why: "from stage to stage" },
+  { from: 16, to: 32, plane: [15, 9], batch: 3, stride: 2, xOffset: 3, yOffset: 1 },
+  { from: 33, to: 17, plane: [16, 12], batch: 2, kernel: 1, stride: 2, why: "a projection" },
+  { from: 3, to: 4, plane: [11, 10], batch: 2, stride: 3 },
+];
+
 function convCase(shape: ConvShape): Case<"conv"> {
   const { from, to, xOffset, yOffset, kernel = 3, level = "usual" } = shape;
   const size = sizeOf(shape);
@@ -218,15 +226,18 @@ function convGradCase(shape: ConvShape, write: Write, statistics: boolean): Case
   };
 }
 
-export const conv = [...samePlane, ...gathered].map(convCase);
-export const convGradWeight = [...samePlane, ...gathered].map(convGradWeightCase);
-export const convGradInput = samePlane.flatMap((shape, i) =>
+export const conv = [...samePlane, ...gathered, ...strided].map(convCase);
+export const convGradWeight = [...samePlane, ...gathered, ...strided].map(convGradWeightCase);
+export const convGradInput = [...samePlane, ...gathered, ...strided].flatMap((shape, i) =>
   shape.composite
     ? [
         convGradInputCase(shape, "overwrite", i % 2 ? "accumulate" : "overwrite"),
         convGradInputCase(shape, "accumulate", "accumulate"),
       ]
-    : [convGradInputCase(shape, "overwrite", "overwrite")],
+    : [
+        convGradInputCase(shape, "overwrite", "overwrite"),
+        ...(i % 3 === 0 ? [convGradInputCase(shape, "accumulate", "accumulate")] : []),
+      ],
 );
 export const convGrad = samePlane
   .filter(({ kernel, composite }) => kernel === 1 && composite)

@@ -1,6 +1,6 @@
 // Test support: mistakes that kernels make, planted on purpose: in the arguments a kernel is compiled for, in what it
 // reads, or in what it left behind. Every kernel has some. The checker must see each of them.
-import type { CompositeBackward, KernelName, KernelTable, View, WindowSize } from "../../src/plan/plan.ts";
+import type { CompositeBackward, Gate, KernelName, KernelTable, View, WindowSize } from "../../src/plan/plan.ts";
 
 type Data = Float32Array | Int32Array;
 
@@ -81,6 +81,18 @@ function compositeFaults<K extends "convGrad" | "convGradInput" | "avgPoolGrad" 
     },
   ];
 }
+
+/** Gates that open and close for other images. */
+function gateFaults<K extends "residualAdd" | "residualAddGrad">(_kernel: K): readonly Fault<K>[] {
+  const changed = (change: (gate: Gate) => Gate) => (args: Readonly<KernelTable[K]>) =>
+    (args.gate ? { ...args, gate: change(args.gate) } : args) as KernelTable[K];
+  return [
+    { name: "another stream", inCase: "c=9 5×7", args: changed((gate) => ({ ...gate, stream: gate.stream + 1 })) },
+    { name: "one gate for all images", inCase: "c=9 5×7", args: changed((gate) => ({ ...gate, per: "batch" })) },
+    { name: "a gate for each image", inCase: "gate 0.01 per batch", args: changed(() => alwaysOpen) },
+  ];
+}
+const alwaysOpen: Gate = { keepProbability: 1, stream: 0, per: "image" };
 
 export const plantedFaults: { readonly [K in KernelName]: readonly Fault<K>[] } = {
   conv: [
@@ -208,8 +220,79 @@ export const plantedFaults: { readonly [K in KernelName]: readonly Fault<K>[] } 
       },
     },
   ],
-  residualAdd: [],
-  residualAddGrad: [],
+  residualAdd: [
+    { name: "the shortcut is left out", inCase: "c=16 8×8", args: ({ shortcut: _, ...args }) => args },
+    { name: "batch norm is left out", inCase: "c=16 8×8", args: ({ normalize: _, ...args }) => args },
+    { name: "ReLU is left out", inCase: "c=16 8×8", args: (args) => ({ ...args, relu: false }) },
+    { name: "ReLU where there is none", inCase: "c=12 9×13", args: (args) => ({ ...args, relu: true }) },
+    {
+      name: "eps 1e-4",
+      inCase: "c=16 8×8",
+      args: ({ normalize, ...args }) => ({ ...args, ...(normalize ? { normalize: { ...normalize, eps: 1e-4 } } : {}) }),
+    },
+    { name: "the gate is left out", inCase: "c=9 5×7", args: ({ gate: _, ...args }) => args },
+    ...gateFaults("residualAdd"),
+    { name: "the scale is left out", inCase: "scaled by 0.6", args: (args) => ({ ...args, scale: 1 }) },
+    {
+      name: "the shortcut is read from its second pixel on",
+      inCase: "c=32 4×4",
+      reads: (before) => {
+        const data = at(before, "shortcut");
+        data.copyWithin(0, 1);
+      },
+    },
+    {
+      name: "the shortcut's padding is at the other end",
+      inCase: "c=32 4×4",
+      leaves: (after) => {
+        const y = at(after, "y");
+        const half = 16 * 4 * 4;
+        const first = y.slice(0, half);
+        y.copyWithin(0, half, 2 * half);
+        y.set(first, half);
+      },
+    },
+    { name: "y is written a channel too early", inCase: "c=13 7×5", args: (args) => ({ ...args, y: earlier(args.y) }) },
+  ],
+  residualAddGrad: [
+    {
+      name: "ReLU's mask is forgotten",
+      inCase: "c=16 8×8",
+      reads: (before) => {
+        at(before, "y").fill(1);
+      },
+    },
+    ...gateFaults("residualAddGrad"),
+    { name: "the gate is left out", inCase: "c=9 5×7", args: ({ gate: _, ...args }) => args },
+    {
+      name: "dx replaces what was there",
+      inCase: "c=16 7×5 n=3 normalized relu accumulate",
+      args: (args) => ({ ...args, write: "overwrite" }),
+    },
+    {
+      name: "the shortcut's gradient replaces what was there",
+      inCase: "shortcut accumulate",
+      args: ({ shortcut, ...args }) => ({
+        ...args,
+        ...(shortcut ? { shortcut: { ...shortcut, write: "overwrite" } } : {}),
+      }),
+    },
+    {
+      name: "dMean and dVariance replace what was there",
+      inCase: "sums accumulate",
+      args: ({ normalize, ...args }) => ({ ...args, ...(normalize ? { normalize: otherSums(normalize) } : {}) }),
+    },
+    {
+      name: "eps 1e-4",
+      inCase: "c=16 8×8",
+      args: ({ normalize, ...args }) => ({ ...args, ...(normalize ? { normalize: coarse(normalize) } : {}) }),
+    },
+    {
+      name: "half of the images is missing in the sums",
+      inCase: "c=16 7×5 n=3 normalized relu overwrite",
+      reads: halfIsZero("dy"),
+    },
+  ],
   linear: [
     {
       name: "the bias is forgotten",

@@ -70,6 +70,31 @@ const chain: fc.Arbitrary<NetworkCase> = fc
     };
   });
 
+/** The third family: two read what one made, and the sums of branches and shortcuts go on. */
+const residual: fc.Arbitrary<NetworkCase> = fc
+  .record({
+    blockConfig: fc.array(fc.integer({ min: 1, max: 2 }), { minLength: 1, maxLength: 3 }),
+    wider: fc.array(fc.integer({ min: 0, max: 6 }), { minLength: 3, maxLength: 3 }),
+    preActivation: fc.boolean(),
+    stochasticDepth: fc.constantFrom(1, 0.5),
+    gatePer: fc.constantFrom("image" as const, "batch" as const),
+    dropRate: fc.constantFrom(0, 0.2),
+    inChannels: fc.constantFrom(1, 3),
+    numClasses: fc.integer({ min: 2, max: 11 }),
+    batch: fc.integer({ min: 3, max: 9 }),
+    height: fc.integer({ min: 9, max: 19 }),
+    width: fc.integer({ min: 9, max: 19 }),
+    recompute: fc.constantFrom("none" as const, "bottleneck" as const),
+  })
+  .map(({ batch, height, width, recompute, wider, blockConfig, ...fields }) => {
+    let maps = 1;
+    const widths = wider.slice(0, blockConfig.length).map((more) => {
+      maps += more;
+      return maps;
+    });
+    return { spec: defineSpec({ family: "resnet", blockConfig, widths, ...fields }), batch, height, width, recompute };
+  });
+
 type Values = ReadonlyMap<string, ArrayLike<number>>;
 
 const u = 2 ** -24;
@@ -175,7 +200,7 @@ describe(`random nets of each kind, seed ${testSeed}`, () => {
   });
   after(() => backend.dispose());
 
-  for (const [kind, arbitrary] of Object.entries({ cifar: cifarNet, imagenet: imagenetNet, chain })) {
+  for (const [kind, arbitrary] of Object.entries({ cifar: cifarNet, imagenet: imagenetNet, chain, residual })) {
     test(`${kind} · every call of ${callRuns} training plans within the bounds of its kernel`, async () => {
       const property = fc.asyncProperty(arbitrary, (given) => judgeEachCall(backend, { ...given, optimizer }));
       await fc.assert(property, { numRuns: callRuns });

@@ -159,6 +159,8 @@ export const v128 = {
   /** One f32 in lane 0, zeros in the others. */
   load32Zero: load("v128", simd(92)),
   and: binary("v128", simd(78)),
+  /** a and not b. */
+  andNot: binary("v128", simd(79)),
   xor: binary("v128", simd(81)),
   /** Bytes 0–15 are of a, 16–31 of b. */
   shuffle: (a: Expression, b: Expression, lanes: readonly number[]): Expression =>
@@ -181,6 +183,7 @@ export const f32x4 = {
   div: binary("v128", simd(231)),
   max: binary("v128", simd(233)),
   gt: binary("v128", simd(68)),
+  le: binary("v128", simd(69)),
   /** a·b + c, rounded once where the hardware has FMA (relaxed SIMD). */
   relaxedMadd: multiplyAdd,
 } as const;

@@ -22,6 +22,16 @@ export const coefficientBytes = 16;
 /** Bytes of a channel's sums in the backward pass: Σg, Σg·x̂. */
 export const sumBytes = 8;
 
+/** Where the operands of a composite lie, for a phase that may have none. */
+export function compositeValues(composite: Composite | undefined, at: Addresses) {
+  return {
+    mean: composite ? at.view(composite.mean) : 0,
+    variance: composite ? at.view(composite.variance) : 0,
+    gamma: composite ? at.buffer(composite.gamma) : 0,
+    beta: composite ? at.buffer(composite.beta) : 0,
+  };
+}
+
 /** coefficients(mean, variance, gamma, beta, channels, out): out [C][scale, shift, mean, rstd]. */
 export function coefficients(module: ModuleBuilder, eps: number): FunctionSignature {
   return namedFunction(

@@ -28,8 +28,8 @@ import {
   foldPartials,
   sumBytes,
 } from "./composite.ts";
-import { pack } from "./conv.ts";
 import { type CompiledKernel, type Emit, namedFunction, type Phase, partialsOf, phase, threadSlice } from "./kernel.ts";
+import { pack } from "./product.ts";
 import { clear, forEachStretch } from "./run.ts";
 import { cutUnits, forEachRun, forEachUnit, signalShape, signalStep, tileBytes, usedSignalBytes } from "./signal.ts";
 import type { Target } from "./target.ts";

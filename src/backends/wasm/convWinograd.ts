@@ -1,6 +1,6 @@
 // backends/wasm: the convolution and its input's gradient through Winograd's transformation (winograd.ts), where
 // conv.ts finds that it pays.
-import type { CompositeBackward, KernelTable } from "../../plan/plan.ts";
+import type { KernelTable } from "../../plan/plan.ts";
 import { i32, type ModuleBuilder } from "./assembler.ts";
 import {
   coefficientBytes,
@@ -72,16 +72,17 @@ export function emitWinogradConv(
 }
 
 /**
- * dx of a 3×3 convolution behind a composite: the product over dy with turned weights, then back through ReLU and
- * normalize.
+ * dx of a 3×3 convolution: the product over dy with turned weights, then back through ReLU and normalize, where there is
+ * a composite.
  */
 export function emitWinogradGradInput(
   module: ModuleBuilder,
   target: Target,
-  args: Readonly<KernelTable["convGradInput"]> & { readonly composite: CompositeBackward },
+  args: Readonly<KernelTable["convGradInput"]>,
   at: Addresses,
 ): CompiledKernel {
   const { dy, dx, size, composite } = args;
+  if (!composite) return emitPlainGradInput(module, target, args, at);
   const { normalize, grad, x } = composite;
   const channels = dx.channels;
   const winograd = planWinograd(size, dy.channels, channels, channels, target, at.threads);
@@ -142,5 +143,39 @@ export function emitWinogradGradInput(
     ],
     scratchBytes: winograd.scratchBytes,
     sharedBytes: weightsAt + winograd.weightBytes,
+  };
+}
+
+function emitPlainGradInput(
+  module: ModuleBuilder,
+  target: Target,
+  { dy, dx, size, weight, write }: Readonly<KernelTable["convGradInput"]>,
+  at: Addresses,
+): CompiledKernel {
+  const winograd = planWinograd(size, dy.channels, dx.channels, 0, target, at.threads);
+  const plane = size.height * size.width * 4;
+  const run = phase(
+    module,
+    `convGradInputWinograd ${winogradKey(winograd)} composite=none write=${write}`,
+    {
+      ...winogradOperands(winograd, { x: at.view(dy), xStride: at.batchStride(dy), weightsAt: 0 }),
+      dx: at.view(dx),
+      dxStride: at.batchStride(dx),
+    },
+    (f, o, worker) => {
+      const how = { withComposite: false, kept: false };
+      emitWinograd(f, module, target, winograd, o, worker, how, (unit, output, results) => {
+        const sink = f.let(i32.add(i32.add(o.dx, i32.mul(unit.firstImage, o.dxStride)), i32.mul(output, plane))).get;
+        forEachBlockRun(f, size, winograd.tiling, unit, (planeByte, resultByte, image, bytes) => {
+          const to = f.let(i32.add(i32.add(sink, i32.mul(image, o.dxStride)), planeByte)).get;
+          copyRow(f, f.let(i32.add(results, resultByte)).get, to, bytes, write);
+        });
+      });
+    },
+  );
+  return {
+    phases: [weightsPhase(module, winograd, at.buffer(weight), 0, { transposed: true, kept: false }), run],
+    scratchBytes: winograd.scratchBytes,
+    sharedBytes: winograd.weightBytes,
   };
 }

@@ -8,7 +8,7 @@ import { multiplyAdd } from "./vector.ts";
 export const scalarOffsets = { learningRate: 0, seed: 4, step: 8, bytes: 64 } as const;
 
 /** The hash of ops/random.ts on one u32. */
-function mix(f: FunctionBuilder, value: Expression): Expression {
+export function mix(f: FunctionBuilder, value: Expression): Expression {
   const x = f.let(value);
   const fold = (bits: number): void => f.set(x, i32.xor(x.get, i32.shrU(x.get, bits)));
   fold(16);
@@ -19,7 +19,14 @@ function mix(f: FunctionBuilder, value: Expression): Expression {
   return x.get;
 }
 
-/** The same on four. */
+/** The key of a random op in this run (ops/random.ts). `scalars`: the address of the run scalars. */
+export function randomKey(f: FunctionBuilder, scalars: Expression, stream: Expression): Expression {
+  const seed = i32.load(scalars, scalarOffsets.seed);
+  const step = i32.load(scalars, scalarOffsets.step);
+  return mix(f, i32.xor(seed, mix(f, i32.xor(step, mix(f, i32.add(stream, 0x9e3779b9 | 0))))));
+}
+
+/** The hash on four. */
 function mixVector(f: FunctionBuilder, value: Expression): Expression {
   const x = f.let(value);
   const fold = (bits: number): void => f.set(x, v128.xor(x.get, i32x4.shrU(x.get, bits)));
@@ -45,10 +52,7 @@ export const emitDropout: Emit<"dropout"> = (module, _target, args, at): Compile
     { x: at.view(x), xStride: at.batchStride(x), imageBytes, batch, stream, scalars: at.scalars },
     (f, o, worker) => {
       const { start, end } = threadSlice(f, o.batch, worker);
-      const seed = i32.load(o.scalars, scalarOffsets.seed);
-      const step = i32.load(o.scalars, scalarOffsets.step);
-      const key = mix(f, i32.xor(seed, mix(f, i32.xor(step, mix(f, i32.add(o.stream, 0x9e3779b9 | 0))))));
-      const keys = f.let(i32x4.splat(key)).get;
+      const keys = f.let(i32x4.splat(randomKey(f, o.scalars, o.stream))).get;
       const threshold = f.let(i32x4.splat(i32.const(Math.ceil(rate * 2 ** 24)))).get;
       const scale = f.let(f32x4.splat(f32.const(1 / (1 - rate)))).get;
       f.loop(start, end, 1, (image) => {

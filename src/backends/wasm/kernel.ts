@@ -117,3 +117,17 @@ export function threadSlice(
   const bound = (thread: Expression): Expression => f.let(i32.divU(i32.mul(total, thread), worker.threads)).get;
   return { start: bound(worker.thread), end: bound(i32.add(worker.thread, 1)) };
 }
+
+/** body(channel, image) for this thread's share of the N·C planes. */
+export function forEachPlane(
+  f: FunctionBuilder,
+  o: { readonly batch: Expression; readonly channels: Expression },
+  worker: Worker,
+  body: (channel: Expression, image: Expression) => void,
+): void {
+  const { start, end } = threadSlice(f, i32.mul(o.batch, o.channels), worker);
+  f.loop(start, end, 1, (plane) => {
+    const image = f.let(i32.divU(plane.get, o.channels)).get;
+    body(f.let(i32.sub(plane.get, i32.mul(image, o.channels))).get, image);
+  });
+}

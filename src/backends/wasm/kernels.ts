@@ -1,25 +1,17 @@
 // backends/wasm: the kernel table. A kernel of the plan without a row here does not type-check.
-import { UsageError } from "../../errors.ts";
 import type { KernelCall, KernelName } from "../../plan/plan.ts";
 import type { ModuleBuilder } from "./assembler.ts";
 import { emitLinear, emitLinearGrad, emitSoftmaxCrossEntropy } from "./classifier.ts";
-import { emitConv, emitConvGradInput } from "./conv.ts";
+import { emitConv } from "./conv.ts";
 import { emitConvGrad } from "./convGrad.ts";
+import { emitConvGradInput } from "./convGradInput.ts";
 import { emitConvGradWeight } from "./convGradWeight.ts";
 import { emitAccumulateGradients, emitDropout, emitSgd } from "./elementwise.ts";
 import type { Addresses, CompiledKernel, Emit } from "./kernel.ts";
 import { emitAvgPool, emitAvgPoolGrad, emitMaxPool, emitMaxPoolGrad } from "./pool.ts";
+import { emitResidualAdd, emitResidualAddGrad } from "./residual.ts";
 import { emitChannelStatistics, emitStatisticsGrad, emitUpdateRunningStatistics } from "./statistics.ts";
 import type { Target } from "./target.ts";
-
-/** A kernel that this backend does not have yet. */
-function notYet(kernel: KernelName): () => never {
-  return () => {
-    throw new UsageError(
-      `wasm has no kernel ${kernel} yet, so residual nets do not run on it; expected another device`,
-    );
-  };
-}
 
 const emitters: { readonly [K in KernelName]: Emit<K> } = {
   conv: emitConv,
@@ -32,8 +24,8 @@ const emitters: { readonly [K in KernelName]: Emit<K> } = {
   linearGrad: emitLinearGrad,
   avgPoolGrad: emitAvgPoolGrad,
   maxPoolGrad: emitMaxPoolGrad,
-  residualAdd: notYet("residualAdd"),
-  residualAddGrad: notYet("residualAddGrad"),
+  residualAdd: emitResidualAdd,
+  residualAddGrad: emitResidualAddGrad,
   convGrad: emitConvGrad,
   convGradInput: emitConvGradInput,
   convGradWeight: emitConvGradWeight,

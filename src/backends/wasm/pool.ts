@@ -3,7 +3,7 @@
 // Parallel: threads share the N·C planes. A plane goes through the composite into scratch (L1 for most sizes) and is
 // pooled there; in the backward pass dy is spread over a scratch plane, which then goes through compositeGradRow like
 // any other gradient.
-import type { Composite, CompositeBackward, KernelTable, PoolSize, WindowSize } from "../../plan/plan.ts";
+import type { CompositeBackward, KernelTable, PoolSize, WindowSize } from "../../plan/plan.ts";
 import {
   type Expression,
   type FunctionBuilder,
@@ -21,6 +21,7 @@ import {
   compositeGradFinish,
   compositeGradRow,
   compositeOf,
+  compositeValues,
   foldPartials,
   sumBytes,
 } from "./composite.ts";
@@ -28,11 +29,10 @@ import {
   type Addresses,
   type CompiledKernel,
   type Emit,
+  forEachPlane,
   namedFunction,
   partialsOf,
   phase,
-  threadSlice,
-  type Worker,
 } from "./kernel.ts";
 import { clear, copyRow, forEachPair, forEachStretch } from "./run.ts";
 import type { Target } from "./target.ts";
@@ -40,29 +40,6 @@ import { everySecond, laneSum } from "./vector.ts";
 
 /** Bytes behind a scratch plane that whole-vector loads and stores may touch. */
 const slack = 64;
-
-function compositeValues(composite: Composite | undefined, at: Addresses) {
-  return {
-    mean: composite ? at.view(composite.mean) : 0,
-    variance: composite ? at.view(composite.variance) : 0,
-    gamma: composite ? at.buffer(composite.gamma) : 0,
-    beta: composite ? at.buffer(composite.beta) : 0,
-  };
-}
-
-/** body(channel, image) for this thread's share of the N·C planes. */
-function forEachPlane(
-  f: FunctionBuilder,
-  o: { readonly batch: Expression; readonly channels: Expression },
-  worker: Worker,
-  body: (channel: Expression, image: Expression) => void,
-): void {
-  const { start, end } = threadSlice(f, i32.mul(o.batch, o.channels), worker);
-  f.loop(start, end, 1, (plane) => {
-    const image = f.let(i32.divU(plane.get, o.channels)).get;
-    body(f.let(i32.sub(plane.get, i32.mul(image, o.channels))).get, image);
-  });
-}
 
 /** activate(x, plane, bytes, coefficients): composite(x) of one plane into scratch. */
 function activate(module: ModuleBuilder, target: Target, withComposite: boolean): FunctionSignature {

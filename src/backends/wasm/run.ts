@@ -1,6 +1,7 @@
 // backends/wasm: loops over a run of floats that is adjacent in memory, any length, nothing read or written past its
 // end that could be seen: pairs of vectors, then single vectors, then single lanes, all through the same arithmetic.
-import { type Expression, type FunctionBuilder, f32, i32, i32x4, type Operand, v128 } from "./assembler.ts";
+import type { Write } from "../../plan/plan.ts";
+import { type Expression, type FunctionBuilder, f32, f32x4, i32, i32x4, type Operand, v128 } from "./assembler.ts";
 
 /**
  * How one stretch of a run is reached. Lanes that lie past the end read as 0, are not written, and `live` clears them.
@@ -44,12 +45,21 @@ export function forEachPair(f: FunctionBuilder, bytes: Operand, body: (offset: E
   f.loop(0, bytes, 32, (x) => body(x.get));
 }
 
-/** Copies a run of any length, and not a byte more. */
-export function copyRow(f: FunctionBuilder, from: Expression, to: Expression, bytes: Operand): void {
+/** Copies a run of any length, or adds it to what is there, and not a byte more. */
+export function copyRow(
+  f: FunctionBuilder,
+  from: Expression,
+  to: Expression,
+  bytes: Operand,
+  write: Write = "overwrite",
+): void {
   forEachStretch(f, bytes, (offset, stretch) => {
     const source = f.let(i32.add(from, offset)).get;
     const sink = f.let(i32.add(to, offset)).get;
-    for (const v of stretch.vectors) stretch.store(sink, v, stretch.load(source, v));
+    for (const v of stretch.vectors) {
+      const value = stretch.load(source, v);
+      stretch.store(sink, v, write === "accumulate" ? f32x4.add(stretch.load(sink, v), value) : value);
+    }
   });
 }
 
