@@ -228,7 +228,9 @@ function convGradCase(shape: ConvShape, write: Write, statistics: boolean): Case
 
 export const conv = [...samePlane, ...gathered, ...strided].map(convCase);
 export const convGradWeight = [...samePlane, ...gathered, ...strided].map(convGradWeightCase);
-export const convGradInput = [...samePlane, ...gathered, ...strided].flatMap((shape, i) =>
+// The 7×7 ones read images, which need no gradient.
+const differentiated = [...samePlane, ...gathered.filter(({ kernel }) => kernel !== 7), ...strided];
+export const convGradInput = differentiated.flatMap((shape, i) =>
   shape.composite
     ? [
         convGradInputCase(shape, "overwrite", i % 2 ? "accumulate" : "overwrite"),
