@@ -6,7 +6,7 @@ import type { Dataset, LabelKind } from "./dataset.ts";
 import { readEmbedded } from "./embedded.node.ts";
 import { holdOut } from "./holdOut.ts";
 import { type ImageFolderOptions, looksLikeImageFolder, openImageFolder } from "./imageFolder.node.ts";
-import { findSvhn, readSvhn } from "./svhn.node.ts";
+import { findSvhn, readSvhn, readSvhnTest } from "./svhn.node.ts";
 
 /** A kind of data set that `openDataset` recognises by its files. */
 export type DatasetKind = "cifar10" | "cifar100" | "svhn" | "folder" | "embedded";
@@ -24,6 +24,11 @@ export interface OpenOptions extends ImageFolderOptions {
    * so many, spread over the classes. Absent or 0: the data set's own test or val split; of a folder without one 0.1.
    */
   readonly valSplit?: number | undefined;
+  /**
+   * Only the `val` split will be used, and nothing is held out: what is large (SVHN's training images) need not be read.
+   * Default false.
+   */
+  readonly testOnly?: boolean | undefined;
   /** Which labels of CIFAR-100: its 100 classes or their 20 superclasses. Default "fine". */
   readonly labels?: LabelKind | undefined;
 }
@@ -85,7 +90,7 @@ async function openWhole(options: OpenOptions): Promise<Dataset> {
   requireFine(labels, dir);
   if (kind === undefined || kind === "svhn") {
     const source = await findSvhn(dir);
-    if (source !== undefined) return await readSvhn(source, options.report);
+    if (source !== undefined) return await (options.testOnly ? readSvhnTest : readSvhn)(source, options.report);
   }
   if (found.isDirectory() && (kind === "folder" || (kind === undefined && (await looksLikeImageFolder(dir))))) {
     return await openImageFolder(dir, options);

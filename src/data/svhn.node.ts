@@ -27,6 +27,16 @@ const CITATION =
  */
 const SHARE_OF_TRAIN = 2 / 3;
 
+const ABOUT = {
+  name: "SVHN",
+  classes: CLASSES,
+  channels: 3,
+  height: SIDE,
+  width: SIDE,
+  ...svhnNormalization,
+  citation: CITATION,
+} as const;
+
 /** A folder with at least one of SVHN's files. */
 export interface SvhnSource {
   readonly folder: string;
@@ -38,6 +48,12 @@ export async function findSvhn(path: string): Promise<SvhnSource | undefined> {
   if (!(await stat(path)).isDirectory()) return undefined;
   const names = await readdir(path).catch((): string[] => []);
   return Object.values(FILES).some((file) => names.includes(file)) ? { folder: path, names } : undefined;
+}
+
+/** The test images alone, as both splits: to measure on them, no training image need be there or be read. */
+export async function readSvhnTest(source: SvhnSource, report?: (line: string) => void): Promise<Dataset> {
+  const images = await readFiles([await openFile(source, "test", report)]);
+  return { ...ABOUT, train: images, val: images };
 }
 
 /**
@@ -55,16 +71,11 @@ export async function readSvhn(source: SvhnSource, report?: (line: string) => vo
     report?.(`${source.folder}: trains without ${FILES.extra}, which is not there; the paper's results are with it`);
   }
   return {
-    name: hasExtra ? "SVHN" : "SVHN without extra",
-    classes: CLASSES,
-    channels: 3,
-    height: SIDE,
-    width: SIDE,
-    ...svhnNormalization,
+    ...ABOUT,
+    name: hasExtra ? ABOUT.name : `${ABOUT.name} without extra`,
     train: await readFiles(extra === undefined ? [train] : [train, extra]),
     val: await readFiles([test]),
     holdOutFrom: holdOutSources(train.count, extra?.count ?? 0),
-    citation: CITATION,
   };
 }
 

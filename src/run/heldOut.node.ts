@@ -169,8 +169,10 @@ async function openOthers(
       flag: "--split",
     });
   }
+  const testOnly = valSplit === undefined && split !== "train";
   const dataset = await openDataset({
     dir,
+    testOnly,
     imageSize: size.height,
     labels,
     valSplit,

@@ -119,6 +119,7 @@ test("SVHN · without extra it says so, without test it is refused", async () =>
     return true;
   });
   await assert.rejects(open({ train: "scipy-v7", test: "scipy-v7" }, { kind: "cifar10" }), InputError);
+  assert.equal((await open({ test: "scipy-v7" }, { testOnly: true })).val.length, 23);
 });
 
 test("SVHN · a number of held-out images · two thirds from train, a third from extra, as many of every class", async () => {

@@ -46,6 +46,13 @@ test("train and eval · paper-svhn on a folder of .mat files", async () => {
     assert.match(measured.stdout, words);
     assert.match(measured.stdout, new RegExp(`images +${count}:`));
   }
+  // Test images in a folder of their own.
+  const alone = join(root, "alone");
+  await mkdir(alone);
+  await writeFile(join(alone, "test_32x32.mat"), svhnFile(30));
+  const measured = await densenet(["eval", out, "--data-dir", alone, "--split", "test"]);
+  assert.equal(measured.code, 0, measured.stderr);
+  assert.match(measured.stdout, /images +30: the test split of SVHN/);
 });
 
 const y = compressed(matrix({ name: "y", dims: [4, 1], content: svhnLabels(4) }));
