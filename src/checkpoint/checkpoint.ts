@@ -132,11 +132,30 @@ export function readDescribedModel(
   return trainedModel(tensors, readDescription(metadata, source), source);
 }
 
+/** What the metadata of a file says about its network, its tensors apart. As decodeModel throws. */
+export function describedFacts(
+  metadata: Readonly<Record<string, string>>,
+  source: string,
+): Omit<TrainedModel, "model"> & { readonly spec: NetworkSpec } {
+  return readFacts(readDescription(metadata, source), source);
+}
+
 function trainedModel(
   tensors: ReadonlyMap<string, Tensor>,
   description: Readonly<Record<string, unknown>>,
   source: string,
 ): TrainedModel {
+  const { spec, ...facts } = readFacts(description, source);
+  const { model, ignored } = importStateDict(tensors, { spec, source });
+  if (ignored.length > 0) {
+    throw new InputError(`${source}: has ${showSome(ignored)}, expected nothing but the network's tensors`, {
+      file: source,
+    });
+  }
+  return { model, ...facts };
+}
+
+function readFacts(description: Readonly<Record<string, unknown>>, source: string): ReturnType<typeof describedFacts> {
   const spec = readSpec(description.spec, source);
   const preprocessing = readPreprocessing(description.preprocessing, spec, source);
   const { classes, dataset } = description;
@@ -150,14 +169,8 @@ function trainedModel(
   if (description.calibration !== undefined && calibration === undefined) {
     throw damaged(source, "calibration", `a temperature and thresholds for the ${spec.numClasses} classes`);
   }
-  const { model, ignored } = importStateDict(tensors, { spec, source });
-  if (ignored.length > 0) {
-    throw new InputError(`${source}: has ${showSome(ignored)}, expected nothing but the network's tensors`, {
-      file: source,
-    });
-  }
   return {
-    model,
+    spec,
     preprocessing,
     classes,
     dataset,

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { formatBytes, formatCount, formatInteger, table } from "../analyze/format.ts";
 import { type Summary, summarize } from "../analyze/summary.ts";
 import { UsageError } from "../errors.ts";
+import { type InspectedFile, inspectFile } from "../export/inspectFile.node.ts";
 import { loadNetwork } from "../formats/network.node.ts";
 import { isPretrainedName } from "../formats/pretrained.ts";
 import { differentiate } from "../graph/differentiate.ts";
@@ -44,6 +45,8 @@ interface Subject {
   readonly width: number;
   /** Set for checkpoints. */
   readonly dataset?: string;
+  /** What the header of a file says. */
+  readonly file?: InspectedFile["facts"];
   /** Of weights that another tool saved. */
   readonly notes?: readonly string[];
 }
@@ -57,8 +60,8 @@ export function addInspect(program: Command): void {
     )
     .argument(
       "<name|checkpoint>",
-      "a network's name, a packaged model's, a run folder, a checkpoint folder, or weights: .safetensors, .pth, .keras, .h5, a " +
-        "timm folder",
+      "a network's name, a packaged model's, a run folder, a checkpoint folder, or weights: .safetensors, .onnx, .pth, .keras, .h5, " +
+        "a timm folder; or a page that export wrote",
     )
     .option("--batch-size <n>", "images per step, for the memory", wholeFlag("--batch-size", 1), 64)
     .option(
@@ -86,7 +89,13 @@ export function addInspect(program: Command): void {
 }
 
 async function inspect(what: string, options: InspectOptions): Promise<void> {
-  const subject = await findSubject(what, options);
+  const file = await inspectFile(what);
+  if (file?.foreignGraph) {
+    if (options.json) printJson({ name: what, file: Object.fromEntries(file.facts) });
+    else printLine([what, table(file.facts.map((row) => ["", ...row]))].join("\n"));
+    return;
+  }
+  const subject = await findSubject(what, options, file);
   const { spec, height, width } = subject;
   const plan = makePlan(subject, options);
   const summary = summarize(spec, { height, width, batch: options.batchSize, activationBytesPlanned: plan.arenaBytes });
@@ -95,6 +104,7 @@ async function inspect(what: string, options: InspectOptions): Promise<void> {
       ...summary,
       name: subject.name,
       ...(subject.dataset === undefined ? {} : { dataset: subject.dataset }),
+      ...(subject.file === undefined ? {} : { file: Object.fromEntries(subject.file) }),
       ...(subject.notes?.length ? { notes: subject.notes } : {}),
       peakBytes: plan.peakBytes,
       ...(options.plan ? { plan: { ...plan, buffers: [...plan.buffers.values()] } } : {}),
@@ -104,13 +114,13 @@ async function inspect(what: string, options: InspectOptions): Promise<void> {
   printLine(options.plan ? printPlan(plan).trimEnd() : describe(subject, summary, plan, options));
 }
 
-async function findSubject(what: string, options: InspectOptions): Promise<Subject> {
+async function findSubject(what: string, options: InspectOptions, file: InspectedFile | undefined): Promise<Subject> {
   const onDisk = await stat(what).then(
     () => true,
     () => false,
   );
   // What looks like a path is meant as one, so a mistyped path is not answered with names of networks.
-  if (onDisk || isPretrainedName(what) || /[\\/]|\.(safetensors|pth|pt|bin|tar)$/.test(what)) {
+  if (onDisk || isPretrainedName(what) || /[\\/]|\.(safetensors|onnx|html|pth|pt|bin|tar)$/.test(what)) {
     for (const [flag, value] of [
       ["--num-classes", options.numClasses],
       ["--drop", options.drop],
@@ -119,15 +129,21 @@ async function findSubject(what: string, options: InspectOptions): Promise<Subje
         throw new UsageError(`${flag}: ${what} is a checkpoint, which has its own`, { flag });
       }
     }
-    const { trained, notes } = await loadNetwork(what);
-    const { height, width } = trained.preprocessing;
+    const { spec, height, width, dataset, notes = [] } = file?.network ?? (await readNetwork(what));
     const size =
       options.inputSize === undefined ? { height, width } : { height: options.inputSize, width: options.inputSize };
-    return { name: what, spec: trained.model.spec, ...size, dataset: trained.dataset, notes };
+    return { name: what, spec, ...size, dataset, notes, ...(file === undefined ? {} : { file: file.facts }) };
   }
   const spec = namedSpec(what, { numClasses: options.numClasses, dropRate: options.drop });
   const side = options.inputSize ?? usualInput(spec);
   return { name: networkTitle(spec, canonicalName(what)), spec, height: side, width: side };
+}
+
+/** Where no header says all of it. */
+async function readNetwork(path: string): Promise<NonNullable<InspectedFile["network"]>> {
+  const { trained, notes } = await loadNetwork(path);
+  const { height, width } = trained.preprocessing;
+  return { spec: trained.model.spec, height, width, dataset: trained.dataset, notes };
 }
 
 function makePlan({ spec, height, width }: Subject, options: InspectOptions): Plan {
@@ -142,6 +158,7 @@ function describe(subject: Subject, summary: Summary, plan: Plan, options: Inspe
   const { spec } = subject;
   const step = options.inference ? "inference" : "a training step";
   const facts = [
+    ...(subject.file ?? []),
     ...summary.facts,
     ["images", `${spec.inChannels} × ${summary.height} × ${summary.width}, ${formatInteger(spec.numClasses)} classes`],
     ...(subject.dataset === undefined ? [] : [["trained on", subject.dataset]]),

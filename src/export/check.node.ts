@@ -16,7 +16,7 @@ import { sizeOf } from "../ops/op.ts";
 import { hostBuffers } from "../plan/names.ts";
 import { planInference } from "../plan/planners.ts";
 import type { ExportFormatName, ExportOptions } from "./export.ts";
-import { modelInPage } from "./html.ts";
+import { safetensorsInPage } from "./html.ts";
 import { evaluateOnnx } from "./onnx/evaluate.ts";
 import { onnxOutput } from "./onnx/write.ts";
 import { TRANSFORMERS_INPUT } from "./transformersJs.ts";
@@ -73,7 +73,7 @@ async function readAgain(path: string): Promise<TrainedModel> {
 }
 
 async function pageModel(path: string): Promise<TrainedModel> {
-  return decodeModel(modelInPage(await readFile(path, "utf8")), path);
+  return decodeModel(safetensorsInPage(await readFile(path, "utf8")), path);
 }
 
 async function checkWeights(trained: TrainedModel, again: TrainedModel, backend: Backend): Promise<Found> {

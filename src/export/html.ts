@@ -57,11 +57,13 @@ ${
 
 const ELEMENT_START = `id="${MODEL_ELEMENT}">`;
 
-/** The bytes of model.safetensors in a page of ours; none where it is another page. */
-export function modelInPage(page: string): Uint8Array {
+/** The first `most` bytes of model.safetensors in a page of ours; none where it is another page. */
+export function safetensorsInPage(page: string, most = Number.POSITIVE_INFINITY): Uint8Array {
   const start = page.indexOf(ELEMENT_START) + ELEMENT_START.length;
-  const text = start < ELEMENT_START.length ? "" : page.slice(start, page.indexOf("<", start));
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  if (start < ELEMENT_START.length) return new Uint8Array(0);
+  // Four characters are three bytes.
+  const end = Math.min(page.indexOf("<", start), start + 4 * Math.ceil(most / 3));
+  return Uint8Array.from(atob(page.slice(start, end)), (character) => character.charCodeAt(0)).subarray(0, most);
 }
 
 /** In pieces whose length is a multiple of 3, which fit into the arguments of a call. */

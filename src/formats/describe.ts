@@ -140,7 +140,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
       model,
       preprocessing,
       classes,
-      dataset: `unknown (${source})`,
+      dataset: `unknown (${source.split(/[\\/]/).at(-1)})`,
       ...(sigmoid ? { outputs: "sigmoid" } : {}),
     },
     hasHead,

@@ -8,7 +8,7 @@ import { createReferenceBackend } from "../../src/backends/reference/backend.ts"
 import { encodeModel, type TrainedModel } from "../../src/checkpoint/checkpoint.ts";
 import { checkExport } from "../../src/export/check.node.ts";
 import { type ExportFormatName, exportFiles } from "../../src/export/export.ts";
-import { classifierPage, modelInPage } from "../../src/export/html.ts";
+import { classifierPage, safetensorsInPage } from "../../src/export/html.ts";
 import { timmConfig } from "../../src/export/timm.ts";
 import { transformersConfig, transformersProcessor } from "../../src/export/transformersJs.ts";
 import { exportNetwork } from "../../src/export/write.node.ts";
@@ -138,7 +138,7 @@ test("html · holds the network, names nothing on the net, escapes what is not i
   const trained = smallTrained(imagenet);
   const bytes = encodeModel(trained);
   const page = classifierPage(trained, bytes, "/* the script */");
-  assert.deepEqual(modelInPage(page), bytes);
+  assert.deepEqual(safetensorsInPage(page), bytes);
   assert.doesNotMatch(page, /https?:\/\//);
   assert.match(page, /trained on made up \| for &lt;tests&gt;/);
   assert.match(page, /default-src &#39;none&#39;/);

@@ -51,12 +51,12 @@ export async function logitsOf(
   model: Model,
   [batch, , height, width]: OracleEntry["input"],
   backend: Backend,
+  given: Float32Array<ArrayBuffer> = images([batch, model.spec.inChannels, height, width]),
 ): Promise<Float32Array> {
   const graph = buildGraph(model.spec, { batch, height, width, mode: "inference" });
   const executable = await backend.compile({ inference: planInference(graph) });
   for (const [path, { data }] of model.state) await executable.write(path, data);
-  const shape = [batch, model.spec.inChannels, height, width];
-  await executable.write("images", images(shape), "inference");
+  await executable.write("images", given, "inference");
   await executable.run("inference");
   const [logits] = await executable.read(["logits"], "inference");
   await executable.dispose();
