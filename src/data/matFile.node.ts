@@ -152,7 +152,7 @@ async function placesOf(file: string, little: boolean): Promise<Place[]> {
       if (places.length > MAX_VARIABLES) {
         throw new InputError(`${file}: holds more than ${MAX_VARIABLES} variables`, { file });
       }
-      // Matrices are filled up to a multiple of eight bytes, streams are not.
+      // Matrices are padded to a multiple of eight bytes, streams are not.
       at = from + (compressed ? bytes : Math.ceil(bytes / 8) * 8);
     }
   } finally {
@@ -257,7 +257,7 @@ async function readHeader(reader: ElementReader): Promise<MatrixHeader> {
   return { ...header, stored: { type, bytes: tag.bytes } };
 }
 
-/** Reads an element of the file from its start, unpacked, in small takes or as a stream of pieces. */
+/** Reads an element of the file from its start, inflated where it is compressed. */
 class ElementReader {
   readonly place: Place;
   /** That can still follow, at the most. */
@@ -341,7 +341,7 @@ class ElementReader {
     return { type, content: padded.subarray(0, bytes) };
   }
 
-  /** Reads what fills the numbers up to eight bytes, and lets zlib compare its checksum. */
+  /** Reads the padding behind the numbers, and lets zlib compare its checksum. */
   async end(): Promise<void> {
     const { file } = this.place;
     let behind = 0;

@@ -27,7 +27,7 @@ export function words(values: readonly number[], little = true): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-/** A tag and its content, filled up to eight bytes. */
+/** A tag and its content, padded to eight bytes. */
 export function element(type: number, content: Uint8Array, little = true, bytes = content.length): Uint8Array {
   return Buffer.concat([words([type, bytes], little), content, new Uint8Array(-content.length & 7)]);
 }
@@ -43,7 +43,7 @@ export function matrix(options: MatrixOptions): Uint8Array {
   return element(14, inner, little);
 }
 
-/** As -v7 writes it: a zlib stream, not filled up. */
+/** As -v7 writes it: a zlib stream, without padding. */
 export function compressed(content: Uint8Array, little = true): Uint8Array {
   const packed = deflateSync(content);
   return Buffer.concat([words([15, packed.length], little), packed]);

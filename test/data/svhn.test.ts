@@ -155,7 +155,7 @@ test("SVHN · a number of held-out images · two thirds from train, a third from
   await assert.rejects(open(files, { valSplit: 300 }), UsageError);
 });
 
-test("mat · numbers of every stored type, both byte orders, filled up or in the tag", async () => {
+test("mat · numbers of every stored type, both byte orders, padded or in the tag", async () => {
   const types: readonly (readonly [type: number, bytes: number, write: (view: DataView, little: boolean) => void])[] = [
     [1, 1, (view) => view.setInt8(0, 7)],
     [2, 1, (view) => view.setUint8(0, 7)],
