@@ -2,9 +2,18 @@
 //   node scripts/recordResult.ts RUN NAME
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { featureReuse } from "../src/analyze/featureReuse.ts";
 import { resultsFolder } from "../src/analyze/paper/results.node.ts";
-import { FIRST_LOSSES, parseResult, type ResultFile, type ResultStart } from "../src/analyze/paper/results.ts";
+import {
+  FIRST_LOSSES,
+  parseResult,
+  REUSE_FILE,
+  type ResultFile,
+  type ResultStart,
+  type ResultTexts,
+} from "../src/analyze/paper/results.ts";
 import { loadCheckpoint } from "../src/checkpoint/store.node.ts";
+import { anatomyOf } from "../src/networks/registry.ts";
 import type { StartEvent, StepEvent, TrainEvent } from "../src/train/events.ts";
 import { computedOn } from "./checkResults.ts";
 
@@ -42,10 +51,16 @@ const files: Record<ResultFile, string> = {
   "metrics.csv": read("metrics.csv"),
   "start.json": json(start),
 };
-const { title, final, epochs } = parseResult(name, files);
+/** Of networks whose layers read those of all before them, figure 5. */
+const reuse = anatomyOf(trained.model.spec).readers.length > 0 ? featureReuse(trained.model) : undefined;
+const rounded = (_: string, value: unknown): unknown =>
+  typeof value === "number" ? Number(value.toPrecision(6)) : value;
+const texts: ResultTexts =
+  reuse === undefined ? files : { ...files, [REUSE_FILE]: `${JSON.stringify(reuse, rounded)}\n` };
+const { title, final, epochs } = parseResult(name, texts);
 mkdirSync(join(resultsFolder, name), { recursive: true });
-for (const [file, text] of Object.entries(files)) writeFileSync(join(resultsFolder, name, file), text);
+for (const [file, text] of Object.entries(texts)) writeFileSync(join(resultsFolder, name, file), text);
 process.stdout.write(
   `results/${name}: ${title} on ${start.dataset}, ${epochs.length} epochs, ${final.valTop1Error.toFixed(2)} % error ` +
-    `on ${start.testCount} images\n`,
+    `on ${start.testCount} images\nthen: node scripts/writePaper.ts\n`,
 );

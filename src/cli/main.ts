@@ -13,6 +13,7 @@ import { EXIT_CODES } from "./flags.ts";
 import { addInspect } from "./inspect.ts";
 import { addModels } from "./models.ts";
 import { flushOutput, print, reportFailure, talk, watchOutput } from "./output.ts";
+import { addPaper } from "./paper.ts";
 import { addPredict } from "./predict.ts";
 import { addRuns } from "./runs.ts";
 import { addTrain } from "./train.ts";
@@ -28,7 +29,7 @@ function createProgram(): Command {
     // Usage errors are reported once, by reportFailure.
     .configureOutput({ writeOut: print, writeErr: talk, outputError: () => {} });
   const verbs = [addTrain, addEval, addPredict, addExport, addConvert, addInspect, addAnalyze, addModels, addRuns];
-  for (const add of [...verbs, addDoctor, addDemo]) add(program);
+  for (const add of [...verbs, addPaper, addDoctor, addDemo]) add(program);
   return program.addHelpText(
     "after",
     "\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes " +

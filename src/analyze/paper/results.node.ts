@@ -1,9 +1,10 @@
 // analyze/paper: the measured runs in the package's folder results/.
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError } from "../../errors.ts";
-import { parseResult, RESULT_FILES, type Result, type ResultFile } from "./results.ts";
+import { parseResult, RESULT_FILES, REUSE_FILE, type Result, type ResultFile } from "./results.ts";
 
 export const resultsFolder: string = fileURLToPath(new URL("../../../results", import.meta.url));
 
@@ -19,7 +20,11 @@ export async function readResults(folder: string = resultsFolder): Promise<Resul
 
 async function readResult(folder: string, name: string): Promise<Result> {
   const texts = await Promise.all(RESULT_FILES.map(async (file) => [file, await read(join(folder, file))] as const));
-  return parseResult(name, Object.fromEntries(texts) as Record<ResultFile, string>);
+  const reuse = join(folder, REUSE_FILE);
+  return parseResult(name, {
+    ...(Object.fromEntries(texts) as Record<ResultFile, string>),
+    ...(existsSync(reuse) ? { [REUSE_FILE]: await read(reuse) } : {}),
+  });
 }
 
 function read(file: string): Promise<string> {

@@ -5,16 +5,22 @@
 //   environment.json  machine, runtime, command, date
 //   metrics.csv       a line per epoch; the last one has the test error at the end of training
 //   start.json        what the run found at its start (data, parameters, memory) and its first losses
+//   featureReuse.json what figure 5 shows of the final weights; only of networks that it can be made of
 import * as z from "zod";
 import { InputError } from "../../errors.ts";
 import { type NetworkSpec, networkTitle, parameterCount, variantName } from "../../networks/registry.ts";
 import type { TrainConfig } from "../../train/config.ts";
 import type { EpochMetrics } from "../../train/events.ts";
 import { configuredSpec, resolveConfig } from "../../train/resolveConfig.ts";
+import type { FeatureReuse } from "../featureReuse.ts";
 import type { Table2Column } from "./tables.ts";
 
 export const RESULT_FILES = ["config.json", "environment.json", "metrics.csv", "start.json"] as const;
 export type ResultFile = (typeof RESULT_FILES)[number];
+export const REUSE_FILE = "featureReuse.json";
+
+/** The texts of a result's files. */
+export type ResultTexts = Readonly<Record<ResultFile, string>> & { readonly [REUSE_FILE]?: string };
 
 /** Losses of the first updates that a result keeps, so that anyone can see whether the run begins the same again. */
 export const FIRST_LOSSES = 20;
@@ -76,10 +82,11 @@ export type Result = {
   readonly seconds: number;
   /** The column of Table 2 that it belongs to; missing for other data, or where not the whole test set was measured. */
   readonly column?: Table2Column;
+  readonly reuse?: FeatureReuse;
 };
 
 /** @throws InputError naming the file of `name` that is not what a result has */
-export function parseResult(name: string, files: Readonly<Record<ResultFile, string>>): Result {
+export function parseResult(name: string, files: ResultTexts): Result {
   const config = checked(name, "config.json", () => resolveConfig({ file: JSON.parse(files["config.json"]) }).config);
   const environment = checked(name, "environment.json", () =>
     environmentSchema.parse(JSON.parse(files["environment.json"])),
@@ -93,6 +100,9 @@ export function parseResult(name: string, files: Readonly<Record<ResultFile, str
   const spec = configuredSpec(config, { classes: start.classes, channels: 3 });
   const variant = variantName(spec);
   const column = columnOf(start, config);
+  const reuseText = files[REUSE_FILE];
+  const reuse =
+    reuseText === undefined ? undefined : checked(name, REUSE_FILE, (): FeatureReuse => JSON.parse(reuseText));
   return {
     name,
     config,
@@ -106,10 +116,11 @@ export function parseResult(name: string, files: Readonly<Record<ResultFile, str
     final,
     seconds: epochs.reduce((sum, { seconds }) => sum + seconds, 0),
     ...(column === undefined ? {} : { column }),
+    ...(reuse === undefined ? {} : { reuse }),
   };
 }
 
-function checked<T>(name: string, file: ResultFile, parse: () => T): T {
+function checked<T>(name: string, file: ResultFile | typeof REUSE_FILE, parse: () => T): T {
   try {
     return parse();
   } catch (cause) {
