@@ -6,9 +6,9 @@ import { defaultTrainConfig } from "../train/config.ts";
 import { type FlagValue, settingValue } from "../train/resolveConfig.ts";
 import {
   expectation,
-  type Setting,
   type SettingFlag,
   type SettingGroup,
+  type SettingRow,
   settings,
   textValue,
 } from "../train/settings.ts";
@@ -58,7 +58,12 @@ export function settingOptions(group: SettingGroup): readonly Option[] {
   });
 }
 
-function optionOf(path: string, { schema }: Setting, { name, short, value }: SettingFlag, description: string): Option {
+function optionOf(
+  path: string,
+  { schema }: SettingRow,
+  { name, short, value }: SettingFlag,
+  description: string,
+): Option {
   const flags = `${short === undefined ? "" : `${short}, `}${name}${value === undefined ? "" : ` <${value}>`}`;
   const option = new Option(flags, description);
   if (value === undefined) return option;
@@ -67,7 +72,7 @@ function optionOf(path: string, { schema }: Setting, { name, short, value }: Set
 
 /** Help, range and default: `images per weight update (whole number from 1 to 1048576; default: 64)`. */
 function description(
-  { schema, help, default: value, defaultMeans }: Setting,
+  { schema, help, default: value, defaultMeans }: SettingRow,
   otherwise = defaultMeans ?? String(value),
 ): string {
   const expected = expectation(schema);

@@ -8,7 +8,7 @@ import { show } from "../show.ts";
 import { settingSchemas, type TrainConfig, trainConfigSchema } from "./config.ts";
 import { requireFit } from "./footprint.ts";
 import { isPresetName, presetConfig, presetNames } from "./presets.ts";
-import { choices, expectation, settings } from "./settings.ts";
+import { choices, expectation, type SettingRow, settings } from "./settings.ts";
 
 /** A TrainConfig of which any setting may be missing. */
 export type PartialTrainConfig = {
@@ -72,7 +72,11 @@ const GROUPS: readonly string[] = ["model", "data"];
 export function resolveConfig(input: ConfigInput): ResolvedConfig {
   const fileName = input.fileName ?? "the config file";
   const layers: readonly GivenSettings[] = [
-    new Map([...settings].map(([path, row]) => [path, { value: row.default, source: "default", name: path }])),
+    new Map(
+      [...settings].flatMap(([path, { default: value }]): [string, Given][] =>
+        value === undefined ? [] : [[path, { value, source: "default", name: path }]],
+      ),
+    ),
     input.preset === undefined ? new Map() : flatten(presetNamed(input.preset), "preset", (key) => key),
     input.file === undefined ? new Map() : flatten(input.file, "file", (key) => `${key} in ${fileName}`, fileName),
     flatten(input.settings ?? {}, "caller", (key) => key),
@@ -107,7 +111,8 @@ export function requireTrainConfig(config: TrainConfig): TrainConfig {
 }
 
 function checkedConfig(given: GivenSettings): TrainConfig {
-  const missing = [...settings].find(([path, { addedLater }]) => !given.has(path) && !addedLater)?.[0];
+  const isRequired = ({ default: value, addedLater }: SettingRow) => value !== undefined && !addedLater;
+  const missing = [...settings].find(([path, row]) => !given.has(path) && isRequired(row))?.[0];
   if (missing !== undefined) settingValue(missing, undefined, missing);
   const values = [...given].map(([path, { value, name }]): [string, unknown] => [
     path,

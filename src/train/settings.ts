@@ -7,6 +7,7 @@ import { labelKinds } from "../data/dataset.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/imageFormats.ts";
 import { activationDtypes } from "../plan/plan.ts";
 import { recomputePolicies } from "../plan/recompute.ts";
+import { modelFieldSchemas } from "./modelSettings.ts";
 
 /** Headings of the command's help, in its order. */
 export const settingGroups = ["Data", "Network", "Optimisation", "Device", "Run"] as const;
@@ -43,6 +44,9 @@ export interface Setting<S extends z.ZodType = z.ZodType> {
   readonly formerly?: string;
 }
 
+/** A setting; without a default it changes the named network, which decides where it is not given. */
+export type SettingRow = Omit<Setting, "default"> & Partial<Pick<Setting, "default">>;
+
 type Settings = Readonly<Record<string, Setting>>;
 
 /** Infers S, so that the default is checked against the schema's type. */
@@ -56,6 +60,17 @@ export const variantSetting = setting({
   group: "Network",
   help: "the network, such as BC-40-12, BC-100-12 or 121; 'densenet inspect NAME' describes one",
 });
+
+/** What changes the named network by a flag; its other fields are for config files and the library. */
+const modelSettings = {
+  stochasticDepth: {
+    schema: modelFieldSchemas.stochasticDepth,
+    defaultMeans: "1, every branch always counts",
+    flag: { name: "--stochastic-depth", value: "p" },
+    group: "Network",
+    help: "of a residual net: probability that the last unit's branch counts in a training step; earlier ones' is nearer to 1",
+  },
+} satisfies Readonly<Record<string, SettingRow>>;
 
 export const dataSettings = {
   dir: setting({
@@ -324,8 +339,9 @@ export const runSettings = {
 } satisfies Settings;
 
 /** Every row by the dotted path of its key, in the order of the configuration. */
-export const settings: ReadonlyMap<string, Setting> = new Map<string, Setting>([
+export const settings: ReadonlyMap<string, SettingRow> = new Map<string, SettingRow>([
   ["model.variant", variantSetting],
+  ...Object.entries(modelSettings).map(([key, row]): [string, SettingRow] => [`model.${key}`, row]),
   ...Object.entries(dataSettings).map(([key, row]): [string, Setting] => [`data.${key}`, row]),
   ...Object.entries(runSettings),
 ]);
