@@ -12,6 +12,7 @@ const order = [
   "backends",
   "data",
   "checkpoint",
+  "hub",
   "formats",
   "train",
   "infer",

@@ -106,7 +106,7 @@ export function addEval(program: Command): void {
 }
 
 async function evaluateCheckpoint(checkpoint: string, options: EvalOptions): Promise<void> {
-  const found = await loadClassifier(checkpoint, options.best ? "best" : "last");
+  const found = await loadClassifier(checkpoint, options.best ? "best" : "last", say);
   for (const line of found.notes) say(line);
   const loaded = { ...found, trained: choosePreprocessing(found.trained, preprocessingChoice(options), say) };
   const { output } = options;

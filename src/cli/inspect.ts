@@ -8,6 +8,7 @@ import { type InspectedFile, inspectFile } from "../export/inspectFile.node.ts";
 import { loadNetwork } from "../formats/network.node.ts";
 import { isPretrainedName } from "../formats/pretrained.ts";
 import { differentiate } from "../graph/differentiate.ts";
+import { isHubName } from "../hub/hubName.ts";
 import {
   buildGraph,
   canonicalName,
@@ -23,7 +24,7 @@ import { planInference, planTraining } from "../plan/planners.ts";
 import { printPlan } from "../plan/print.ts";
 import { type RecomputePolicy, recomputePolicies } from "../plan/recompute.ts";
 import { examples, jsonOption, numberFlag, wholeFlag } from "./flags.ts";
-import { printJson, printLine } from "./output.ts";
+import { printJson, printLine, say } from "./output.ts";
 
 interface InspectOptions {
   readonly batchSize: number;
@@ -120,7 +121,12 @@ async function findSubject(what: string, options: InspectOptions, file: Inspecte
     () => false,
   );
   // What looks like a path is meant as one, so a mistyped path is not answered with names of networks.
-  if (onDisk || isPretrainedName(what) || /[\\/]|\.(safetensors|onnx|html|pth|pt|bin|tar)$/.test(what)) {
+  if (
+    onDisk ||
+    isPretrainedName(what) ||
+    isHubName(what) ||
+    /[\\/]|\.(safetensors|onnx|html|pth|pt|bin|tar)$/.test(what)
+  ) {
     for (const [flag, value] of [
       ["--num-classes", options.numClasses],
       ["--drop", options.drop],
@@ -141,7 +147,7 @@ async function findSubject(what: string, options: InspectOptions, file: Inspecte
 
 /** Where no header says all of it. */
 async function readNetwork(path: string): Promise<NonNullable<InspectedFile["network"]>> {
-  const { trained, notes } = await loadNetwork(path);
+  const { trained, notes } = await loadNetwork(path, "last", say);
   const { height, width } = trained.preprocessing;
   return { spec: trained.model.spec, height, width, dataset: trained.dataset, notes };
 }

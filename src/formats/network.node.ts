@@ -7,6 +7,8 @@ import { DIGEST_KEY } from "../checkpoint/digest.ts";
 import { readSafetensors } from "../checkpoint/safetensors.ts";
 import { FOLDER, loadCheckpoint, MANIFEST, type Pointer } from "../checkpoint/store.node.ts";
 import { InputError } from "../errors.ts";
+import { fetchFromHub } from "../hub/hub.node.ts";
+import { isHubName } from "../hub/hubName.ts";
 import { describeWeights } from "./describe.ts";
 import { isOnnx, type OnnxWeights, readOnnx } from "./onnx/read.ts";
 import { isWeightsName, openWeights } from "./open.node.ts";
@@ -31,11 +33,22 @@ export interface LoadedNetwork {
 /**
  * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of
  * ours; or weights of another tool: a PyTorch file, a safetensors file, a Keras file, a timm or Hugging Face folder. Or `path` is the
- * name of a model that comes with the package, where no file has that name.
+ * name of a model that comes with the package, where no file has that name, or of one on the Hugging Face hub
+ * (`hf:timm/densenet121.ra_in1k@main`, `torchvision:densenet121`), which is fetched into the cache of the hub's tools;
+ * `report` gets a line for each file that is.
  * @throws InputError when there is no such file, or it is neither, or damaged
  * @throws VerificationError when a file's SHA-256 is not that of its manifest, or not the one that it carries
  */
-export async function loadNetwork(path: string, pointer: Pointer = "last"): Promise<LoadedNetwork> {
+export async function loadNetwork(
+  path: string,
+  pointer: Pointer = "last",
+  report?: (line: string) => void,
+): Promise<LoadedNetwork> {
+  if (isHubName(path)) {
+    const { folder, notes } = await fetchFromHub(path, report);
+    const opened = describeWeights(await openWeights(folder), path);
+    return { ...opened, own: false, notes: [...notes, ...opened.notes] };
+  }
   if (isPretrainedName(path) && !existsSync(path)) {
     return { trained: await loadPretrained(path), hasHead: true, namesClasses: true, own: true, notes: [] };
   }
@@ -76,8 +89,12 @@ async function firstBytes(path: string): Promise<Uint8Array> {
 }
 
 /** As loadNetwork, for those who want to classify. @throws InputError also when there is no classifier */
-export async function loadClassifier(path: string, pointer: Pointer = "last"): Promise<LoadedNetwork> {
-  const network = await loadNetwork(path, pointer);
+export async function loadClassifier(
+  path: string,
+  pointer: Pointer = "last",
+  report?: (line: string) => void,
+): Promise<LoadedNetwork> {
+  const network = await loadNetwork(path, pointer, report);
   if (network.hasHead) return network;
   throw new InputError(`${path}: has no classifier, expected a network that was trained to classify`, { path });
 }

@@ -24,7 +24,7 @@ export async function loadPredictor(
   backend: Backend,
   options: LoadPredictorOptions = {},
 ): Promise<Predictor> {
-  const { trained, notes } = await loadClassifier(checkpoint, options.pointer);
+  const { trained, notes } = await loadClassifier(checkpoint, options.pointer, options.note);
   for (const line of notes) options.note?.(line);
   return createPredictor(choosePreprocessing(trained, options.preprocessing, options.note), backend, options);
 }

@@ -123,7 +123,7 @@ export async function firstModel(
   const spec = configuredSpec(config, { classes: classes.length, channels });
   requireFit(config, spec, dataset, config.device);
   if (initFrom === undefined) return createNetwork(spec, { seed: config.seed, fan: config.initFan });
-  const { trained, notes, hasHead, namesClasses, own } = await loadNetwork(initFrom);
+  const { trained, notes, hasHead, namesClasses, own } = await loadNetwork(initFrom, "last", report);
   for (const line of notes) report(line);
   const different = trained.classes.findIndex((label, index) => label !== classes[index]);
   if (own && different >= 0 && trained.classes.length === classes.length) {
