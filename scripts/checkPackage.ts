@@ -197,6 +197,35 @@ const inPage = `Promise.all(["train.js", "wasm.js", "infer.js"].map((file) => im
   return { losses, score: best.score, threads: backend.info.threads };
 })`;
 
+/** A model of the package, which the page fetches from beside its bundles. */
+const withPretrained = `Promise.all(["wasm.js", "infer.js"].map((file) => import(new URL("dist/browser/" + file, location.href)))).then(async ([wasm, infer]) => {
+  const backend = await wasm.createWasmBackend();
+  const predictor = await infer.createPredictor(await infer.loadPretrained(infer.pretrainedNames[0]), backend);
+  const bitmap = await createImageBitmap(await (await fetch(new URL("assets/samples/ship-1.png", location.href))).blob());
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+  context.drawImage(bitmap, 0, 0);
+  const [[best]] = await predictor.predict([context.getImageData(0, 0, bitmap.width, bitmap.height)]);
+  await backend.dispose();
+  const refusal = await infer.loadPretrained(infer.pretrainedNames[0], { from: "nowhere/" }).catch((error) => error.message);
+  return { label: best.label, refusal };
+})`;
+
+async function checkPretrained(): Promise<void> {
+  const server = await serveFolder(installed);
+  const browser = await openChromium();
+  try {
+    const tab = await browser.newPage();
+    await tab.goto(server.url("plain", ""));
+    const { label, refusal } = (await tab.evaluate(withPretrained)) as { label: string; refusal: string };
+    say(`a page loads a model of the package, which takes a ship for a ${label}`);
+    expect(label === "ship", `the model of the package takes a ship for a ${label} in a page`);
+    expect(/nowhere\/.*the server answered 404/.test(refusal), `a page that looks elsewhere is told ${refusal}`);
+  } finally {
+    await browser.close();
+    server.close();
+  }
+}
+
 async function checkPage(): Promise<void> {
   const server = await serveFolder(join(installed, "dist/browser"));
   const browser = await openChromium();
@@ -282,6 +311,7 @@ try {
   await checkOneName();
   checkSizes();
   await checkPage();
+  await checkPretrained();
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

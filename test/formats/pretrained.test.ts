@@ -107,7 +107,7 @@ describe("packaged models", () => {
       const shown = await densenet(["models", name]);
       assert.match(shown.stdout, /95 % interval[\s\S]*licence +MIT/);
       const all = await densenet(["models", "--json"]);
-      assert.deepEqual(JSON.parse(all.stdout), [await loadModelCard(name)]);
+      assert.deepEqual(JSON.parse(all.stdout), await Promise.all(pretrainedNames.map((known) => loadModelCard(known))));
     });
 
     it("a file of that name is taken for itself", async () => {

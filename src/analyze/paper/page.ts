@@ -32,6 +32,7 @@ ${[0, 1, 2, 3, 4, 5].map((tone) => `.wire.ink${tone}{stroke:var(--tone${tone})}.
 `;
 
 const pageStyle = `
+.lede b{color:var(--right)}
 .drawing{max-width:720px}.drawing.narrow{max-width:560px}.drawing svg{display:block;width:100%}
 .paper{width:100%}
 .paper th,.paper td{padding:7px 14px 7px 0;border-bottom:1px solid var(--hair);vertical-align:top;white-space:nowrap}
@@ -44,7 +45,7 @@ const pageStyle = `
 .run dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:4px 18px;margin:10px 0 0;font-size:13.5px}
 .run dt{color:var(--soft)}.run dd{margin:0;overflow-wrap:anywhere}
 .run code{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
-@media (max-width:560px){.plot .tick,.drawing .tick{font-size:16px}.plot .legend{font-size:13px}.run dl{grid-template-columns:minmax(0,1fr);gap:1px}.run dd{margin-bottom:6px}}
+@media (max-width:560px){.plot .tick,.drawing .tick{font-size:16px}.plot .legend{font-size:13px}.paper tbody th{position:sticky;left:0;background:var(--paper);min-width:118px}.run dl{grid-template-columns:minmax(0,1fr);gap:1px}.run dd{margin-bottom:6px}}
 `;
 
 /** One self-contained HTML document. Every value is escaped. */
@@ -62,7 +63,7 @@ export function renderPaper(document: PaperDocument): string {
 <main>
 <header>
 <h1>The paper, beside what was measured here</h1>
-<p class="lede">Every table and figure of ${document.citation}. Black is what is printed there, <b class="ours">blue</b> is ours: computed from the networks of this package or measured by one of ${document.runs.length} runs, each described <a href="#runs">below</a> with command, data, machine and date. Where nothing was run the place is empty.</p>
+<p class="lede">Every table and figure of ${document.citation}. What is printed there is plain, ours is <b>blue</b>: computed from the networks of this package or measured by one of ${document.runs.length} runs, each described <a href="#runs">below</a> with command, data, machine and date. Where nothing was run the place is empty.</p>
 <ul class="contents">${sections.map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>`)}</ul>
 </header>
 ${sections.map(
