@@ -19,6 +19,7 @@ const SIGNATURE = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a];
 const MAX_DEPTH = 40;
 const MAX_OBJECTS = 40_000;
 const MAX_NAME = 1024;
+const MAX_PATH = 1024;
 const MAX_RANK = 32;
 
 /** What all data sets together may hold beyond twice the file: weights hardly compress. */
@@ -58,6 +59,7 @@ export class Hdf5Group {
  */
 export function readHdf5(bytes: Uint8Array, source: string): Hdf5Group {
   const file = new Hdf5Bytes(bytes, source);
+  if (!isHdf5(bytes)) throw file.fail(0, "no HDF5 file begins here");
   const version = file.u8(8);
   if (version > 3) throw file.fail(8, `superblock version ${version}, expected 0 to 3`);
   const wide = version < 2 ? 13 : 9;
@@ -92,6 +94,9 @@ class Reader {
   object(at: number, path: string, depth: number): Hdf5Node {
     const file = this.#file;
     if (depth > MAX_DEPTH) throw file.fail(at, `${path} lies ${depth} groups deep, expected at most ${MAX_DEPTH}`);
+    if (path.length > MAX_PATH) {
+      throw file.fail(at, `a path of ${path.length} characters, expected at most ${MAX_PATH}: ${path.slice(0, 80)}…`);
+    }
     if (++this.#objects > MAX_OBJECTS) throw file.fail(at, `has more than ${MAX_OBJECTS} groups and data sets`);
     file.visit(at, path === "" ? "the root" : path);
     const messages = messagesOf(file, at);

@@ -81,7 +81,7 @@ export class Hdf5Bytes {
     const bytes = this.slice(at, length);
     const end = bytes.indexOf(0);
     const content = end < 0 ? bytes : bytes.subarray(0, end);
-    this.#text -= content.length;
+    this.#text -= content.length + 1;
     if (this.#text < 0) throw this.fail(at, "names more text than the file has");
     return new TextDecoder().decode(content);
   }

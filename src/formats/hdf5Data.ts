@@ -240,7 +240,7 @@ function unpacked(
   return content;
 }
 
-/** First bytes of all elements, then second bytes …; what is left over stays behind. */
+/** First bytes of all elements, then second bytes …; leftover bytes stay at the end. */
 function unshuffled(bytes: Uint8Array, elementBytes: number): Uint8Array {
   const out = Uint8Array.from(bytes);
   const count = Math.floor(bytes.length / elementBytes);
@@ -250,7 +250,7 @@ function unshuffled(bytes: Uint8Array, elementBytes: number): Uint8Array {
   return out;
 }
 
-/** The sum over big-endian 16-bit words, little-endian behind them (H5checksum.c); 0 and 65,535 are one value. */
+/** The sum over big-endian 16-bit words, stored little-endian after them (H5checksum.c); 0 and 65,535 are one value. */
 function hasFletcher32(bytes: Uint8Array): boolean {
   const end = bytes.length - 4;
   let [first, second] = [0, 0];

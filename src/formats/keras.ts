@@ -27,8 +27,8 @@ export function readKerasZip(files: ReadonlyMap<string, ZipFile>, bytes: number,
   const [weights, config] = [WEIGHTS, CONFIG].map((name) => files.get(name)?.read());
   if (weights === undefined) throw new InputError(`${source}: has no ${WEIGHTS}`, { file: source });
   const root = readHdf5(weights, `${source}: ${WEIGHTS}`);
-  const told = config === undefined ? undefined : readKerasConfig(new TextDecoder().decode(config), source);
-  return weightFile(numberedLayers(root, source), told, "a Keras archive (.keras)", bytes, source);
+  const said = config === undefined ? undefined : readKerasConfig(new TextDecoder().decode(config), source);
+  return weightFile(numberedLayers(root, source), said, "a Keras archive (.keras)", bytes, source);
 }
 
 /** An `.h5` file: weights or a whole model, of any Keras. @throws InputError likewise */
@@ -40,9 +40,9 @@ export function readKerasH5(bytes: Uint8Array, source: string): WeightFile {
   if (listed === undefined)
     return weightFile(numberedLayers(root, source), undefined, "Keras weights (.weights.h5)", bytes.length, source);
   const config = root.attribute("model_config");
-  const told = typeof config === "string" ? readKerasConfig(config, source) : undefined;
+  const said = typeof config === "string" ? readKerasConfig(config, source) : undefined;
   const format = inner === undefined ? "Keras weights (.h5)" : "a Keras model (.h5)";
-  return weightFile(listed, told, format, bytes.length, source);
+  return weightFile(listed, said, format, bytes.length, source);
 }
 
 type Kind = "convolution" | "batchNorm" | "dense";
@@ -73,7 +73,7 @@ function listedLayers(holder: Hdf5Group, source: string): Layer[] | undefined {
       throw new InputError(`${source}: lists the layer ${showText(layerName)}, which is missing`, { file: source });
     }
     const weights = listOf(group, "weight_names") ?? [];
-    // A model in the model's place lists the weights of all its layers.
+    // A model within the model lists the weights of all its layers.
     const inner = new Map<string, Map<string, Hdf5Dataset>>();
     for (const weightName of weights) {
       const dataset = group.at(weightName);
@@ -153,7 +153,8 @@ function numberedLayers(root: Hdf5Group, source: string): Layer[] {
 
 function layerOf(group: Hdf5Group, vars: Hdf5Group, source: string): Layer[] {
   const variables = [...vars.members.values()];
-  const className = group.path.slice(group.path.search(/[^/\\]*$/));
+  // Keras 2.13 on Windows joined them by backslashes.
+  const className = group.path.slice(Math.max(group.path.lastIndexOf("/"), group.path.lastIndexOf("\\")) + 1);
   // Dropout's generator of random numbers computes nothing.
   if (variables.length === 0 || className.startsWith("seed_generator")) return [];
   const kind = CLASSES.find(([pattern]) => pattern.test(className))?.[1];
@@ -305,7 +306,7 @@ function chainOf(convolutions: readonly Layer[], norms: readonly Layer[], source
   if (fed.length === 0 || spare < 1 || spare > 2) {
     throw fail(
       `has ${convolutions.length} Conv2D and ${norms.length} BatchNormalization layers; a DenseNet has a norm before ` +
-        "each convolution but the first, one at the end, and perhaps one behind the stem",
+        "each convolution but the first, one at the end, and perhaps one after the stem",
     );
   }
   const links: Link[] = [{ path: "features.*0", convolution: stem, ...(spare === 2 ? { norm: norms[0] } : {}) }];

@@ -5,7 +5,7 @@ import { InputError } from "../errors.ts";
 import type { FilePreprocessing } from "./weightFile.ts";
 
 export interface KerasConfig {
-  /** Names of all layers, those of inner models in their model's place. */
+  /** Names of all layers, those of inner models where their model stands. */
   readonly layers: readonly string[];
   /** ε of the batch norms, in the layers' order. */
   readonly epsilons: readonly number[];

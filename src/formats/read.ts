@@ -1,4 +1,4 @@
-// formats: the bytes of a file → what it is, told from its first bytes, and its tensors. Portable.
+// formats: the bytes of a file → what it is, by its first bytes, and its tensors. Portable.
 import { decodeFloats } from "../checkpoint/floats.ts";
 import { readSafetensors } from "../checkpoint/safetensors.ts";
 import { InputError } from "../errors.ts";

@@ -1,4 +1,4 @@
-// hub: one file of the hub → the cache, resumed where it was cut, kept only when its hash is the published one.
+// hub: one file of the hub → the cache, resumed where it was cut off, kept only when its hash is the published one.
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, open, rename, rm, stat } from "node:fs/promises";
@@ -151,7 +151,7 @@ export async function download({ target, size, hash, read, name }: Download): Pr
   const got = await sizeOf(incomplete);
   throw new InputError(
     `${name}: cannot be fetched: ${reason || `it ends after ${got} of its ${size} bytes`}` +
-      `${got > 0 ? `; the next attempt goes on after ${got} of ${size} bytes` : ""}`,
+      `${got > 0 ? `; the next attempt continues after ${got} of ${size} bytes` : ""}`,
     { file: name },
   );
 }

@@ -141,7 +141,7 @@ test("no network · the cache is used and it is said; without one a sentence", a
   );
 });
 
-test("a transfer that is cut three times · goes on where it ended", async () => {
+test("a transfer that is cut three times · continues where it ended", async () => {
   const { server } = await fresh({ cut: { after: 700, times: 3 } });
   await fetchFromHub(NAME);
   const from = transfers(server).map((line) => Number(/from (\d+)$/.exec(line)?.[1] ?? 0));
@@ -149,7 +149,7 @@ test("a transfer that is cut three times · goes on where it ended", async () =>
   assert.ok(from.length === 4 && from.slice(1).every((start, i) => start > from[i]), from.join());
 });
 
-test("a server that is cut off for good · a sentence; the next run goes on behind what was had", async () => {
+test("a server that is cut off for good · a sentence; the next run continues after what it has", async () => {
   const { server, blobs } = await fresh({ cut: { after: 0, times: 99 } });
   await assert.rejects(
     fetchFromHub(NAME),

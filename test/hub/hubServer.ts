@@ -1,4 +1,4 @@
-// Test support: a server that speaks as much of the Hugging Face hub's API as fetching takes, and fails as it is told.
+// Test support: a server that speaks as much of the Hugging Face hub's API as fetching takes, and fails on demand.
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -16,7 +16,7 @@ export interface HubFaults {
   ignoresRange?: boolean;
   /** Accepts and says nothing. */
   silent?: boolean;
-  /** Of the listing: the sizes, hashes or commit that are told instead. */
+  /** Another commit or hash in the answers. */
   says?: { sha?: string; oid?: string };
 }
 
