@@ -13,7 +13,7 @@ import type { Dispatch } from "./dispatch.ts";
 import { emitAccumulateGradients, emitDropout, emitSgd } from "./elementwise.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
 import { emitAvgPool, emitAvgPoolGrad, emitMaxPool, emitMaxPoolGrad } from "./pool.ts";
-import { emitResidualAdd, emitResidualAddGrad } from "./residual.ts";
+import { emitResidualAdd, emitResidualAddGrad, emitResidualAddWith } from "./residual.ts";
 import { emitChannelStatistics, emitStatisticsGrad, emitUpdateRunningStatistics } from "./statistics.ts";
 
 const emitters: { readonly [K in KernelName]: Emit<K> } = {
@@ -58,6 +58,9 @@ export function emitNext([call, next, afterNext]: readonly KernelCall[], at: Add
     const following = { dropout, statistics };
     const calls = 1 + Object.values(following).filter((args) => args !== undefined).length;
     return { calls, dispatches: emitConvWith(call.args, following, at, target) };
+  }
+  if (call.kernel === "residualAdd" && next?.kernel === "channelStatistics" && sameView(next.args.x, call.args.y)) {
+    return { calls: 2, dispatches: emitResidualAddWith(call.args, next.args, at) };
   }
   if (call.kernel === "convGradWeight" && next?.kernel === "convGradInput" && sameView(call.args.dy, next.args.dy)) {
     return { calls: 2, dispatches: emitConvGradients(call.args, next.args, at, target) };

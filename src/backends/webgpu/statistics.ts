@@ -44,28 +44,51 @@ fn body(c: u32, lane: u32) {
   };
 }
 
+/** Maps that a kernel reads, or makes, while it finds their moments. */
+export interface Measured {
+  readonly label: string;
+  /** The operand that holds them; its batch stride is the number of the same name with "Stride". */
+  readonly maps: "x" | "y";
+  readonly batch: number;
+  readonly plane: number;
+  readonly operands: Dispatch["operands"];
+  readonly numbers: Dispatch["numbers"];
+  /** WGSL of what `first` calls. */
+  readonly code?: string;
+  /**
+   * WGSL that reads the value at an index of the operand, or stores it there and returns what was stored: of channel
+   * `c`, image `first + i / plane`, pixel `i % plane`.
+   */
+  readonly first: (index: string) => string;
+}
+
 /** A workgroup finds the moments of some images of a channel in two passes, so that nothing cancels when |mean| ≫ σ. */
-export const emitChannelStatistics: Emit<"channelStatistics"> = ({ x, mean, variance, batch, plane }, at) => {
+export function emitMoments(
+  { label, maps, batch, plane, operands, numbers, code = "", first }: Measured,
+  { mean, variance }: Readonly<Pick<KernelTable["channelStatistics"], "mean" | "variance">>,
+  at: Addresses,
+): readonly Dispatch[] {
   const images = Math.min(batch, Math.max(1, Math.ceil(leastPart / plane)));
   const parts = Math.ceil(batch / images);
-  const moments = at.scratch(x.channels * parts * 2);
+  const moments = at.scratch(mean.channels * parts * 2);
+  const index = `base + i / ${plane}u * call.${maps}Stride + i % ${plane}u`;
   return [
     {
-      label: "statistics",
-      operands: { x: at.view(x), moments },
-      numbers: { xStride: at.batchStride(x), parts },
-      code: `${totalOf("f32", loneLanes)}
+      label,
+      operands: { ...operands, moments },
+      numbers: { ...numbers, parts },
+      code: `${totalOf("f32", loneLanes)}${code}
 fn body(group: u32, lane: u32) {
   let c = group / call.parts;
   let first = group % call.parts * ${images}u;
   let count = ${plane}u * (min(first + ${images}u, ${batch}u) - first);
-  let base = first * call.xStride + c * ${plane}u;
+  let base = first * call.${maps}Stride + c * ${plane}u;
   var own = 0.0;
-  for (var i = lane; i < count; i += ${loneLanes}u) { own += load_x(base + i / ${plane}u * call.xStride + i % ${plane}u); }
+  for (var i = lane; i < count; i += ${loneLanes}u) { own += ${first(index)}; }
   let mean = total(own, lane) / f32(count);
   var squares = 0.0;
   for (var i = lane; i < count; i += ${loneLanes}u) {
-    let away = load_x(base + i / ${plane}u * call.xStride + i % ${plane}u) - mean;
+    let away = load_${maps}(${index}) - mean;
     squares = fma(away, away, squares);
   }
   squares = total(squares, lane);
@@ -74,10 +97,20 @@ fn body(group: u32, lane: u32) {
   store_moments(2u * group + 1u, squares);
 }`,
       size: loneLanes,
-      groups: x.channels * parts,
+      groups: mean.channels * parts,
     },
     mergeMoments(moments, { mean, variance }, images * plane, batch * plane, at),
   ];
+}
+
+export const emitChannelStatistics: Emit<"channelStatistics"> = ({ x, mean, variance, batch, plane }, at) => {
+  const [operands, numbers] = [{ x: at.view(x) }, { xStride: at.batchStride(x) }];
+  const first = (index: string): string => `load_x(${index})`;
+  return emitMoments(
+    { label: "statistics", maps: "x", batch, plane, operands, numbers, first },
+    { mean, variance },
+    at,
+  );
 };
 
 export const emitStatisticsGrad: Emit<"statisticsGrad"> = (args, at) => {

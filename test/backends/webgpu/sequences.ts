@@ -17,10 +17,14 @@ export function sequence(given: AnyCase, more: readonly KernelCall[]): Sequence 
   return { given, plan: { ...plan, calls: [...plan.calls, ...more] } };
 }
 
-/** A convolution, dropout where there is a rate, and the statistics of what then stands there. */
-export function withStatistics(given: Case<"conv">, rate: number): Sequence {
-  const { y, size } = given.args;
-  const shape = { batch: size.batch, plane: size.outHeight * size.outWidth };
+/** A convolution or a residual unit's end, dropout where there is a rate, and the statistics of what then stands there. */
+export function withStatistics(given: Case<"conv"> | Case<"residualAdd">, rate: number): Sequence {
+  const { y } = given.args;
+  const { batch, height, width } =
+    given.kernel === "conv"
+      ? { ...given.args.size, height: given.args.size.outHeight, width: given.args.size.outWidth }
+      : given.args;
+  const shape = { batch, plane: height * width };
   const all = given.buffers.y?.shape[1] ?? 0;
   const [mean, variance] = ["yMean", "yVariance"].map((buffer) => ({ ...y, buffer })) as [typeof y, typeof y];
   const buffers = { ...given.buffers, yMean: { shape: [all] }, yVariance: { shape: [all] } };

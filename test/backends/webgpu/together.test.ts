@@ -1,6 +1,6 @@
 // Calls of a plan that this backend runs together, against the meaning of each: a convolution and the statistics of
-// what it writes, with dropout between them or without; both gradients of a convolution, which are one dispatch of
-// products, where they are tiled, and one of sums.
+// what it writes, with dropout between them or without; the end of a residual unit and the statistics of the sum; both
+// gradients of a convolution, which are one dispatch of products, where they are tiled, and one of sums.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { compileProgram } from "../../../src/backends/webgpu/compile.ts";
@@ -38,11 +38,13 @@ function withWeightGradient(given: Case<"convGradInput">): Sequence {
 
 const every = (step: number, from: number) => (_: unknown, index: number) => index % step === from;
 const convolutions = allCases.filter((given) => given.kernel === "conv");
+const units = allCases.filter((given) => given.kernel === "residualAdd");
 const gradients = allCases.filter((given) => given.kernel === "convGradInput").map(withWeightGradient);
 const gradientsAtOnce = allCases.filter((given) => given.kernel === "convGrad").map((given) => sequence(given, []));
 const sequences = [
   ...convolutions.filter(every(2, 0)).map((given) => withStatistics(given, 0)),
   ...convolutions.filter(every(5, 1)).map((given) => withStatistics(given, 0.3)),
+  ...units.filter(every(3, 1)).map((given) => withStatistics(given, 0)),
   ...gradients.filter(every(3, 0)),
   ...gradientsAtOnce.filter(every(4, 1)),
 ];
@@ -103,7 +105,7 @@ for (const [way, { tiled, activationDtype, some }] of Object.entries({
       test(`${plan.calls.map(({ kernel }) => kernel).join(", ")} · ${given.name}`, async () => {
         const stored = withActivations(plan, activationDtype);
         const alone = plan.calls.flatMap((call) => stepsOf({ ...stored, calls: [call] }, target));
-        const fewer = tiled || given.kernel === "conv" ? plan.calls.length - 1 : 0;
+        const fewer = tiled || !given.kernel.startsWith("convGrad") ? plan.calls.length - 1 : 0;
         assert.ok(stepsOf(stored, target).length <= alone.length - fewer);
         const drawn = contentsOf(given, plan);
         const [contents, allowing] = activationDtype === "f16" ? [halved(plan, drawn), storedInHalves] : [drawn, exact];
