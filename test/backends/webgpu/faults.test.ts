@@ -84,6 +84,38 @@ const shaderFaults: readonly ShaderFault[] = [
     from: /split < call\.splits/g,
     to: "split + 1u < call.splits",
   },
+  {
+    name: "a pixel's phases along both axes are confused",
+    kernel: "convGradInput",
+    inCase: "c=16→32 15×9",
+    tiled: false,
+    from: /let y = i32\(row \/ 2u % 2u\)/g,
+    to: "let y = i32(row % 2u)",
+  },
+  {
+    name: "the gate of the first image is that of all",
+    kernel: "residualAdd",
+    inCase: "c=8 4×3 n=9",
+    tiled: false,
+    from: /mix32\(image \^ key\)/g,
+    to: "mix32(0u ^ key)",
+  },
+  {
+    name: "the gradient of appended channels goes into the shortcut",
+    kernel: "residualAddGrad",
+    inCase: "c=8 4×3 n=9",
+    tiled: false,
+    from: /c < call\.shortcutChannels/g,
+    to: "true",
+  },
+  {
+    name: "pixels that the shortcut passes over get a gradient",
+    kernel: "residualAddGrad",
+    inCase: "c=11 7×5 n=2",
+    tiled: false,
+    from: /select\(0\.0, value, row == top && column == left\)/g,
+    to: "value",
+  },
 ];
 
 const gpu = await gpuOrReason();
