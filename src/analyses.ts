@@ -43,6 +43,16 @@ export {
   type LayerGradient,
   type NetworkGradients,
 } from "./analyze/gradientFlow.ts";
+export {
+  type DroppedLayer,
+  importanceFindings,
+  type LayerImportance,
+  type LayerImportanceOptions,
+  layerImportance,
+  layerImportanceSection,
+  type NetworkImportance,
+  redundancy,
+} from "./analyze/layerImportance.ts";
 export { type AnalysisPage, type AnalysisSection, renderAnalyses } from "./analyze/report/analysisPage.ts";
 export {
   type ConnectedStage,

@@ -19,6 +19,7 @@ import {
 import type { Finding } from "../analyze/finding.ts";
 import { formatInteger } from "../analyze/format.ts";
 import { gradientFlow, gradientFlowSection, type NetworkGradients } from "../analyze/gradientFlow.ts";
+import { layerImportance, layerImportanceSection, type NetworkImportance } from "../analyze/layerImportance.ts";
 import { readResults } from "../analyze/paper/results.node.ts";
 import { paperCitation } from "../analyze/paper/tables.ts";
 import { type AnalysisSection, renderAnalyses } from "../analyze/report/analysisPage.ts";
@@ -42,6 +43,7 @@ const analysisNames = [
   "feature-reuse",
   "gradient-flow",
   "deep-supervision",
+  "layer-importance",
   "stochastic-connections",
   "compactness",
   "memory",
@@ -131,6 +133,18 @@ const analyses: Readonly<Record<AnalysisName, Analysis>> = {
     const section = deepSupervisionSection(networks);
     return { data: networks, section, findings: section.findings };
   },
+  "layer-importance": async ({ subjects, options, ...open }) => {
+    const trained = trainedOnes("layer-importance", subjects);
+    const [backend, { dataset }] = [await open.backend(), await open.images()];
+    const networks: NetworkImportance[] = [];
+    for (const { name, loaded } of trained) {
+      say(`layer-importance: ${name} without each of its layers`);
+      const how = { trained: loaded.trained, dataset, backend, loadBatches, images: options.images };
+      networks.push({ name, importance: await layerImportance(how) });
+    }
+    const section = layerImportanceSection(networks);
+    return { data: networks, section, findings: section.findings };
+  },
   "stochastic-connections": ({ subjects }) => {
     const random = subjects.find(({ model }) => anatomyOf(model.spec).layers.some(isRandom));
     // Without one, the net that the paper compares with.
@@ -176,7 +190,7 @@ export function addAnalyze(program: Command): void {
       "--images <n>",
       "images of each split, at most, that trained networks are measured on",
       wholeFlag("--images", 1),
-      2000,
+      1000,
     )
     .addOption(
       program
@@ -287,11 +301,11 @@ function describe({ name, model, loaded }: Subject): string {
 }
 
 /** @throws UsageError when none was trained */
-function trainedOnes(analysis: AnalysisName, subjects: readonly Subject[]): readonly Subject[] {
-  const trained = subjects.filter(({ loaded }) => loaded !== undefined);
+function trainedOnes(analysis: AnalysisName, subjects: readonly Subject[]): readonly Required<Subject>[] {
+  const trained = subjects.flatMap(({ loaded, ...subject }) => (loaded === undefined ? [] : [{ ...subject, loaded }]));
   if (trained.length > 0) return trained;
-  throw new UsageError(
-    `${analysis}: ${subjects.map(({ name }) => name).join(", ")} has no trained weights, expected a run's folder or weights`,
-    { analysis },
-  );
+  const names = subjects.map(({ name }) => name).join(", ");
+  throw new UsageError(`${analysis}: ${names} has no trained weights, expected a run's folder or weights`, {
+    analysis,
+  });
 }

@@ -24,6 +24,14 @@ const specs: Readonly<Record<string, NetworkSpec>> = {
     numClasses: 10,
   }),
   chain: defineSpec({ family: "plain", blockConfig: [3, 2], widths: [4, 6], numClasses: 10 }),
+  ResNet: defineSpec({ family: "resnet", blockConfig: [2, 2], widths: [4, 6], numClasses: 10 }),
+  "pre-activation ResNet": defineSpec({
+    family: "resnet",
+    blockConfig: [2, 2],
+    widths: [3, 4],
+    preActivation: true,
+    numClasses: 10,
+  }),
 };
 
 const backends: Record<string, Backend> = {};
@@ -59,7 +67,7 @@ async function interpreted(spec: NetworkSpec) {
     norm: Math.sqrt(batchSize) * norm(`d(${maps})`),
     weightNorm: Math.hypot(
       ...graph.tensors
-        .filter(({ name }) => name.startsWith(`${path}.conv`) && name.endsWith(".weight"))
+        .filter(({ name, kind, shape }) => kind === "parameter" && shape.length === 4 && name.startsWith(`${path}.`))
         .map(({ name }) => norm(`d(${name})`)),
     ),
   }));
@@ -70,6 +78,7 @@ for (const [name, spec] of Object.entries(specs)) {
     ["reference", 1e-6],
     ["wasm", 1e-4],
   ] as const) {
+    if (backend === "wasm" && spec.family === "resnet") continue; // its kernels are still missing there
     test(`gradient flow · ${name} on ${backend} · norms are the interpreter's in f64 within ${bound}`, async () => {
       const { moments } = await gradientFlow({
         model: createNetwork(spec),
