@@ -11,10 +11,12 @@ import {
 
 /** Not a failure that anybody foresaw. */
 export const BUG = 1;
+/** What was found to be wrong with the input by a verb that looks for it. */
+export const BAD_INPUT = 3;
 
 const CODES = [
   [UsageError, 2],
-  [InputError, 3],
+  [InputError, BAD_INPUT],
   [DivergedError, 4],
   [ResourceError, 5],
   [DeviceError, 6],

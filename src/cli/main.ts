@@ -5,6 +5,7 @@ import { Command, CommanderError } from "commander";
 import { UsageError } from "../errors.ts";
 import { addAnalyze } from "./analyze.ts";
 import { addConvert } from "./convert.ts";
+import { addData } from "./data.ts";
 import { addDemo } from "./demo.ts";
 import { addDoctor } from "./doctor.ts";
 import { addEval } from "./eval.ts";
@@ -29,7 +30,7 @@ function createProgram(): Command {
     // Usage errors are reported once, by reportFailure.
     .configureOutput({ writeOut: print, writeErr: talk, outputError: () => {} });
   const verbs = [addTrain, addEval, addPredict, addExport, addConvert, addInspect, addAnalyze, addModels, addRuns];
-  for (const add of [...verbs, addPaper, addDoctor, addDemo]) add(program);
+  for (const add of [...verbs, addData, addPaper, addDoctor, addDemo]) add(program);
   return program.addHelpText(
     "after",
     "\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes " +

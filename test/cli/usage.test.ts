@@ -4,7 +4,20 @@ import * as z from "zod";
 import { settingGroups, settings } from "../../src/train/settings.ts";
 import { densenet } from "./command.ts";
 
-const VERBS = ["train", "eval", "predict", "export", "convert", "inspect", "models", "runs", "paper", "doctor", "demo"];
+const VERBS = [
+  "train",
+  "eval",
+  "predict",
+  "export",
+  "convert",
+  "inspect",
+  "models",
+  "runs",
+  "data",
+  "paper",
+  "doctor",
+  "demo",
+];
 
 test("densenet --help names every verb and the exit codes", async () => {
   const { code, stdout, stderr } = await densenet(["--help"]);
