@@ -110,7 +110,12 @@ await backend.dispose();
   const inspected = node([join(folder, "node_modules/.bin/densenet"), "inspect", "121", "--json"]);
   const { params } = JSON.parse(inspected) as { params: number };
   expect(params === 7978856, `the installed command counts ${params} parameters`);
-  say("Node uses library and command");
+  const paper = node([join(folder, "node_modules/.bin/densenet"), "paper", "--json"]);
+  expect((JSON.parse(paper) as { runs: unknown[] }).runs.length > 0, "the installed command finds no run of results/");
+  const ship = join(installed, "assets/samples/ship-1.png");
+  const answered = node([join(folder, "node_modules/.bin/densenet"), "predict", "bc-40-12.cifar10", ship]);
+  expect(/ ship /.test(answered), `the packaged model takes a ship for this: ${answered}`);
+  say("Node uses library and command, its results and its packaged model");
 }
 
 /** A user's program in strict TypeScript sees the types of every subpath. */
