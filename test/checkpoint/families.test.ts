@@ -30,9 +30,10 @@ function withSpec(bytes: Uint8Array, change: (spec: Record<string, unknown>) => 
 
 const dense = trainedModel(namedSpec("BC-40-12", { blockConfig: [1, 1], numClasses: 2 }));
 const chain = trainedModel(namedSpec("plain-40-12", { blockConfig: [1, 1], widths: [4, 5], numClasses: 2 }));
+const residual = trainedModel(namedSpec("resnet-20", { blockConfig: [1, 1, 1], stochasticDepth: 0.7, numClasses: 2 }));
 
 test("checkpoint · networks of each family return as they were saved", () => {
-  for (const trained of [dense, chain]) assert.deepEqual(decodeModel(encodeModel(trained), "x"), trained);
+  for (const trained of [dense, chain, residual]) assert.deepEqual(decodeModel(encodeModel(trained), "x"), trained);
 });
 
 test("checkpoint · a spec without a family, as it was saved before there were families, is a DenseNet's", () => {
