@@ -125,7 +125,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
     ...(file.classes === undefined && given !== undefined ? [`labels ${given.slice(0, 2).join(", ")} …`] : []),
   ];
   const notes = [
-    `${file.format}${file.origin === undefined ? "" : ` of ${showText(file.origin)}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${showSome(unexpected.map((text) => showText(text)))})`}`,
+    `${file.format}${file.origin === undefined || file.format.includes(file.origin) ? "" : ` of ${showText(file.origin)}`}: ${matched} tensors matched, 0 missing, ${unexpected.length} unexpected${unexpected.length === 0 ? "" : ` (${showSome(unexpected.map((text) => showText(text)))})`}`,
     ...file.notes,
     ...changes,
     ...(hasHead ? [] : ["no classifier in it: a new one is needed"]),
@@ -133,7 +133,7 @@ export function describeWeights(file: WeightFile, source: string): OpenedWeights
       ? [`names ${file.classes.length} labels for ${spec.numClasses} outputs: left aside`]
       : []),
     `input: ${preprocessingText(preprocessing)}${sigmoid ? "; outputs: a sigmoid each" : ""}`,
-    ...(assumed.length === 0 ? [] : [`assumed, for the file does not say: ${assumed.join("; ")}`]),
+    ...(assumed.length === 0 ? [] : [`assumed, as the file does not say: ${assumed.join("; ")}`]),
   ];
   return {
     trained: {

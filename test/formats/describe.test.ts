@@ -49,7 +49,7 @@ test("torchvision's layers without labels · ImageNet's preprocessing, said to b
   assert.ok(!namesClasses);
   assert.match(
     notes.join("\n"),
-    /55 tensors matched, 0 missing, 0 unexpected\n.*assumed, for the file does not say: torchvision's: ImageNet's/s,
+    /55 tensors matched, 0 missing, 0 unexpected\n.*assumed, as the file does not say: torchvision's: ImageNet's/s,
   );
 });
 

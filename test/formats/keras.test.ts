@@ -53,3 +53,16 @@ for (const {
     }
   });
 }
+
+test("what a file says of itself · its format, its stem, where ε is from, what is assumed", async () => {
+  const { notes } = await described("hosted.h5");
+  assert.deepEqual(notes, [
+    "Keras weights (.h5): 46 tensors matched, 0 missing, 0 unexpected",
+    "18 layers of Keras, matched by their order: conv1/conv is the stem",
+    "ε of 9 batch norms, 0.00001001 (assumed), taken into their variances",
+    "input: mean 0.485, 0.456, 0.406, deviation 0.229, 0.224, 0.225, 224×224, uncropped, bilinear",
+    "assumed, as the file does not say: Keras's \"torch\" mode: ImageNet's mean and deviation, the whole image; images of 224×224",
+  ]);
+  const whole = await described("model.keras");
+  assert.equal(whole.notes[2], "ε of 9 batch norms, 0.00001001, taken into their variances");
+});
