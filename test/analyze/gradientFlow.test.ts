@@ -78,7 +78,6 @@ for (const [name, spec] of Object.entries(specs)) {
     ["reference", 1e-6],
     ["wasm", 1e-4],
   ] as const) {
-    if (backend === "wasm" && spec.family === "resnet") continue; // its kernels are still missing there
     test(`gradient flow · ${name} on ${backend} · norms are the interpreter's in f64 within ${bound}`, async () => {
       const { moments } = await gradientFlow({
         model: createNetwork(spec),

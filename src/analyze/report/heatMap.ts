@@ -74,7 +74,12 @@ ${map.cells.map(
   (at) =>
     html`<text class="tick" x="${LEFT - 6}" y="${(TOP + (at + 0.5) * unit).toFixed(1)}" dy="0.35em" text-anchor="end">${map.rows[at]}</text>
 `,
-)}${[...new Set([...ticks(map.columns).filter((at) => !named.includes(at) && !named.includes(at + 1)), ...named])].map(
+)}${[
+  ...new Set([
+    ...ticks(map.columns).filter((at) => !named.includes(at) && (unit > 22 || !named.includes(at + 1))),
+    ...named,
+  ]),
+].map(
   (at) =>
     html`<text class="tick" x="${(LEFT + (at + 0.5) * unit).toFixed(1)}" y="${(TOP + height + 14).toFixed(1)}" text-anchor="middle">${map.columns[at]}</text>
 `,
