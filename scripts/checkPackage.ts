@@ -224,7 +224,7 @@ async function checkPretrained(): Promise<void> {
     const { label, refusal } = (await tab.evaluate(withPretrained)) as { label: string; refusal: string };
     say(`a page loads a model of the package, which takes a ship for a ${label}`);
     expect(label === "ship", `the model of the package takes a ship for a ${label} in a page`);
-    expect(/nowhere\/.*the server answered 404/.test(refusal), `a page that looks elsewhere is told ${refusal}`);
+    expect(/nowhere\/.*the server answered 404/.test(refusal), `a page that looks elsewhere gets ${refusal}`);
   } finally {
     await browser.close();
     server.close();
