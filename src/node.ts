@@ -15,8 +15,16 @@ export type { ExportFormatName, ExportOptions } from "./export/export.ts";
 export type { WeightDtype } from "./export/onnx/write.ts";
 export { exportNetwork, type WrittenExport } from "./export/write.node.ts";
 export { type LoadedNetwork, loadNetwork } from "./formats/network.node.ts";
+export type { PreprocessingChoice } from "./formats/preprocessing.ts";
 export * from "./index.ts";
-export { classifyFiles, type FileAnswer, type FileOptions, loadPredictor, predictFiles } from "./infer/files.node.ts";
+export {
+  classifyFiles,
+  type FileAnswer,
+  type FileOptions,
+  type LoadPredictorOptions,
+  loadPredictor,
+  predictFiles,
+} from "./infer/files.node.ts";
 
 export { type FinishedEvent, type OpenedEvent, type RunEvent, type RunOptions, runTraining } from "./run/run.node.ts";
 export { savedConfig } from "./run/start.node.ts";

@@ -8,7 +8,9 @@ import { choosePreprocessing, type PreprocessingChoice } from "../formats/prepro
 import { createPredictor, type PredictOptions, type Predictor, type PredictorOptions } from "./predictor.ts";
 import type { Prediction } from "./scores.ts";
 
+/** How a checkpoint becomes a predictor. */
 export interface LoadPredictorOptions extends PredictorOptions {
+  /** Of a run: which of its checkpoints. Default: the last. */
   readonly pointer?: Pointer;
   /** How images are prepared, where that is to be other than the file says. */
   readonly preprocessing?: PreprocessingChoice;
