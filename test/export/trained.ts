@@ -26,6 +26,13 @@ export const smallNets: Readonly<Record<string, SpecFields>> = {
     numClasses: 4,
   },
   "resnet with padded shortcuts": { family: "resnet", blockConfig: [1, 2], widths: [4, 7], numClasses: 4 },
+  "resnet with stochastic depth": {
+    family: "resnet",
+    blockConfig: [1, 2],
+    widths: [4, 7],
+    stochasticDepth: 0.6,
+    numClasses: 4,
+  },
   "pre-activation resnet": {
     family: "resnet",
     blockConfig: [1, 2],

@@ -166,6 +166,9 @@ function translate(
     case "add":
       emit("Add", inputs, output);
       return;
+    case "expectedGate":
+      emit("Mul", [...inputs, constant(path, [1], Float32Array.of(Number(attrs.keepProbability)))], output);
+      return;
     case "concat":
       emit("Concat", inputs, output, { axis: 1 });
       return;
