@@ -11,6 +11,7 @@ const VERBS = [
   "export",
   "convert",
   "inspect",
+  "analyze",
   "models",
   "runs",
   "data",
