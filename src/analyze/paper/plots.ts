@@ -68,7 +68,7 @@ function ourPoints({ figure4, runs }: PaperDocument): PlotSeries {
     marks: "dots",
     points: figure4.ours.map(({ network, paramsMillions, testError, run }) => {
       const epochs = runs.find(({ name }) => name === run)?.epochs ?? 0;
-      const title = `${network} (${run}): ${percent(testError)}, ${millions(paramsMillions)}, ${epochs} epochs`;
+      const title = `${network} (${run}): ${testError.toFixed(2)} %, ${millions(paramsMillions)}, ${epochs} epochs`;
       return { x: paramsMillions, y: testError, title, label: `${epochs} epochs` };
     }),
   };
@@ -135,7 +135,7 @@ export function figure4Right({ runs, figure4 }: PaperDocument): readonly Html[] 
       points: curve.map((epoch) => ({
         x: epoch.epoch,
         y: epoch[of],
-        title: `${name}, epoch ${epoch.epoch}: ${of === "testError" ? percent(epoch[of]) : epoch[of].toFixed(3)}`,
+        title: `${name}, epoch ${epoch.epoch}: ${of === "testError" ? `${epoch[of].toFixed(2)} %` : epoch[of].toFixed(3)}`,
       })),
     }));
   const finals = figure4.curves.map(({ network, testError }, index): PlotSeries => {

@@ -21,10 +21,20 @@ const files = await paperFiles();
 const folder = mkdtempSync(join(tmpdir(), "densenet-paper-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
+/**
+ * The words and figures of a page or a drawing, every point's hover included: all that depends on results/. Not how it
+ * is drawn, which is plot.ts's, heatMap.ts's and the style's and may change without them.
+ */
+const said = (markup: string): string =>
+  markup
+    .replace(/<style>[\s\S]*?<\/style>|<text [\s\S]*?<\/text>/g, "")
+    .replace(/<[^>]*>/g, "\n")
+    .replace(/\n\s+/g, "\n");
+
 describe("densenet paper", () => {
   for (const [path, text] of files) {
-    it(`${path} is what results/ gives (node scripts/writePaper.ts writes it)`, () => {
-      assert.ok(readFileSync(path, "utf8") === text, `${path} differs from what is made of results/`);
+    it(`${path} says what results/ gives (node scripts/writePaper.ts writes it)`, () => {
+      assert.equal(said(readFileSync(path, "utf8")), said(text));
     });
   }
 
