@@ -171,7 +171,7 @@ describe("op references", () => {
     assert.deepEqual([...run("expectedGate", [tensor([2, 1, 1, 1], 4, -8)], { keepProbability: 0.75 })[0]], [3, -6]);
   });
 
-  test("identityShortcut · every second pixel and a channel of zeros, and the way back", () => {
+  test("identityShortcut · every second pixel and a channel of zeros, and its adjoint", () => {
     const x = tensor([1, 1, 3, 4], 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
     const [y] = run("identityShortcut", [x], { stride: 2, channels: 2 });
     assert.deepEqual([...y], [1, 3, 9, 11, 0, 0, 0, 0]);

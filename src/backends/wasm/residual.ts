@@ -61,10 +61,13 @@ function gateMask(
   return i32.sub(0, i32.geS(i32.shrU(hash, 8), threshold));
 }
 
-/** How a plane of the shortcut comes to lie beside a plane of the branch. */
-type Lie = "none" | "same" | "changed";
+/** Of the shortcut beside a plane of the branch: absent, as it is, or made in scratch (subsampled, or zeros). */
+type ShortcutPlane = "none" | "same" | "changed";
 
-const lieOf = (shortcut: (ShortcutSize & { readonly channels: number }) | undefined, channels: number): Lie => {
+const shortcutPlaneOf = (
+  shortcut: (ShortcutSize & { readonly channels: number }) | undefined,
+  channels: number,
+): ShortcutPlane => {
   if (!shortcut) return "none";
   return shortcut.stride === 1 && shortcut.channels === channels ? "same" : "changed";
 };
@@ -147,7 +150,7 @@ export const emitResidualAdd: Emit<"residualAdd"> = (module, target, args, at): 
   const { x, normalize, gate, scale, shortcut, relu, y, batch, height, width } = args;
   const channels = x.channels;
   const plane = height * width * 4;
-  const lie = lieOf(shortcut && { ...shortcut, channels: shortcut.x.channels }, channels);
+  const kind = shortcutPlaneOf(shortcut && { ...shortcut, channels: shortcut.x.channels }, channels);
   const shortcutPlane = shortcut ? shortcut.height * shortcut.width * 4 : 0;
   const tableBytes = normalize ? roundUp(channels * coefficientBytes) : 0;
   const has = {
@@ -159,7 +162,7 @@ export const emitResidualAdd: Emit<"residualAdd"> = (module, target, args, at): 
   };
   const run = phase(
     module,
-    `residualAdd ${height}x${width} ${JSON.stringify(has)} eps=${normalize?.eps} per=${gate?.per} lie=${lie} ` +
+    `residualAdd ${height}x${width} ${JSON.stringify(has)} eps=${normalize?.eps} per=${gate?.per} plane=${kind} ` +
       `of ${shortcut?.height}x${shortcut?.width} stride=${shortcut?.stride}`,
     {
       x: at.view(x),
@@ -182,12 +185,12 @@ export const emitResidualAdd: Emit<"residualAdd"> = (module, target, args, at): 
       }
       const zeros = f.let(i32.add(worker.scratch, o.planeAt)).get;
       const sampled = f.let(i32.add(zeros, roundUp(plane))).get;
-      if (lie === "changed") clear(f, zeros, plane);
+      if (kind === "changed") clear(f, zeros, plane);
       const key = gateKey(f, gate, o);
       forEachPlane(f, o, worker, (channel, image) => {
         const from = i32.add(i32.add(o.shortcut, i32.mul(image, o.shortcutStride)), i32.mul(channel, shortcutPlane));
-        const beside = f.let(lie === "changed" ? zeros : from);
-        if (shortcut && lie === "changed") {
+        const beside = f.let(kind === "changed" ? zeros : from);
+        if (shortcut && kind === "changed") {
           f.if(i32.ltU(channel, o.shortcutChannels), () => {
             f.set(beside, sampled);
             f.call(subsample(module, shortcut, { height, width }), [from, sampled]);
@@ -207,7 +210,7 @@ export const emitResidualAdd: Emit<"residualAdd"> = (module, target, args, at): 
   );
   return {
     phases: [run],
-    scratchBytes: tableBytes + (lie === "changed" ? 2 * roundUp(plane) : 0),
+    scratchBytes: tableBytes + (kind === "changed" ? 2 * roundUp(plane) : 0),
     sharedBytes: 0,
   };
 };
@@ -274,7 +277,7 @@ export const emitResidualAddGrad: Emit<"residualAddGrad"> = (module, target, arg
   const normalize = composite?.normalize;
   const channels = dx.channels;
   const plane = height * width * 4;
-  const lie = lieOf(shortcut && { ...shortcut, channels: shortcut.dx.channels }, channels);
+  const kind = shortcutPlaneOf(shortcut && { ...shortcut, channels: shortcut.dx.channels }, channels);
   const shortcutPlane = shortcut ? shortcut.height * shortcut.width * 4 : 0;
   const tableBytes = normalize ? roundUp(channels * coefficientBytes) : 0;
   const accumulates = shortcut?.write === "accumulate";
@@ -283,11 +286,11 @@ export const emitResidualAddGrad: Emit<"residualAddGrad"> = (module, target, arg
     normalize: normalize !== undefined,
     gate: gate !== undefined,
     accumulate: write === "accumulate",
-    shortcut: lie === "none" ? "none" : lie === "same" && accumulates ? "accumulate" : "overwrite",
+    shortcut: kind === "none" ? "none" : kind === "same" && accumulates ? "accumulate" : "overwrite",
   };
   const run = phase(
     module,
-    `residualAddGrad ${height}x${width} ${JSON.stringify(has)} eps=${normalize?.eps} per=${gate?.per} lie=${lie} ` +
+    `residualAddGrad ${height}x${width} ${JSON.stringify(has)} eps=${normalize?.eps} per=${gate?.per} plane=${kind} ` +
       `of ${shortcut?.height}x${shortcut?.width} stride=${shortcut?.stride} ${shortcut?.write}`,
     {
       dy: at.view(dy),
@@ -324,7 +327,7 @@ export const emitResidualAddGrad: Emit<"residualAddGrad"> = (module, target, arg
           at(o.y, o.yStride, plane),
           at(o.x, o.xStride, plane),
           at(o.dx, o.dxStride, plane),
-          lie === "changed" ? made : beside,
+          kind === "changed" ? made : beside,
           plane,
           i32.add(worker.scratch, i32.mul(channel, coefficientBytes)),
           partialsOf(worker),
@@ -333,7 +336,7 @@ export const emitResidualAddGrad: Emit<"residualAddGrad"> = (module, target, arg
         if (normalize) {
           f.call(foldPartials(module), [partialsOf(worker), i32.add(sums, i32.mul(channel, sumBytes))]);
         }
-        if (shortcut && lie === "changed") {
+        if (shortcut && kind === "changed") {
           f.if(i32.ltU(channel, o.shortcutChannels), () =>
             f.call(scatter(module, shortcut, { height, width }, accumulates), [made, beside]),
           );
@@ -343,7 +346,7 @@ export const emitResidualAddGrad: Emit<"residualAddGrad"> = (module, target, arg
   );
   return {
     phases: composite ? [run, compositeGradFinish(module, composite.normalize, composite.grad, at)] : [run],
-    scratchBytes: tableBytes + (lie === "changed" ? roundUp(plane) : 0),
+    scratchBytes: tableBytes + (kind === "changed" ? roundUp(plane) : 0),
     sharedBytes: normalize ? at.threads * channels * sumBytes : 0,
   };
 };

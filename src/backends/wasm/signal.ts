@@ -286,7 +286,7 @@ function every(f: FunctionBuilder, from: Expression, to: Expression, count: numb
  */
 function stageGathered(module: ModuleBuilder, size: WindowSize, withComposite: boolean): FunctionSignature {
   if (withComposite)
-    throw new RangeError("a strided convolution takes its input as it is: no DenseNet applies BN → ReLU before one");
+    throw new RangeError("a strided convolution takes its input as it is: no network applies BN → ReLU before one");
   const { kernel, stride, padding, height, width, outWidth } = size;
   return namedFunction(
     module,
