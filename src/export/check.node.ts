@@ -5,10 +5,9 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Backend } from "../backends/backend.ts";
-import { decodeModel, type TrainedModel } from "../checkpoint/checkpoint.ts";
+import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { normalizationTable } from "../data/normalization.ts";
 import { VerificationError } from "../errors.ts";
-import { loadNetwork } from "../formats/network.node.ts";
 import { sigmoid, softmax } from "../infer/scores.ts";
 import type { Model } from "../model/model.ts";
 import { buildGraph, macs, smallestInput } from "../networks/registry.ts";
@@ -16,9 +15,9 @@ import { sizeOf } from "../ops/op.ts";
 import { hostBuffers } from "../plan/names.ts";
 import { planInference } from "../plan/planners.ts";
 import type { ExportFormatName, ExportOptions } from "./export.ts";
-import { safetensorsInPage } from "./html.ts";
 import { evaluateOnnx } from "./onnx/evaluate.ts";
 import { onnxOutput } from "./onnx/write.ts";
+import { readExport } from "./readExport.node.ts";
 import { TRANSFORMERS_INPUT } from "./transformersJs.ts";
 
 export interface ExportCheck {
@@ -54,7 +53,7 @@ export async function checkExport(
   const found =
     format === "onnx" || format === "transformers.js"
       ? await checkOnnx(trained, main, inputOf(format), options, backend)
-      : await checkWeights(trained, format === "html" ? await pageModel(main) : await readAgain(path), backend);
+      : await checkWeights(trained, await readExport(path, format), backend);
   const check = { ...found, limit: LIMITS[options.dtype ?? "f32"] };
   if (check.difference <= check.limit) return check;
   throw new VerificationError(
@@ -67,14 +66,6 @@ export async function checkExport(
 const inputOf = (format: ExportFormatName): string => (format === "transformers.js" ? TRANSFORMERS_INPUT : "images");
 
 type Found = Omit<ExportCheck, "limit">;
-
-async function readAgain(path: string): Promise<TrainedModel> {
-  return (await loadNetwork(path)).trained;
-}
-
-async function pageModel(path: string): Promise<TrainedModel> {
-  return decodeModel(safetensorsInPage(await readFile(path, "utf8")), path);
-}
 
 async function checkWeights(trained: TrainedModel, again: TrainedModel, backend: Backend): Promise<Found> {
   const { height, width } = trained.preprocessing;

@@ -19,6 +19,9 @@ export interface ExportedFiles {
   readonly files: ReadonlyMap<string, Uint8Array | string>;
 }
 
+/** The page of format html in a folder. */
+export const PAGE = "index.html";
+
 interface ExportFormat {
   /** Ending of a file that holds all of it; absent where it takes a folder. */
   readonly ending?: string;
@@ -98,7 +101,7 @@ export const exportFormats: Readonly<Record<ExportFormatName, ExportFormat>> = {
     files: (trained, { dtype, pageScript }) => {
       if (pageScript === undefined) throw new UsageError("html: needs the script of the page, dist/browser/page.js");
       const page = classifierPage(trained, encodeModel(trained, { weights: dtype ?? "f32" }), pageScript);
-      return { main: "index.html", files: new Map([["index.html", page]]) };
+      return { main: PAGE, files: new Map([[PAGE, page]]) };
     },
   },
 };

@@ -29,6 +29,17 @@ export async function exportNetwork(
   backend: Backend,
   { format = formatOf(output), ...options }: ExportOptions & { readonly format?: ExportFormatName } = {},
 ): Promise<WrittenExport> {
+  const { main, files } = await writeExport(trained, output, format, options);
+  return { format, files, check: await checkExport(trained, format, output, main, options, backend) };
+}
+
+/** As exportNetwork, not checked. `main`: the file that holds the weights. */
+export async function writeExport(
+  trained: TrainedModel,
+  output: string,
+  format: ExportFormatName,
+  options: ExportOptions = {},
+): Promise<{ readonly main: string; readonly files: WrittenExport["files"] }> {
   const pageScript = format === "html" ? await readPageScript() : undefined;
   const { main, files } = exportFiles(trained, format, {
     ...options,
@@ -45,8 +56,7 @@ export async function exportNetwork(
     await writeFileAtomic(path, content);
     written.push({ path, bytes: (await stat(path)).size });
   }
-  const file = isFile ? output : join(output, main);
-  return { format, files: written, check: await checkExport(trained, format, output, file, options, backend) };
+  return { main: isFile ? output : join(output, main), files: written };
 }
 
 const isFileOf = (output: string, format: ExportFormatName): boolean =>
