@@ -24,7 +24,10 @@ export function addData(program: Command): void {
     .command("data")
     .summary("check images before training")
     .description("Looks at the images that a network is to learn.")
-    .addHelpText("after", examples("densenet data check photos", "densenet data check photos --json"));
+    .addHelpText(
+      "after",
+      examples("densenet data check photos --output check.html", "densenet data check photos --json"),
+    );
   data
     .command("check")
     .summary("broken, duplicate, leaked, uneven, tiny and huge images")
