@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createWasmBackend, type WasmOptions } from "../../src/backends/wasm/wasm.ts";
-import { defineSpec } from "../../src/networks/registry.ts";
+import { defineSpec, type NetworkSpec } from "../../src/networks/registry.ts";
 import type { BufferRole } from "../../src/plan/plan.ts";
 import type { RecomputePolicy } from "../../src/plan/recompute.ts";
 import { imagesOf, type NetworkCase, networkOf, scalarsOf, valuesOf, writeAll } from "./network.ts";
 
-const spec = defineSpec({
+const dense = defineSpec({
   growthRate: 5,
   blockConfig: [3, 3, 2],
   numInitFeatures: 7,
@@ -15,9 +15,18 @@ const spec = defineSpec({
   dropRate: 0.2,
   numClasses: 7,
 });
+const residual = defineSpec({
+  family: "resnet",
+  preActivation: true,
+  blockConfig: [2, 1],
+  widths: [3, 5],
+  stochasticDepth: 0.5,
+  gatePer: "image",
+  numClasses: 7,
+});
 const optimizer = { momentum: 0.9, nesterov: true, weightDecay: 1e-4 };
 const steps = 3;
-const network = (recompute: RecomputePolicy): NetworkCase => ({
+const network = (recompute: RecomputePolicy, spec: NetworkSpec): NetworkCase => ({
   spec,
   batch: 9,
   height: 18,
@@ -33,10 +42,11 @@ const network = (recompute: RecomputePolicy): NetworkCase => ({
 async function bitsAfterTraining(
   options: WasmOptions,
   recompute: RecomputePolicy,
+  spec = dense,
 ): Promise<ReadonlyMap<string, Uint32Array>> {
   const backend = await createWasmBackend(options);
   try {
-    const given = network(recompute);
+    const given = network(recompute, spec);
     const { plan, initial } = networkOf(given);
     const executable = await backend.compile({ train: plan });
     const bits = new Map<string, Uint32Array>();
@@ -59,7 +69,7 @@ async function bitsAfterTraining(
 }
 
 test("recomputing bottlenecks runs kernels twice and needs a smaller arena", () => {
-  const [kept, recomputed] = [networkOf(network("none")).plan, networkOf(network("bottleneck")).plan];
+  const [kept, recomputed] = (["none", "bottleneck"] as const).map((policy) => networkOf(network(policy, dense)).plan);
   assert.equal(kept.calls.filter((call) => call.recompute).length, 0);
   assert.ok(recomputed.calls.filter((call) => call.recompute).length > 0);
   assert.ok(recomputed.arenaBytes < kept.arenaBytes);
@@ -98,6 +108,11 @@ for (const [name, options] of Object.entries(machines)) {
     });
     test("recomputing bottlenecks leaves the same bits", async () => {
       assertSameBits(await once, await bitsAfterTraining(options, "bottleneck"));
+    });
+    test("so does a second run of a residual net with stochastic depth, and its recomputation", async () => {
+      const first = await bitsAfterTraining(options, "none", residual);
+      assertSameBits(first, await bitsAfterTraining(options, "none", residual));
+      assertSameBits(first, await bitsAfterTraining(options, "bottleneck", residual));
     });
   });
 }
