@@ -59,7 +59,11 @@ export function smallTrained(fields: SpecFields, more: Partial<TrainedModel> = {
     const { role } = tensor;
     const isWeight = role === "convWeight" || role === "linearWeight";
     const around = { scale: 1, variance: 1, shift: 0, mean: 0, convWeight: 0, linearWeight: 0 }[role];
-    const data = isWeight ? tensor.data : tensor.data.map(() => around + 0.4 * Math.sin(12.9898 * count++));
+    // Weights of variance 1/fan-in, or the maps of a deep net, whose statistics are not its own, would leave f16.
+    const [outputs, inputs] = tensor.shape;
+    const data = isWeight
+      ? tensor.data.map((value) => value * Math.sqrt(outputs / (2 * inputs)))
+      : tensor.data.map(() => around + 0.4 * Math.sin(12.9898 * count++));
     values.set(path, { ...tensor, data });
   }
   const side = Math.max(18, smallestInput(spec) + 5);
