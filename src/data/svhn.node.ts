@@ -53,7 +53,7 @@ export async function findSvhn(path: string): Promise<SvhnSource | undefined> {
 /** The test images alone, as both splits: to measure on them, no training image need be there or be read. */
 export async function readSvhnTest(source: SvhnSource, report?: (line: string) => void): Promise<Dataset> {
   const images = await readFiles([await openFile(source, "test", report)]);
-  return { ...ABOUT, train: images, val: images };
+  return { ...ABOUT, train: images, val: images, valIsTest: true };
 }
 
 /**
@@ -75,6 +75,7 @@ export async function readSvhn(source: SvhnSource, report?: (line: string) => vo
     name: hasExtra ? ABOUT.name : `${ABOUT.name} without extra`,
     train: await readFiles(extra === undefined ? [train] : [train, extra]),
     val: await readFiles([test]),
+    valIsTest: true,
     holdOutFrom: holdOutSources(train.count, extra?.count ?? 0),
   };
 }

@@ -81,6 +81,7 @@ test("SVHN · extra follows train, test is the val split; pixels become byte/255
   const files = { train: svhnFile(30), test: svhnFile(4), extra: svhnFile(20) };
   const dataset = await open(files, { report: (line) => said.push(line) });
   assert.deepEqual([dataset.name, dataset.train.length, dataset.val.length], ["SVHN", 50, 4]);
+  assert.equal(dataset.valIsTest, true);
   assert.match(said.join("\n"), /train_32x32\.mat: has 30 images, as published it has 73257/);
   const image = new Uint8Array(3072);
   await dataset.train.pixels(33, image);
