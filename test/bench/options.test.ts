@@ -29,7 +29,7 @@ for (const [args, sentence] of [
   [["--device", "webgpu", "--variant", "default"], /--variant is for --device cpu/],
   [["--variant", "slow"], /--variant: got "slow", expected one of default/],
   [["--recompute", "all"], /--recompute: got "all", expected one of none, bottleneck/],
-  [["BC-100-13"], /did you mean BC-100-12\?/],
+  [["CB-100-12"], /did you mean BC-100-12\?/],
 ] as const) {
   test(`options · ${args.join(" ")} is a usage error`, () => {
     assert.throws(

@@ -185,8 +185,8 @@ const wrong: [name: string, input: ConfigInput, says: RegExp][] = [
   ["preset", { preset: "paper-cifar" }, /no preset is named "paper-cifar"; did you mean paper-cifar10\?/],
   [
     "variant",
-    { settings: { model: { variant: "BC-100-13" } } },
-    /^model\.variant: no model is named "BC-100-13"; did you mean BC-100-12\?/,
+    { settings: { model: { variant: "CB-100-12" } } },
+    /^model\.variant: no model is named "CB-100-12"; did you mean BC-100-12\?/,
   ],
   [
     "micro-batches of a batch",
