@@ -14,7 +14,7 @@ import { DeviceError } from "../../../src/errors.ts";
 import { evaluate } from "../../../src/infer/evaluate.ts";
 import { activationDtypes } from "../../../src/plan/plan.ts";
 import { planInference, planTraining } from "../../../src/plan/planners.ts";
-import type { RecomputePolicy } from "../../../src/plan/recompute.ts";
+import { type RecomputePolicy, recomputePolicies } from "../../../src/plan/recompute.ts";
 import { createTrainer } from "../../../src/train/createTrainer.ts";
 import type { EpochEvent, RecoveredEvent, StepEvent, TrainEvent } from "../../../src/train/events.ts";
 import type { Trainer, TrainerOptions } from "../../../src/train/trainer.ts";
@@ -135,8 +135,17 @@ describe("webgpu against PyTorch", { skip }, () => {
         planTraining(graph, { recompute, optimizer: { momentum, weightDecay, nesterov: true } }),
       ],
     });
-  for (const recompute of ["none", "bottleneck"] as const) {
-    for (const name of ["densenet-bc", "densenet-plain"]) {
+  const residual = ["resnet-stochastic", "preresnet-stochastic", ...(emulated ? [] : ["resnet", "preresnet"])];
+  const fixtures = {
+    none: { nets: ["densenet-bc", "densenet-plain", ...residual], curves: ["densenet-bc", "resnet-stochastic"] },
+    bottleneck: {
+      nets: ["densenet-bc", "densenet-plain", ...(emulated ? [] : ["preresnet-stochastic"])],
+      curves: ["densenet-bc"],
+    },
+  };
+  for (const recompute of recomputePolicies) {
+    const { nets, curves } = fixtures[recompute];
+    for (const name of nets) {
       test(`${name} · recompute ${recompute} · logits, loss, running statistics, every gradient`, async () => {
         const fixture = loadFixture(name);
         const { infer, train } = engine(recompute);
@@ -149,11 +158,13 @@ describe("webgpu against PyTorch", { skip }, () => {
         }
       });
     }
-    test(`densenet-bc-curve · recompute ${recompute} · ten steps of SGD`, async () => {
-      const fixture = loadFixture("densenet-bc-curve");
-      const found = await engine(recompute).curve(fixture);
-      assertGolden(fixture.tensors, "f32", (tensor) => found.get(tensor));
-    });
+    for (const name of curves) {
+      test(`${name} · recompute ${recompute} · ten steps of SGD`, async () => {
+        const fixture = loadFixture(`${name}-curve`);
+        const found = await engine(recompute).curve(fixture);
+        assertGolden(fixture.tensors, "f32", (tensor) => found.get(tensor));
+      });
+    }
   }
 });
 
