@@ -32,8 +32,8 @@ export interface LoadedNetwork {
 
 /**
  * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of
- * ours; or weights of another tool: a PyTorch file, a safetensors file, a Keras file, a timm or Hugging Face folder. Or `path` is the
- * name of a model that comes with the package, where no file has that name, or of one on the Hugging Face hub
+ * ours; or weights of another tool: a PyTorch, safetensors, Keras or ONNX file, a timm or Hugging Face folder. Or `path`
+ * is the name of a model that comes with the package, where no file has that name, or of one on the Hugging Face hub
  * (`hf:timm/densenet121.ra_in1k@main`, `torchvision:densenet121`), which is fetched into the cache of the hub's tools;
  * `report` gets a line for each file that is.
  * @throws InputError when there is no such file, or it is neither, or damaged
@@ -69,8 +69,13 @@ export async function loadNetwork(
 /** Where a folder keeps its network in an ONNX file: an export of ours, a folder of transformers.js. */
 const ONNX_FILES = ["model.onnx", "onnx/model.onnx", "onnx/model_fp16.onnx"];
 
-/** What an ONNX file holds; undefined where there is none at `path`. */
+/**
+ * What an ONNX file holds; undefined where there is none at `path`. In a folder, a run, a checkpoint and other weights
+ * come first: an ONNX file beside them is a copy, perhaps of an earlier epoch.
+ */
 async function openOnnx(path: string): Promise<OnnxWeights | undefined> {
+  const names: readonly string[] = await readdir(path).catch(() => []);
+  if (names.some((name) => name === MANIFEST || name === FOLDER || isWeightsName(name))) return undefined;
   for (const file of [path, ...ONNX_FILES.map((name) => join(path, name))]) {
     const found = await stat(file).catch(() => undefined);
     if (found?.isFile() && isOnnx(await firstBytes(file))) return readOnnx(await readFile(file), file);
@@ -110,7 +115,7 @@ async function isOwn(path: string): Promise<boolean> {
   const found = await stat(path).catch((cause: unknown) => {
     throw new InputError(
       `${path || '""'}: there is no such checkpoint; expected the folder of a run, a checkpoint's folder, or ` +
-        "weights: a .safetensors, PyTorch or Keras file, a timm folder; or a model that comes with the package: " +
+        "weights: a .safetensors, PyTorch, Keras or ONNX file, a timm folder; or a model that comes with the package: " +
         pretrainedNames.join(", "),
       { path },
       { cause },

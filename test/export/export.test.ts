@@ -1,6 +1,6 @@
 // Every format: what is written, what the files say, and that a check which must fail does.
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -50,6 +50,19 @@ for (const [format, output, files] of written) {
     assert.match(card, /\| trained on \| made up {3}for {2}tests {2}\|/);
   });
 }
+
+test("a folder with weights and an ONNX file · the weights are read, of a run's folder its checkpoints", async () => {
+  const trained = smallTrained(imagenet);
+  const path = join(folder, "both");
+  await exportNetwork(trained, path, backend, { format: "safetensors" });
+  await exportNetwork(nudged(trained), join(path, "model.onnx"), backend);
+  const { model } = (await loadNetwork(path)).trained;
+  assert.deepEqual(model.state, trained.model.state);
+  const run = join(folder, "run");
+  mkdirSync(join(run, "checkpoints"), { recursive: true });
+  await exportNetwork(trained, join(run, "model.onnx"), backend);
+  await assert.rejects(loadNetwork(run), { name: "InputError", message: /run: holds no checkpoint/ });
+});
 
 /** As an export that went wrong: another network's weights lie at the path. */
 const formats: readonly [ExportFormatName, string][] = [
