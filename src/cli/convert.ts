@@ -47,7 +47,7 @@ async function convert(input: string, output: string | undefined, options: Conve
   if (output === undefined && !check) {
     throw new UsageError("convert: no output given, expected a file or folder to write, or --check");
   }
-  const { trained, notes } = await loadClassifier(input);
+  const { trained, notes } = await loadClassifier(input, "last", say);
   for (const line of notes) say(line);
   let written: WrittenExport | undefined;
   if (output !== undefined) {

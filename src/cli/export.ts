@@ -72,7 +72,7 @@ export function addExport(program: Command): void {
 
 async function exportVerb(checkpoint: string, options: ExportVerbOptions): Promise<void> {
   const { format, output, dtype, preprocessing = false, probabilities = false, best, threads = null, json } = options;
-  const { trained, notes } = await loadClassifier(checkpoint, best ? "best" : "last");
+  const { trained, notes } = await loadClassifier(checkpoint, best ? "best" : "last", say);
   for (const line of notes) say(line);
   await using backend = await openBackend({ device: "wasm", activationDtype: "f32", threads });
   const written = await exportNetwork(trained, output, backend, {
