@@ -1,5 +1,5 @@
 // export: what a file is, from its header alone: the files that export writes, and any safetensors or ONNX file. No
-// weight is decoded, so a file of any size is told in a moment and damage among its numbers is not seen.
+// weight is decoded, so a file of any size takes a moment and damage among its numbers is not seen.
 import { open, stat } from "node:fs/promises";
 import { formatBytes, formatInteger } from "../analyze/format.ts";
 import { describedFacts, KEY } from "../checkpoint/checkpoint.ts";
@@ -47,7 +47,8 @@ export async function inspectFile(path: string): Promise<InspectedFile | undefin
     const first = await read(0, 16);
     const size = formatBytes(found.size);
     if (isSafetensors(first)) {
-      return inspectSafetensors(await read(0, headerBytes(first, path)), `a safetensors file, ${size}`, path);
+      const header = await read(0, headerBytes(first, path));
+      return inspectSafetensors(header, `a safetensors file, ${size}`, path, found.size);
     }
     if (isOnnx(first)) return inspectOnnx(await read(0, found.size), size, path);
     if (new TextDecoder().decode(first).toLowerCase().startsWith("<!doctype html")) {
@@ -70,7 +71,8 @@ function headerBytes(first: Uint8Array, path: string): number {
   throw new InputError(`${path}: its header has ${length} bytes, expected at most ${MAX_HEADER_BYTES}`, { file: path });
 }
 
-function inspectSafetensors(bytes: Uint8Array, what: string, path: string): InspectedFile {
+/** `size`: bytes of the whole file, where that is known. */
+function inspectSafetensors(bytes: Uint8Array, what: string, path: string, size?: number): InspectedFile {
   let header: unknown;
   try {
     header = JSON.parse(new TextDecoder().decode(bytes.subarray(8)));
@@ -85,7 +87,21 @@ function inspectSafetensors(bytes: Uint8Array, what: string, path: string): Insp
     if (typeof dtype === "string" && Array.isArray(shape)) return { name, dtype, shape: shape.map(Number) };
     throw new InputError(`${path}: the header's entry "${showText(name)}" has no dtype and shape`, { file: path });
   });
+  const described = Object.values(tensors).reduce((end: number, tensor) => Math.max(end, dataEnd(tensor)), 0);
+  if (size !== undefined && size - bytes.length < described) {
+    throw new InputError(
+      `${path}: the file is truncated: the header describes ${described} bytes of data, the file has ` +
+        `${size - bytes.length}`,
+      { file: path },
+    );
+  }
   return { facts: [["file", what], ...tensorFacts(listed)], ...ownNetwork(isRecord(metadata) ? metadata : {}, path) };
+}
+
+/** Where the bytes of a header's entry end, after the header. */
+function dataEnd(tensor: unknown): number {
+  const offsets = isRecord(tensor) ? tensor.data_offsets : undefined;
+  return Array.isArray(offsets) ? Number(offsets[1]) || 0 : 0;
 }
 
 function inspectOnnx(bytes: Uint8Array, size: string, path: string): InspectedFile {

@@ -68,6 +68,10 @@ test("inspect · a damaged header is refused in a sentence, a folder and other f
     name: "InputError",
     message: /header .* not JSON/,
   });
+  await assert.rejects(inspectFile(write("short.safetensors", model.slice(0, -1))), {
+    name: "InputError",
+    message: /the file is truncated: the header describes \d+ bytes of data, the file has \d+$/,
+  });
   const long = model.slice();
   long[4] = 1;
   await assert.rejects(inspectFile(write("long.safetensors", long)), /its header has 4294\d+ bytes, expected at most/);
