@@ -6,6 +6,7 @@ import { type Summary, summarize } from "../analyze/summary.ts";
 import { UsageError } from "../errors.ts";
 import { type InspectedFile, inspectFile } from "../export/inspectFile.node.ts";
 import { loadNetwork } from "../formats/network.node.ts";
+import { isWeightsName } from "../formats/open.node.ts";
 import { isPretrainedName } from "../formats/pretrained.ts";
 import { differentiate } from "../graph/differentiate.ts";
 import { isHubName } from "../hub/hubName.ts";
@@ -61,8 +62,8 @@ export function addInspect(program: Command): void {
     )
     .argument(
       "<name|checkpoint>",
-      "a network's name, a packaged model's, a run folder, a checkpoint folder, or weights: .safetensors, .onnx, .pth, .keras, .h5, " +
-        "a timm folder; or a page that export wrote",
+      "a network's name, a packaged model's, a run folder, a checkpoint folder, or weights: .safetensors, .onnx, " +
+        ".pth, .keras, .h5, a timm folder, hf:OWNER/NAME of the Hugging Face hub; or a page that export wrote",
     )
     .option("--batch-size <n>", "images per step, for the memory", wholeFlag("--batch-size", 1), 64)
     .option(
@@ -125,7 +126,9 @@ async function findSubject(what: string, options: InspectOptions, file: Inspecte
     onDisk ||
     isPretrainedName(what) ||
     isHubName(what) ||
-    /[\\/]|\.(safetensors|onnx|html|pth|pt|bin|tar)$/.test(what)
+    what === "" ||
+    /[\\/]|\.(onnx|html|ckpt|tar)$/.test(what) ||
+    isWeightsName(what)
   ) {
     for (const [flag, value] of [
       ["--num-classes", options.numClasses],

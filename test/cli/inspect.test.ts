@@ -50,11 +50,13 @@ test("inspect --plan prints kernel calls and buffers; with --json the plan is da
   assert.match(stdout, new RegExp(`^${plan.calls.length} kernel calls`));
 });
 
-test("inspect of a path that is not there is bad input, not a model's name", async () => {
-  const { code, stderr } = await densenet(["inspect", "runs/nothing"]);
-  assert.equal(code, 3);
-  assert.match(stderr, /^densenet: runs\/nothing: there is no such checkpoint/);
-});
+for (const path of ["runs/nothing", "nothing.onnx", "nothing.keras", "nothing.weights.h5", "nothing.ckpt"]) {
+  test(`inspect ${path}, which is not there, is bad input, not a model's name`, async () => {
+    const { code, stderr } = await densenet(["inspect", path]);
+    assert.equal(code, 3);
+    assert.ok(stderr.startsWith(`densenet: ${path}: there is no such checkpoint`), stderr);
+  });
+}
 
 test("doctor --json · node, backend, self-check and image decoding", async () => {
   // Without a GPU, whatever this machine has.
