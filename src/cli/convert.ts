@@ -24,7 +24,10 @@ export function addConvert(program: Command): void {
     .command("convert")
     .summary("turn weights of one format into another")
     .description("Reads weights of any format that predict takes and writes them in another, checked as export does.")
-    .argument("<in>", "weights: .safetensors, .pth, .pt, .onnx, a timm folder; or a run or checkpoint folder")
+    .argument(
+      "<in>",
+      "weights: .safetensors, .pth, .onnx, .keras, .h5, a timm folder, hf:OWNER/NAME; or a run or checkpoint folder",
+    )
     .argument("[out]", "the file to write, or a new or empty folder; may be left out with --check")
     .addOption(formatOption(program))
     .addOption(dtypeOption(program))

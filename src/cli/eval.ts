@@ -56,7 +56,7 @@ export function addEval(program: Command): void {
     .argument(
       "<checkpoint>",
       "a run folder, a checkpoint folder, a packaged model's name (densenet models), or weights: .safetensors, .pth, " +
-        ".keras, .h5, a timm folder",
+        ".onnx, .keras, .h5, a timm folder, hf:OWNER/NAME of the Hugging Face hub",
     )
     .addOption(settingOption("data.dir", `the run's; of a model without a run ${EMBEDDED}`))
     .addOption(

@@ -48,7 +48,8 @@ export function addExport(program: Command): void {
     )
     .argument(
       "<checkpoint>",
-      "a run folder, a checkpoint folder, or weights: .safetensors, .pth, .pt, .onnx, a timm folder",
+      "a run folder, a checkpoint folder, a packaged model's name (densenet models), or weights: .safetensors, .pth, " +
+        ".onnx, .keras, .h5, a timm folder, hf:OWNER/NAME of the Hugging Face hub",
     )
     .addOption(formatOption(program))
     .requiredOption("-o, --output <path>", "the file, or a new or empty folder")

@@ -11,7 +11,7 @@ export function addModels(program: Command): void {
     .summary("the trained networks that come with the package")
     .description(
       "Lists the trained networks that come with the package, with their measured errors, or shows the card of one. " +
-        "Its name stands for a file of weights in predict, eval, inspect and train --init-from.",
+        "Its name stands for a file of weights in predict, eval, inspect, export, convert and train --init-from.",
     )
     .argument("[name]", `one of ${pretrainedNames.join(", ")}`)
     .addOption(jsonOption("a JSON list of model cards on stdout, or the one asked for"))

@@ -35,7 +35,7 @@ export function addPredict(program: Command): void {
     .argument(
       "<checkpoint>",
       "a run folder, a checkpoint folder, a packaged model's name (densenet models), or weights: .safetensors, .pth, " +
-        ".keras, .h5, a timm folder",
+        ".onnx, .keras, .h5, a timm folder, hf:OWNER/NAME of the Hugging Face hub",
     )
     .argument("<file...>", "image files, folders of them, or patterns such as 'photos/**/*.jpg'")
     .option("--top-k <n>", "classes to name per file, best first", wholeFlag("--top-k", 1), 1)

@@ -42,7 +42,7 @@ function addStartingPoints(command: Command): void {
     .option(
       "--init-from <path>",
       "start from the weights of a run, a checkpoint, a packaged model (densenet models), or another tool's file " +
-        "(.safetensors, .pth, .keras, .h5, a timm folder)",
+        "(.safetensors, .pth, .onnx, .keras, .h5, a timm folder, hf:OWNER/NAME)",
     );
 }
 

@@ -22,7 +22,7 @@ export function readWeights(bytes: Uint8Array, source: string): WeightFile {
   if (isSafetensors(bytes)) return readSafetensorsFile(bytes, source);
   throw new InputError(
     `${source}: is ${whatItIs(bytes)}; expected weights: a PyTorch file (.pth, .pt, .pth.tar), a ` +
-      "safetensors file or a Keras file (.keras, .h5)",
+      "safetensors file, an ONNX file or a Keras file (.keras, .h5)",
     { file: source },
   );
 }
