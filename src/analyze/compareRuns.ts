@@ -5,7 +5,7 @@ import { analysisStyle } from "./report/analysisPage.ts";
 import type { ReportSetting } from "./report/data.ts";
 import { type Html, html } from "./report/html.ts";
 import { page } from "./report/page.ts";
-import { type PlotSeries, plot } from "./report/plot.ts";
+import { type PlotSeries, plot, toneOf } from "./report/plot.ts";
 
 /** A run as its folder describes it. */
 export interface RunSummary {
@@ -85,7 +85,7 @@ export function comparisonPage(runs: readonly RunSummary[], command: string): st
 ${runs.map(
   (run, index) => html`<tr>${cells(run).map((cell, at) =>
     at === 0
-      ? html`<td><span class="key tone${index % TONES}${index >= TONES ? " dashed" : ""}"></span>${cell}</td>`
+      ? html`<td><span class="key tone${toneOf(index)}${index >= TONES ? " dashed" : ""}"></span>${cell}</td>`
       : html`<td${numeric(at)}>${cell}</td>`,
   )}</tr>
 `,
@@ -144,7 +144,7 @@ function curve(
   const series = runs.map(
     ({ folder, epochs }, index): PlotSeries => ({
       name: folder,
-      tone: (index % TONES) as PlotSeries["tone"],
+      tone: toneOf(index),
       dashed: index >= TONES,
       marks: epochs.length === 1 ? "dots" : "line",
       points: epochs.map((epoch) => ({

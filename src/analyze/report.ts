@@ -6,10 +6,10 @@ import { type ChartPoint, lineChart } from "./report/chart.ts";
 import { everyClass } from "./report/classes.ts";
 import { confusedPairs, confusionMatrix, hardestClasses } from "./report/confusion.ts";
 import type { ReportData, ReportImage } from "./report/data.ts";
-import { type Html, html, raw } from "./report/html.ts";
+import { type Html, html } from "./report/html.ts";
 import { networkDrawing } from "./report/network.ts";
+import { page } from "./report/page.ts";
 import { factsTable, imageGrid, layerTables, settingsTable } from "./report/sections.ts";
-import { reportStyle } from "./report/style.ts";
 import { trustSection } from "./report/trust.ts";
 
 /** More points than this of a step curve cannot be told apart on the page; they are averaged in groups. */
@@ -25,19 +25,10 @@ const STATES = {
 
 /** One self-contained HTML document. Every value of `data` is escaped. */
 export function renderReport(data: ReportData): string {
-  const title = `${data.title} · DenseNet training report`;
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title}</title>
-<style>${raw(reportStyle)}</style>
-</head>
-<body>
-<main>
-<header>
+  return page(
+    `${data.title} · DenseNet training report`,
+    "",
+    html`<header>
 <p class="state ${data.state}">${STATES[data.state]}${data.reason === undefined ? "" : `: ${data.reason}`}</p>
 <h1>${data.title}</h1>
 ${lede(data)}
@@ -52,11 +43,8 @@ ${images(data.images)}
 <section aria-labelledby="run"><h2 id="run">How it was run</h2>
 <div class="columns">${settingsTable(data.config)}<div>${factsTable(data.environment)}<pre>${data.command}</pre></div></div></section>
 <section aria-labelledby="layers"><h2 id="layers">The network, stage by stage</h2>${layerTables(data.summary)}</section>
-<footer>${data.data.citation === undefined ? "" : `Images: ${data.data.citation} `}Network: ${data.summary.citation}.</footer>
-</main>
-</body>
-</html>
-`.markup;
+<footer>${data.data.citation === undefined ? "" : `Images: ${data.data.citation} `}Network: ${data.summary.citation}.</footer>`,
+  );
 }
 
 function lede(data: ReportData): Html {

@@ -4,8 +4,8 @@ import { defineSpec, namedSpec, networkTitle } from "../../networks/registry.ts"
 import { featureReuseSection } from "../featureReuse.ts";
 import { formatBytes, formatCount, formatDuration, formatInteger, formatPercent, wilsonInterval } from "../format.ts";
 import { analysisStyle } from "../report/analysisPage.ts";
-import { type Html, html, raw } from "../report/html.ts";
-import { reportStyle } from "../report/style.ts";
+import { type Html, html } from "../report/html.ts";
+import { page } from "../report/page.ts";
 import type { Cell, PaperDocument, RunPart } from "./document.ts";
 import { denseBlockDrawing, networkFlow } from "./drawings.ts";
 import { figure3Plots, figure4Left, figure4Middle, figure4Right } from "./plots.ts";
@@ -50,18 +50,10 @@ const pageStyle = `
 
 /** One self-contained HTML document. Every value is escaped. */
 export function renderPaper(document: PaperDocument): string {
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>The DenseNet paper, beside what was measured here</title>
-<style>${raw(reportStyle + analysisStyle + drawingStyle + pageStyle)}</style>
-</head>
-<body>
-<main>
-<header>
+  return page(
+    "The DenseNet paper, beside what was measured here",
+    analysisStyle + drawingStyle + pageStyle,
+    html`<header>
 <h1>The paper, beside what was measured here</h1>
 <p class="lede">Every table and figure of ${document.citation}. What is printed there is plain, ours is <b>blue</b>: computed from the networks of this package or measured by one of ${document.runs.length} runs, each described <a href="#runs">below</a> with command, data, machine and date. Where nothing was run the place is empty.</p>
 <ul class="contents">${sections.map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>`)}</ul>
@@ -72,11 +64,8 @@ ${render(document)}
 </section>
 `,
 )}
-<footer>Made by <code>densenet paper</code> from the files in results/ alone.</footer>
-</main>
-</body>
-</html>
-`.markup;
+<footer>Made by <code>densenet paper</code> from the files in results/ alone.</footer>`,
+  );
 }
 
 const sections: readonly {

@@ -1,8 +1,8 @@
 // analyze/report: analyses as one HTML file that needs nothing else, in the look of a run's report: each with its
 // figures, and the paper's sentences beside what was found.
 import type { Finding } from "../finding.ts";
-import { type Html, html, raw } from "./html.ts";
-import { reportStyle } from "./style.ts";
+import { type Html, html } from "./html.ts";
+import { page } from "./page.ts";
 
 /** One analysis on the page. */
 export interface AnalysisSection {
@@ -55,18 +55,10 @@ ${[0, 1, 2, 3, 4, 5].map((tone) => `.line.tone${tone}{stroke:var(--tone${tone})}
 
 /** One self-contained HTML document. Every value is escaped. */
 export function renderAnalyses({ title, subjects, command, date, sections, citation }: AnalysisPage): string {
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title}</title>
-<style>${raw(reportStyle + analysisStyle)}</style>
-</head>
-<body>
-<main>
-<header>
+  return page(
+    title,
+    analysisStyle,
+    html`<header>
 <h1>${title}</h1>
 ${subjects.map((subject) => html`<p class="lede">${subject}</p>`)}
 <ul class="contents">${sections.map((section) => html`<li><a href="#${section.id}">${section.title}</a></li>`)}</ul>
@@ -81,11 +73,8 @@ ${findingsTable(section.findings)}
 )}
 <section aria-labelledby="how"><h2 id="how">How it was made</h2><pre>${command}
 ${date.toISOString().slice(0, 10)}</pre></section>
-<footer>The paper: ${citation}.</footer>
-</main>
-</body>
-</html>
-`.markup;
+<footer>The paper: ${citation}.</footer>`,
+  );
 }
 
 /** The paper's sentences beside what was found. */
