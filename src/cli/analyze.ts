@@ -36,6 +36,7 @@ import { anatomyOf, namedSpec, networkTitle, parameterCount, variantNames } from
 import type { DeviceChoice } from "../run/device.node.ts";
 import { type HeldOut, openHeldOut } from "../run/heldOut.node.ts";
 import { openBackend } from "./backend.ts";
+import { commandLine } from "./commandLine.ts";
 import { chosenDevice, EMBEDDED, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 
@@ -245,7 +246,7 @@ async function analyze(run: string, options: AnalyzeOptions): Promise<void> {
   const page = renderAnalyses({
     title: `Analysis of ${subjects[0]?.name ?? run}`,
     subjects: subjects.map(describe),
-    command: ["densenet analyze", run, ...process.argv.slice(process.argv.indexOf(run) + 1)].join(" "),
+    command: commandLine(),
     date: new Date(),
     sections: [...done.values()].map(({ section }) => section),
     citation: paperCitation,

@@ -12,6 +12,7 @@ import {
 } from "../run/run.node.ts";
 import type { StartEvent, TrainEvent } from "../train/events.ts";
 import { sayChoice } from "./backend.ts";
+import { commandLine, quoted } from "./commandLine.ts";
 import { say } from "./output.ts";
 import { Progress } from "./progress.ts";
 import { listenForStop, type StopCause } from "./signals.ts";
@@ -126,12 +127,4 @@ export function closingLines(finished: FinishedEvent): string[] {
     `run     ${folder}`,
     `report  ${report}`,
   ];
-}
-
-function commandLine(): string {
-  return ["densenet", ...process.argv.slice(2)].map(quoted).join(" ");
-}
-
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

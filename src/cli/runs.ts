@@ -13,6 +13,7 @@ import { table } from "../analyze/format.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { findRuns, readRunSummary } from "../run/summary.node.ts";
+import { commandLine } from "./commandLine.ts";
 import { requireWritable } from "./csvFile.ts";
 import { examples, jsonOption } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
@@ -69,8 +70,7 @@ async function compare(
     });
   }
   const differing = differences(runs);
-  const command = `densenet runs compare ${folders.join(" ")}`;
-  await writeFileAtomic(output, comparisonPage(runs, command));
+  await writeFileAtomic(output, comparisonPage(runs, commandLine()));
   if (json) {
     const settings = Object.fromEntries(differing.map(([key, ...values]) => [key, values]));
     printJson({ runs: runs.map(jsonOf), differences: settings, page: output });
