@@ -1,4 +1,4 @@
-// cli: tables as comma-separated values in the file that --output names.
+// cli: the file that --output names, and tables as comma-separated values.
 import { access, constants, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { systemCode, writeFailure } from "../checkpoint/writeFailure.ts";

@@ -5,6 +5,7 @@ import { renderPaper } from "../analyze/paper/page.ts";
 import { readResults } from "../analyze/paper/results.node.ts";
 import { paperText } from "../analyze/paper/terminal.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
+import { requireWritable } from "./csvFile.ts";
 import { examples, jsonOption } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 
@@ -26,6 +27,7 @@ export function addPaper(program: Command): void {
 }
 
 async function paper({ output, json }: { readonly output?: string; readonly json?: boolean }): Promise<void> {
+  if (output !== undefined) await requireWritable(output);
   const document = paperDocument(await readResults());
   if (output !== undefined) {
     await writeFileAtomic(output, renderPaper(document));
