@@ -26,6 +26,7 @@ import { type AnalysisSection, renderAnalyses } from "../analyze/report/analysis
 import { stochasticConnections, stochasticConnectionsSection } from "../analyze/stochasticConnections.ts";
 import type { Backend } from "../backends/backend.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
+import { writeFailure } from "../checkpoint/writeFailure.ts";
 import { loadBatches } from "../data/loader.node.ts";
 import { openDataset } from "../data/open.node.ts";
 import { DenseNetError, UsageError } from "../errors.ts";
@@ -199,7 +200,7 @@ export function addAnalyze(program: Command): void {
         .choices(reuseNormalisations)
         .default("columnMax"),
     )
-    .option("--output <folder>", "where the page and its numbers go", "analysis")
+    .option("-o, --output <folder>", "where the page and its numbers go", "analysis")
     .addOption(settingOption("device"))
     .addOption(settingOption("threads"))
     .addOption(jsonOption("the numbers on stdout as one JSON document, errors too"))
@@ -217,6 +218,7 @@ export function addAnalyze(program: Command): void {
 async function analyze(run: string, options: AnalyzeOptions): Promise<void> {
   const subjects: Subject[] = [];
   for (const path of [run, ...(options.against ?? [])]) subjects.push(await openSubject(path));
+  await makeFolder(options.output);
   let backend: Promise<Backend> | undefined;
   let images: Promise<HeldOut> | undefined;
   const context: Context = {
@@ -251,7 +253,6 @@ async function analyze(run: string, options: AnalyzeOptions): Promise<void> {
     sections: [...done.values()].map(({ section }) => section),
     citation: paperCitation,
   });
-  await mkdir(options.output, { recursive: true });
   await writeFileAtomic(join(options.output, "analysis.json"), `${JSON.stringify(numbers, null, 1)}\n`);
   await writeFileAtomic(join(options.output, "analysis.html"), page);
   if (options.json) {
@@ -265,6 +266,14 @@ async function analyze(run: string, options: AnalyzeOptions): Promise<void> {
     }
   }
   printLine(`page: ${join(options.output, "analysis.html")}`);
+}
+
+/** Before the work, not after it. */
+async function makeFolder(folder: string): Promise<void> {
+  if (folder === "") throw new UsageError('--output: got "", expected the name of a folder', { flag: "--output" });
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw writeFailure(folder, error);
+  });
 }
 
 const isRandom = ({ keepProbability = 1 }: { readonly keepProbability?: number }): boolean => keepProbability < 1;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -22,8 +22,9 @@ test("analyze · a checkpoint: numbers on stdout, a page and the same numbers in
   const saved = join(folder, "run");
   await saveCheckpoint(saved, { trained }, { step: 1, best: true, keep: 1 });
   const only = ["feature-reuse", "gradient-flow", "deep-supervision", "layer-importance", "stochastic-connections"];
-  const given = ["--steps", "2", "--images", "40", "--against", "plain-BC-40-12", "--output", output];
-  const { code, stdout, stderr } = await densenet(["analyze", saved, "--only", ...only, ...given, "--json"]);
+  const given = ["--images", "40", "--against", "plain-BC-40-12", "--output", output];
+  const words = ["analyze", "--steps", "2", saved, "--only", ...only, ...given, "--json"];
+  const { code, stdout, stderr } = await densenet(words);
   assert.equal(code, 0, stderr);
   const numbers = JSON.parse(stdout);
   assert.deepEqual(Object.keys(numbers), ["networks", ...only]);
@@ -36,7 +37,17 @@ test("analyze · a checkpoint: numbers on stdout, a page and the same numbers in
   assert.equal(numbers["layer-importance"][0].importance.layers.length, 6);
   const page = readFileSync(join(output, "analysis.html"), "utf8");
   for (const name of only) assert.ok(page.includes(`<h2 id="${name}">`), name);
+  assert.ok(page.includes(`densenet ${words.join(" ")}`), "the command, whole");
   assert.ok(!/<script|https?:\/\/(?!www\.w3)/.test(page.replace(/arXiv [\d.v]+/g, "")));
+});
+
+test("analyze · a file where the folder shall be · refused before the work", async () => {
+  const file = join(folder, "file");
+  writeFileSync(file, "kept");
+  const { code, stderr } = await densenet(["analyze", "40-12", "--only", "compactness", "--output", file]);
+  assert.equal(code, 2, stderr);
+  assert.match(stderr, /file: is a file, expected a folder/);
+  assert.equal(readFileSync(file, "utf8"), "kept");
 });
 
 const refusals: readonly (readonly [string, readonly string[], number, RegExp])[] = [
