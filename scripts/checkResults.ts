@@ -17,9 +17,10 @@ import type { StartEvent } from "../src/train/events.ts";
 
 /**
  * On what computed them, and with as many threads, every loss must be the same to the bit. Elsewhere sums are made in
- * another order, and training amplifies the rounding: with rate 0.1 from the first update, BC-40-12's losses on 1 and on
- * 2 threads differ relatively by 2·10⁻⁶ at update 3, 1.5·10⁻⁴ at update 4 and 2.4·10⁻² at update 20. So there the first
- * three are compared closely, which pins data, order, augmentation, first values and an update, and the others loosely.
+ * another order, and training amplifies the rounding: with rate 0.1 from the first update, BC-40-12's losses on 1 and
+ * on 2 threads differ relatively by 2·10⁻⁶ at update 3, 1.5·10⁻⁴ at update 4 and 2.4·10⁻² at update 20. So there the
+ * first three are compared closely, which pins data, order, augmentation, first values and an update, and the others
+ * loosely.
  */
 const CLOSE = { updates: 3, tolerance: 1e-5 };
 const LOOSE = 0.1;

@@ -1,7 +1,7 @@
 // Makes a model of the package from a run: weights in f16 and a card with what they measure after rounding.
 //   node scripts/packModel.ts RUN NAME DATA
-// NAME is network.data, such as bc-40-12.cifar10, and stands in src/formats/pretrained.ts too. DATA is the data set that
-// the run was trained on, with its test images. The run's last checkpoint is taken.
+// NAME is network.data, such as bc-40-12.cifar10, and stands in src/formats/pretrained.ts too. DATA is the data set
+// that the run was trained on, with its test images. The run's last checkpoint is taken.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";

@@ -1,5 +1,5 @@
-// analyze: model compactness (paper, section 5, figures 3 and 4). Test error against parameters and against multiply-adds:
-// the paper's points, and runs of our own where there are some on the same data.
+// analyze: model compactness (paper, section 5, figures 3 and 4). Test error against parameters and against
+// multiply-adds: the paper's points, and runs of our own where there are some on the same data.
 import { macs, namedSpec, parameterCount } from "../networks/registry.ts";
 import type { Finding } from "./finding.ts";
 import type { Result } from "./paper/results.ts";

@@ -1,8 +1,8 @@
 // analyze: images that are the same, or nearly: saved again, scaled, a little brighter or cropped. Portable.
 //
-// A perceptual hash (pHash) finds candidates: the signs of the 64 lowest frequencies of the discrete cosine transform of
-// the grey image, compared with their median. It is blind to colour, and of an image with little in it it is noise; so
-// a candidate counts only if the coloured thumbnails correlate too.
+// A perceptual hash (pHash) finds candidates: the signs of the 64 lowest frequencies of the discrete cosine transform
+// of the grey image, compared with their median. It is blind to colour, and of an image with little in it it is noise;
+// so a candidate counts only if the coloured thumbnails correlate too.
 
 /** Side of the images that fingerprints are taken of. */
 export const FINGERPRINT_SIDE = 32;

@@ -1,4 +1,5 @@
-// analyze: what the layers of a network make of images: every map pooled to one number, as the network's own head would.
+// analyze: what the layers of a network make of images: every map pooled to one number, as the network's own head
+// would.
 //
 // A map x becomes mean over positions of relu((x − μ)/σ), with μ and σ of its channel over the first batch: what batch
 // norm, ReLU and global average pool make of it before they have learned anything. Maps come from the inference plan,

@@ -1,5 +1,5 @@
-// analyze: memory of a training step against depth (the memory report's figure, arXiv 1707.06990). Four ways to keep the
-// same features, by arithmetic and by this package's own plans; nothing is run.
+// analyze: memory of a training step against depth (the memory report's figure, arXiv 1707.06990). Four ways to keep
+// the same features, by arithmetic and by this package's own plans; nothing is run.
 //
 //     naive            every module's output and every copied concatenation, each with a gradient of its size
 //     sharedGradients  the same, but gradients share one buffer, as large as the largest module's input and output

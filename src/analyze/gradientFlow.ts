@@ -1,5 +1,6 @@
-// analyze: gradient flow. How large the gradient of the loss still is when it reaches each layer, at the first values and
-// along training. "As information about the input or gradient passes through many layers, it can vanish" (section 1).
+// analyze: gradient flow. How large the gradient of the loss still is when it reaches each layer, at the first values
+// and along training. "As information about the input or gradient passes through many layers, it can vanish" (section
+// 1).
 //
 // Measured on the device's own training step: its plan keeps the gradient of every layer's maps. With N images and the
 // loss their mean, √N·‖∂loss/∂maps‖₂ is the root mean square over images of the gradient of an image's loss, which does
@@ -42,7 +43,9 @@ export interface GradientMoment {
   readonly layers: readonly LayerGradient[];
   /** The first layer's norm over the last layer's. */
   readonly firstOverLast: number;
-  /** How many powers of ten the norm changes from a layer to the one before it: negative where the gradient vanishes. */
+  /**
+   * How many powers of ten the norm changes from a layer to the one before it: negative where the gradient vanishes.
+   */
   readonly decadesPerLayer: number;
 }
 

@@ -140,7 +140,9 @@ interface Channels {
   readonly channels: number;
 }
 
-/** Mean over the channels `own` of the largest |correlation| with another channel of `among`. Constant maps have none. */
+/**
+ * Mean over the channels `own` of the largest |correlation| with another channel of `among`. Constant maps have none.
+ */
 export function redundancy(
   values: ArrayLike<number>,
   { images, channels, plane }: { readonly images: number; readonly channels: number; readonly plane: number },

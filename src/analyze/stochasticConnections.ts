@@ -1,5 +1,5 @@
-// analyze: stochastic against deterministic connections (paper, section 5). Stochastic depth drops layers at random while
-// it trains; where all layers between two are dropped, these two are directly connected, for that step:
+// analyze: stochastic against deterministic connections (paper, section 5). Stochastic depth drops layers at random
+// while it trains; where all layers between two are dropped, these two are directly connected, for that step:
 //
 //     P(s, ℓ) = Π over the layers i between them of (1 − p_i)
 //

@@ -135,7 +135,10 @@ function textOf(answers: readonly FileAnswer[], isSure: IsSure | undefined): str
   return table(rows, scores);
 }
 
-/** A line for each file; label and score of the best classes, whether that is sure enough, or what is wrong with the file. */
+/**
+ * A line for each file; label and score of the best classes, whether that is sure enough, or what is wrong with the
+ * file.
+ */
 function answersCsv(answers: readonly FileAnswer[], topK: number, isSure: IsSure | undefined): string {
   const columns = Array.from({ length: topK }, (_, rank) => (rank === 0 ? "" : String(rank + 1)));
   const header = [

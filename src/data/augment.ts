@@ -64,9 +64,9 @@ export interface Box {
 const WIDEST = 4 / 3;
 
 /**
- * The random crop of the ImageNet recipe, drawn as torchvision does: 8 % to 100 % of the area with an aspect ratio of 3:4
- * to 4:3, ten attempts, then the centre: all of the image, or as much as these ratios allow. fb.resnet.torch itself takes
- * √area·a × √area/a, so that its ratios a² are 9:16 to 16:9, and ends with a central square.
+ * The random crop of the ImageNet recipe, drawn as torchvision does: 8 % to 100 % of the area with an aspect ratio of
+ * 3:4 to 4:3, ten attempts, then the centre: all of the image, or as much as these ratios allow. fb.resnet.torch itself
+ * takes √area·a × √area/a, so that its ratios a² are 9:16 to 16:9, and ends with a central square.
  */
 export function drawCrop(width: number, height: number, seed: number, epoch: number, index: number): Box {
   for (let attempt = 0; attempt < 10; attempt++) {

@@ -3,8 +3,8 @@
 // section 4.1).
 //
 // Each is affine in the pixel's colour, so all of them together are one matrix and one offset per image, which
-// normalisation joins: an image is read once to find its mean and once to be written. Nothing is clamped in between, as in
-// the authors' code; torchvision's ColorJitter clamps to 0…1 after each change.
+// normalisation joins: an image is read once to find its mean and once to be written. Nothing is clamped in between, as
+// in the authors' code; torchvision's ColorJitter clamps to 0…1 after each change.
 import { draws, randomBelow, randomFraction } from "./draw.ts";
 import type { Normalization } from "./normalization.ts";
 

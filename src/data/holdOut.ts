@@ -71,7 +71,9 @@ function evenSplit(
   return sides(labels.length, held);
 }
 
-/** The `count` of `members` with the smallest random words; ties, which 2³² words all but exclude, fall to the earlier. */
+/**
+ * The `count` of `members` with the smallest random words; ties, which 2³² words all but exclude, fall to the earlier.
+ */
 function smallestWords(members: readonly number[], count: number, seed: number): number[] {
   const keyed = members.map((index) => ({ index, word: randomWord(seed, 0, index, draws.split) }));
   keyed.sort((a, b) => a.word - b.word || a.index - b.index);

@@ -66,10 +66,10 @@ export async function looksLikeImageFolder(dir: string): Promise<boolean> {
 /**
  * Opens a folder of images. Folders of classes in train and in val, valid, validation or test, whatever the case of
  * these names, are the two splits; otherwise every folder is a class. Classes are the folder names, in Unicode's
- * composed form and code-unit order, those of ImageNet by their words (tench for n01440764); images of a class are found at any depth, through links too, and stand in the
- * order of their paths. Hidden folders and what systems leave behind are passed over. The header of every image is
- * read; mean and deviation are measured on up to 512 training images; nothing else is decoded before it is asked for,
- * unless `skipBad` is set.
+ * composed form and code-unit order, those of ImageNet by their words (tench for n01440764); images of a class are
+ * found at any depth, through links too, and stand in the order of their paths. Hidden folders and what systems leave
+ * behind are passed over. The header of every image is read; mean and deviation are measured on up to 512 training
+ * images; nothing else is decoded before it is asked for, unless `skipBad` is set.
  * @throws InputError for no images, fewer than two classes, an empty class, a val folder whose classes differ, a link
  *   that leads back, and for images that cannot be read: the first 20 and how many there are.
  * @throws UsageError for an impossible size or held-out split.

@@ -1,8 +1,8 @@
-// data: the variables of a MATLAB level 5 .mat file ("MAT-File Format", The MathWorks), as MATLAB, Octave and scipy write
-// it with -v6 and -v7. A file is a header of 128 bytes and a list of elements, each a tag (type, bytes) and its content:
-// a matrix, or a zlib stream that holds one. A matrix is elements again: flags, dimensions, name, numbers in column-major
-// order, which may be stored in a smaller type than their class. Headers are read on their own; the numbers come as a
-// stream, so that an array of any size passes through a megabyte of memory.
+// data: the variables of a MATLAB level 5 .mat file ("MAT-File Format", The MathWorks), as MATLAB, Octave and scipy
+// write it with -v6 and -v7. A file is a header of 128 bytes and a list of elements, each a tag (type, bytes) and its
+// content: a matrix, or a zlib stream that holds one. A matrix is elements again: flags, dimensions, name, numbers in
+// column-major order, which may be stored in a smaller type than their class. Headers are read on their own; the
+// numbers come as a stream, so that an array of any size passes through a megabyte of memory.
 import { createReadStream } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { createInflate } from "node:zlib";

@@ -20,13 +20,14 @@ export interface OpenOptions extends ImageFolderOptions {
   /**
    * Below 1: that fraction of every class of the training images becomes the validation split, chosen by `seed`. From 1
    * on: the last so many images (the paper's 5 000 of CIFAR); of SVHN as many of every class, two thirds of them from
-   * the training images and one from the extra ones (the paper's 6 000), chosen by `seed`; of a folder, whose last ones are all of one class, about
-   * so many, spread over the classes. Absent or 0: the data set's own test or val split; of a folder without one 0.1.
+   * the training images and one from the extra ones (the paper's 6 000), chosen by `seed`; of a folder, whose last ones
+   * are all of one class, about so many, spread over the classes. Absent or 0: the data set's own test or val split; of
+   * a folder without one 0.1.
    */
   readonly valSplit?: number | undefined;
   /**
-   * Only the `val` split will be used, and nothing is held out: what is large (SVHN's training images) need not be read.
-   * Default false.
+   * Only the `val` split will be used, and nothing is held out: what is large (SVHN's training images) need not be
+   * read. Default false.
    */
   readonly testOnly?: boolean | undefined;
   /** Which labels of CIFAR-100: its 100 classes or their 20 superclasses. Default "fine". */

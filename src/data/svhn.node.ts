@@ -1,7 +1,8 @@
-// data: SVHN, format 2 (Netzer et al. 2011), from its own files: train_32x32.mat, test_32x32.mat and, where it is there,
-// extra_32x32.mat. In each, X is uint8 [32, 32, 3, N] and y the N labels 1…10, of which 10 is the digit 0. X is in
-// column-major order, so an image is 3072 bytes in a row, its colours one after the other, each column by column. Images
-// of train and extra pass from the files into one array of shared memory (1.86 GB), which is all that is held of them.
+// data: SVHN, format 2 (Netzer et al. 2011), from its own files: train_32x32.mat, test_32x32.mat and, where it is
+// there, extra_32x32.mat. In each, X is uint8 [32, 32, 3, N] and y the N labels 1…10, of which 10 is the digit 0. X is
+// in column-major order, so an image is 3072 bytes in a row, its colours one after the other, each column by column.
+// Images of train and extra pass from the files into one array of shared memory (1.86 GB), which is all that is held of
+// them.
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError, ResourceError } from "../errors.ts";
@@ -23,7 +24,8 @@ const CITATION =
   "with Unsupervised Feature Learning. NIPS Workshop on Deep Learning and Unsupervised Feature Learning, 2011.";
 /**
  * 6,000 for validation are 400 of each class of the training images and 200 of the extra ones, as in the authors' paper
- * before this one (Huang et al., Deep Networks with Stochastic Depth, ECCV 2016, section 4) and in Sermanet et al. 2012.
+ * before this one (Huang et al., Deep Networks with Stochastic Depth, ECCV 2016, section 4) and in Sermanet et al.
+ * 2012.
  */
 const SHARE_OF_TRAIN = 2 / 3;
 

@@ -1,5 +1,6 @@
-// data: ImageNet's folders are called by WordNet ids, n01440764 and so on; their classes by a word, tench. The ids are a
-// file of the package that is read when a folder has such a name; in its order they are the classes of imagenetLabels.
+// data: ImageNet's folders are called by WordNet ids, n01440764 and so on; their classes by a word, tench. The ids are
+// a file of the package that is read when a folder has such a name; in its order they are the classes of
+// imagenetLabels.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { InputError } from "../errors.ts";

@@ -30,8 +30,8 @@ export const EPS = 1e-5;
 const STATISTICS_MOMENTUM = 0.1;
 
 /**
- * Feature maps [N,C,H,W] and, in training, the batch statistics [C] of the same channels, where they were taken when the
- * maps were made, because more than one batch norm reads these.
+ * Feature maps [N,C,H,W] and, in training, the batch statistics [C] of the same channels, where they were taken when
+ * the maps were made, because more than one batch norm reads these.
  */
 export interface Features {
   readonly maps: TensorId;

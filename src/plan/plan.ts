@@ -103,8 +103,8 @@ export interface Gate {
 }
 
 /**
- * Of the shortcut of a residual unit [N, C', height, width] beside a branch [N, C, ⌈height/stride⌉, ⌈width/stride⌉]: every
- * stride-th pixel counts, and channels from C' on are zeros.
+ * Of the shortcut of a residual unit [N, C', height, width] beside a branch [N, C, ⌈height/stride⌉, ⌈width/stride⌉]:
+ * every stride-th pixel counts, and channels from C' on are zeros.
  */
 export interface ShortcutSize {
   readonly height: number;

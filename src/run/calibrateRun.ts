@@ -8,7 +8,9 @@ export function labelledLogits({ logits, confusion }: Evaluation, labels: ArrayL
   return { logits, labels, classes: confusion.length };
 }
 
-/** `evaluation`: of the run's validation images. Test images are none: what is fitted to them is not measured by them. */
+/**
+ * `evaluation`: of the run's validation images. Test images are none: what is fitted to them is not measured by them.
+ */
 export function calibrateRun(evaluation: Evaluation, { val, valIsTest }: Dataset): Calibrated {
   if (valIsTest) {
     return {

@@ -26,7 +26,9 @@ interface Holder {
    * Where pids mean the same: the machine's boot and the container's pid namespace; "" where the system does not say.
    */
   readonly space: string;
-  /** When the process began, in the system's own count; "" where it does not say. A pid that was given anew has another. */
+  /**
+   * When the process began, in the system's own count; "" where it does not say. A pid that was given anew has another.
+   */
   readonly born: string;
   /** Of this acquisition. */
   readonly id: string;

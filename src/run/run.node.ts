@@ -39,8 +39,8 @@ export interface RunOptions {
    */
   readonly resume?: string | undefined;
   /**
-   * A run's folder, a checkpoint's, or weights of another tool (.safetensors, .pth, .keras, .h5, a timm folder) that a new run
-   * starts from. Not with `resume`.
+   * A run's folder, a checkpoint's, or weights of another tool (.safetensors, .pth, .keras, .h5, a timm folder) that a
+   * new run starts from. Not with `resume`.
    */
   readonly initFrom?: string | undefined;
   /**

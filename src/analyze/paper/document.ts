@@ -1,5 +1,5 @@
-// analyze/paper: everything that the paper prints beside everything that was measured here, as plain data. The page, the
-// terminal and --json show it.
+// analyze/paper: everything that the paper prints beside everything that was measured here, as plain data. The page,
+// the terminal and --json show it.
 //
 // A cell has what the paper prints, what stands here, and how that was made: computed from the network's spec, or
 // measured by a run, which is named and described in `runs`. What nobody ran is absent.

@@ -1,5 +1,5 @@
-// analyze/paper: what the papers print. Tables 1 to 3 and the points of figures 3 and 4 of Huang, Liu, van der Maaten and
-// Weinberger, "Densely Connected Convolutional Networks" (CVPR 2017, arXiv 1608.06993v5), and the memory figure of
+// analyze/paper: what the papers print. Tables 1 to 3 and the points of figures 3 and 4 of Huang, Liu, van der Maaten
+// and Weinberger, "Densely Connected Convolutional Networks" (CVPR 2017, arXiv 1608.06993v5), and the memory figure of
 // Pleiss et al., "Memory-Efficient Implementation of DenseNets" (arXiv 1707.06990).
 //
 // Only what is printed stands here. Parameters, multiply-adds, depths and sizes of our networks are computed from their

@@ -1,5 +1,5 @@
-// analyze/paper: the tables as text, "paper / ours" in each cell. Figures are for the page; here their figures stand in a
-// line each.
+// analyze/paper: the tables as text, "paper / ours" in each cell. Figures are for the page; here their figures stand in
+// a line each.
 import { formatCount, formatDuration, formatInteger, formatPercent, table } from "../format.ts";
 import type { Cell, PaperDocument } from "./document.ts";
 

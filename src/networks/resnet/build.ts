@@ -34,7 +34,9 @@ function addOriginalUnit(
   return net.relu(`${path}.relu2`, net.add(`${path}.add`, branch, shortcut));
 }
 
-/** gate(conv3(relu(norm3(conv2(relu(norm2(conv1(a))))))) + x, a = relu(norm1(x)); where maps are added, + shortcut(a). */
+/**
+ * gate(conv3(relu(norm3(conv2(relu(norm2(conv1(a))))))) + x, a = relu(norm1(x)); where maps are added, + shortcut(a).
+ */
 function addPreActivationUnit(
   net: NetworkBuilder,
   { path, width, outChannels, stride }: Unit,

@@ -2,8 +2,8 @@
 import type { GivenFields } from "../family.ts";
 
 /**
- * The fields of the residual net with these shapes by path, as far as they show; what else is wrong with them shows when
- * they are compared with it.
+ * The fields of the residual net with these shapes by path, as far as they show; what else is wrong with them shows
+ * when they are compared with it.
  */
 export function recognizeResNet(shapes: ReadonlyMap<string, readonly number[]>): GivenFields | undefined {
   const conv0 = shapes.get("features.conv0.weight");

@@ -1,6 +1,6 @@
-// plan/steps: the end of a residual unit. Batch norm, the gate of stochastic depth, a shortcut that subsamples and pads,
-// the sum and the ReLU behind it are one kernel. The same kernel, without a shortcut, stores the composite function
-// where more than one step reads it.
+// plan/steps: the end of a residual unit. Batch norm, the gate of stochastic depth, a shortcut that subsamples and
+// pads, the sum and the ReLU behind it are one kernel. The same kernel, without a shortcut, stores the composite
+// function where more than one step reads it.
 import type { GraphNode } from "../../graph/graph.ts";
 import type { GateScope } from "../../ops/sampleGate.ts";
 import type { Lowering } from "../lowering.ts";
