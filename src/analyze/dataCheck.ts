@@ -183,8 +183,8 @@ function classFindings(folder: CheckedFolder): DataFinding[] {
     add(
       "classes",
       "error",
-      `${counted(expected.length, "folder")} of a class${within}`,
-      "Expected at least two: one folder of images for each class.",
+      `${counted(expected.length, "class folder")}${within}`,
+      "Expected at least two, one folder of images for each class.",
     );
   }
   for (const split of splits.slice(1)) {

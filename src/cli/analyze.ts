@@ -109,7 +109,7 @@ const analyses: Readonly<Record<AnalysisName, Analysis>> = {
     const [backend, { dataset }] = [await open.backend(), await open.images()];
     const networks: NetworkGradients[] = [];
     for (const { name, model, loaded } of subjects) {
-      say(`gradient-flow: ${options.steps} updates of ${name}`);
+      say(`gradient-flow: ${options.steps} ${options.steps === 1 ? "update" : "updates"} of ${name}`);
       const how = { dataset, backend, loadBatches };
       const moments = roundNumbers(options.steps);
       const fromStart = await gradientFlow({ ...how, model: createNetwork(model.spec), moments });

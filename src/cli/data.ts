@@ -90,7 +90,7 @@ function show(folder: CheckedFolder, findings: readonly DataFinding[]): void {
       splits.map((_, at) => at + 1),
     ),
   );
-  printLine(`\n${total} ${formatInteger(counts.length)} classes`);
+  printLine(`\n${total} ${formatInteger(counts.length)} ${counts.length === 1 ? "class" : "classes"}`);
   for (const { grade, title, advice, groups } of findings) {
     printLine("");
     printLine(title, `${toned(TONES[grade], grade, process.stdout)}: `);

@@ -51,7 +51,7 @@ export function dataPage(
     style,
     html`<header><p class="state ${of("error") > 0 ? "failed" : "finished"}">${verdict(findings)}</p><h1>${title}</h1>
 <dl class="figures four">
-<div><dt>Images that decode</dt><dd>${formatInteger(images.length)}<small>of ${formatInteger(images.length + broken.length)} in ${counts.length} classes${splits.length > 1 ? `; splits: ${splits.join(", ")}` : ""}</small></dd></div>
+<div><dt>Images that decode</dt><dd>${formatInteger(images.length)}<small>of ${formatInteger(images.length + broken.length)} in ${counts.length} ${counts.length === 1 ? "class" : "classes"}${splits.length > 1 ? `; splits: ${splits.join(", ")}` : ""}</small></dd></div>
 ${(["error", "warning", "note"] as const).map(
   (grade) => html`<div><dt>${GRADES[grade]}</dt><dd>${of(grade)}<small>${MEANINGS[grade]}</small></dd></div>
 `,
