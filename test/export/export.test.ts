@@ -82,13 +82,13 @@ for (const [format, name] of formats) {
   });
 }
 
-/** One running mean of one channel is off by a hundredth. */
-function nudged(trained: TrainedModel): TrainedModel {
+/** One running mean of one channel is off by a hundredth, or `by` so much. */
+function nudged(trained: TrainedModel, by = 0.01): TrainedModel {
   const state = new Map(trained.model.state);
   const path = "features.norm5.running_mean";
   const tensor = state.get(path);
   if (tensor === undefined) throw new RangeError(path);
-  state.set(path, { ...tensor, data: tensor.data.map((value, i) => (i === 0 ? value + 0.01 : value)) });
+  state.set(path, { ...tensor, data: tensor.data.map((value, i) => (i === 0 ? value + by : value)) });
   return { ...trained, model: { ...trained.model, state } };
 }
 
@@ -104,6 +104,10 @@ test("export · what cannot be is refused, naming what was given", async () => {
     /full\.onnx: is no folder, expected a new or an empty one/,
   );
   await assert.rejects(write("x.safetensors", { pixels: true }), /safetensors: takes neither preprocessing nor/);
+  await assert.rejects(exportNetwork(nudged(trained, 1e5), join(folder, "over.onnx"), backend, { dtype: "f16" }), {
+    name: "UsageError",
+    message: /^--dtype f16: features\.norm5\.running_mean holds \d+.*, more than the 65504 that f16 goes to/,
+  });
 });
 
 const unfit: readonly [SpecFields, RegExp][] = [

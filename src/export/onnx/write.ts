@@ -54,7 +54,7 @@ export function onnxOutput({ probabilities }: OnnxOptions): string {
   return probabilities ? "probabilities" : "logits";
 }
 
-/** @throws UsageError for an op without a counterpart */
+/** @throws UsageError for an op without a counterpart, and for a number that f16 cannot hold */
 export function onnxModel(trained: TrainedModel, options: OnnxOptions = {}): OnnxModel {
   const { model, preprocessing, classes, outputs, calibration } = trained;
   const { height, width, mean, std } = preprocessing;
@@ -219,7 +219,14 @@ function floats(name: string, shape: readonly number[], data: Float32Array): Onn
   return { name, dims: shape.map(BigInt), dataType: onnxDtypes.F32, rawData };
 }
 
+/** @throws UsageError for a number that f16 cannot hold */
 function halvesOf(name: string, shape: readonly number[], data: Float32Array): OnnxTensor {
+  const over = data.find((value) => Math.abs(value) >= 65520);
+  if (over !== undefined) {
+    throw new UsageError(`--dtype f16: ${name} holds ${over}, more than the 65504 that f16 goes to; expected f32`, {
+      path: name,
+    });
+  }
   return {
     name,
     dims: shape.map(BigInt),
