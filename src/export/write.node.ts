@@ -6,7 +6,7 @@ import type { Backend } from "../backends/backend.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
 import { writeFailure } from "../checkpoint/writeFailure.ts";
-import { ResourceError, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import { checkExport, type ExportCheck } from "./check.node.ts";
 import { type ExportFormatName, type ExportOptions, exportFiles, exportFormatNames, exportFormats } from "./export.ts";
 
@@ -19,7 +19,8 @@ export interface WrittenExport {
 /**
  * Writes `trained` to `output` and runs what was written. A name with the format's ending is one file; any other is a
  * folder, new or empty, which gets a model card too. `backend` stays the caller's.
- * @throws UsageError where the format cannot hold the network, or `output` is a folder with files
+ * @throws UsageError where the format cannot hold the network, or `output` is a folder with files; for html also where
+ * this package was not built
  * @throws ResourceError when the disk is full or may not be written
  * @throws VerificationError when what was written does not compute the same
  */
@@ -86,5 +87,5 @@ async function readPageScript(): Promise<string> {
     const script = await readFile(fileURLToPath(new URL(place, import.meta.url)), "utf8").catch(() => undefined);
     if (script !== undefined) return script;
   }
-  throw new ResourceError("html: dist/browser/page.js is not built; npm run build makes it");
+  throw new UsageError("html: dist/browser/page.js is not built; npm run build makes it");
 }
