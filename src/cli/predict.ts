@@ -103,7 +103,8 @@ async function predict(checkpoint: string, names: string[], options: PredictOpti
   for (const { error } of bad) say(error.message, `${toned("red", "densenet:")} `);
   if (output !== undefined) {
     await writeFileAtomic(output, answersCsv(answers, topK, isSure));
-    say(`${output}: ${formatInteger(answers.length - bad.length)} files classified`);
+    const classified = answers.length - bad.length;
+    say(`${output}: ${formatInteger(classified)} ${classified === 1 ? "file" : "files"} classified`);
   }
   if (json) printJson(answers.map((answer) => jsonOf(answer, isSure)));
   else if (output === undefined && bad.length < answers.length) printLine(textOf(answers, isSure));
