@@ -203,7 +203,8 @@ function weightFile(
     ordered.filter((layer) => layer.kind === kind),
   );
   const tensors = new Map<string, FileTensor>();
-  const epsilons = epsilonsOf(norms, config);
+  const said = config?.epsilons.length === norms.length ? config.epsilons : undefined;
+  const epsilons = said ?? assumedEpsilons(norms);
   const put = (path: string, field: string, from: Layer, name: string, read = tensorOf): void => {
     const dataset = from.fields.get(name);
     if (dataset !== undefined) tensors.set(`${path}.${field}`, read(dataset, source));
@@ -249,7 +250,7 @@ function weightFile(
     bytes,
     notes: [
       `${layers.length} layers of Keras, matched by their order: ${showText(convolutions[0].name)} is the stem`,
-      `ε of ${norms.length} batch norms, ${[...same].join(" and ")}${config === undefined ? " (assumed)" : ""}, taken into their variances`,
+      `ε of ${norms.length} batch norms, ${[...same].join(" and ")}${said === undefined ? " (assumed)" : ""}, taken into their variances`,
     ],
     ...(config === undefined ? {} : { preprocessing: config.preprocessing }),
     ...(config?.sigmoid === true ? { outputs: "sigmoid" } : {}),
@@ -284,8 +285,7 @@ function lastName(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-function epsilonsOf(norms: readonly Layer[], config: KerasConfig | undefined): readonly number[] {
-  if (config !== undefined && config.epsilons.length === norms.length) return config.epsilons;
+function assumedEpsilons(norms: readonly Layer[]): readonly number[] {
   const published =
     APPLICATIONS_NORMS.includes(norms.length) || norms.every(({ name }) => applicationPlace(name) !== undefined);
   return norms.map(() => (published ? APPLICATIONS_EPSILON : DEFAULT_EPSILON));
