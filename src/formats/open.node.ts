@@ -3,18 +3,10 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { isRecord } from "../checkpoint/record.ts";
 import { InputError } from "../errors.ts";
+import { HUB_CONFIG, HUB_WEIGHTS } from "../hub/hubName.ts";
 import { readHubConfig } from "./hubConfig.ts";
 import { readWeights } from "./read.ts";
 import type { FileTensor, WeightFile } from "./weightFile.ts";
-
-/** In the order in which a hub's folder is searched. */
-const FOLDER_FILES = [
-  "model.safetensors",
-  "model.safetensors.index.json",
-  "pytorch_model.bin",
-  "pytorch_model.bin.index.json",
-];
-const CONFIG = "config.json";
 
 /**
  * Weights at `path`. A config.json beside them says labels and preprocessing.
@@ -26,25 +18,25 @@ export async function openWeights(path: string): Promise<WeightFile> {
   });
   const file = found.isDirectory() ? await weightsIn(path) : path;
   const weights = file.endsWith(".index.json") ? await readShards(file) : readWeights(await read(file), file);
-  const config = join(dirname(file), CONFIG);
-  const beside = found.isDirectory() || FOLDER_FILES.includes(basename(file));
+  const config = join(dirname(file), HUB_CONFIG);
+  const beside = found.isDirectory() || HUB_WEIGHTS.includes(basename(file));
   const text = beside ? await readFile(config, "utf8").catch(() => undefined) : undefined;
   return text === undefined ? weights : { ...weights, ...readHubConfig(text, config) };
 }
 
 /** Whether a file of that name is taken for weights. */
 export function isWeightsName(name: string): boolean {
-  return FOLDER_FILES.includes(name) || /\.(safetensors|pth|pt|bin|keras|h5|hdf5)$|\.pth\.tar$/.test(name);
+  return HUB_WEIGHTS.includes(name) || /\.(safetensors|pth|pt|bin|keras|h5|hdf5)$|\.pth\.tar$/.test(name);
 }
 
 async function weightsIn(folder: string): Promise<string> {
   const names = await readdir(folder);
-  const known = FOLDER_FILES.find((name) => names.includes(name));
+  const known = HUB_WEIGHTS.find((name) => names.includes(name));
   if (known !== undefined) return join(folder, known);
   const weights = names.filter(isWeightsName);
   if (weights.length === 1) return join(folder, weights[0]);
   throw new InputError(
-    `${folder}: has ${weights.length === 0 ? "no file of weights" : `${weights.length} files of weights (${weights.slice(0, 3).join(", ")})`}, expected one of ${FOLDER_FILES.join(", ")}`,
+    `${folder}: has ${weights.length === 0 ? "no file of weights" : `${weights.length} files of weights (${weights.slice(0, 3).join(", ")})`}, expected one of ${HUB_WEIGHTS.join(", ")}`,
     { path: folder },
   );
 }

@@ -10,7 +10,7 @@ import { systemCode, writeFailure } from "../checkpoint/writeFailure.ts";
 import { DenseNetError, InputError, VerificationError } from "../errors.ts";
 import { showSome, showText } from "../show.ts";
 import { causeOf, download, hasHash, hashOfName, type PublishedHash, patientFetch } from "./download.node.ts";
-import { parseHubName } from "./hubName.ts";
+import { HUB_CONFIG, HUB_WEIGHTS, parseHubName } from "./hubName.ts";
 
 export interface HubSnapshot {
   /** The folder of the commit. */
@@ -18,15 +18,6 @@ export interface HubSnapshot {
   /** What it is and how it was come by, one line each. */
   readonly notes: readonly string[];
 }
-
-/** Weights in the order of preference; of shards their index names the files. */
-const WEIGHTS: readonly string[] = [
-  "model.safetensors",
-  "model.safetensors.index.json",
-  "pytorch_model.bin",
-  "pytorch_model.bin.index.json",
-];
-const CONFIG = "config.json";
 
 /** Files are read into memory. */
 const MOST_BYTES = 2 ** 31;
@@ -99,13 +90,13 @@ async function fetchCommit(name: string, cache: string, report: (line: string) =
     await link(blob, target);
     return target;
   };
-  const weights = WEIGHTS.find((file) => listed.has(file));
+  const weights = HUB_WEIGHTS.find((file) => listed.has(file));
   if (weights === undefined) {
     const files = [...listed.keys()].map((file) => showText(file));
-    throw fail(`has ${showSome(files) || "no files"}, expected one of ${WEIGHTS.join(", ")}`);
+    throw fail(`has ${showSome(files) || "no files"}, expected one of ${HUB_WEIGHTS.join(", ")}`);
   }
   try {
-    if (listed.has(CONFIG)) await fetchFile(CONFIG);
+    if (listed.has(HUB_CONFIG)) await fetchFile(HUB_CONFIG);
     const file = await fetchFile(weights);
     const shards = weights.endsWith(".json") ? shardsOf(await readFile(file, "utf8"), name) : [];
     for (const shard of shards) await fetchFile(shard);
@@ -150,7 +141,7 @@ async function cachedCommit(cache: string, revision: string): Promise<string | u
   const commit = ref.trim();
   if (!/^[0-9a-f]{40}$/.test(commit)) return undefined;
   const names = await readdir(join(cache, "snapshots", commit)).catch(() => []);
-  return names.some((file) => WEIGHTS.includes(file)) ? commit : undefined;
+  return names.some((file) => HUB_WEIGHTS.includes(file)) ? commit : undefined;
 }
 
 function shardsOf(text: string, name: string): readonly string[] {
@@ -182,7 +173,7 @@ async function link(blob: string, target: string): Promise<void> {
 /** Every file of a snapshot that leads to a blob has the hash that is the blob's name. */
 async function verify(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
-    if (!WEIGHTS.includes(name) && name !== CONFIG && !/\.(safetensors|bin)$/.test(name)) continue;
+    if (!HUB_WEIGHTS.includes(name) && name !== HUB_CONFIG && !/\.(safetensors|bin)$/.test(name)) continue;
     const blob = await realpath(join(folder, name));
     const hash = hashOfName(basename(blob));
     if (hash !== undefined && !(await hasHash(blob, hash))) {

@@ -1,4 +1,4 @@
-// hub: names of weights on the Hugging Face hub. Portable.
+// hub: names of weights on the Hugging Face hub, and of the files there. Portable.
 import { InputError } from "../errors.ts";
 import { showText } from "../show.ts";
 
@@ -13,6 +13,17 @@ export interface HubName {
 const TORCHVISION: ReadonlyMap<string, string> = new Map(
   [121, 161, 169, 201].map((depth) => [`densenet${depth}`, `timm/densenet${depth}.tv_in1k`]),
 );
+
+/** Files of weights in the order of preference; of shards their index names the files. */
+export const HUB_WEIGHTS: readonly string[] = [
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+];
+
+/** Says labels and preprocessing. */
+export const HUB_CONFIG = "config.json";
 
 const HUB = "hf:";
 const VISION = "torchvision:";
