@@ -1,4 +1,5 @@
 // cli: `densenet runs list` and `densenet runs compare` — what the folders of runs say of them.
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import {
   bestOf,
@@ -85,11 +86,14 @@ async function compare(
   printLine(`page  ${output}`);
 }
 
-/** Of every run in the folders. One whose settings cannot be read is named, unless it was asked for itself. */
+/** Of every run in the folders, each once. One whose settings cannot be read is named, unless it was asked for itself. */
 async function summaries(folders: readonly string[]): Promise<RunSummary[]> {
   const runs: RunSummary[] = [];
+  const seen = new Set<string>();
   for (const folder of folders) {
     for (const path of await findRuns(folder)) {
+      if (seen.has(resolve(path))) continue;
+      seen.add(resolve(path));
       try {
         runs.push(await readRunSummary(path));
       } catch (error) {

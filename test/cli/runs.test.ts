@@ -81,12 +81,13 @@ test("runs compare · the settings that differ, and a page with every run's curv
 
 for (const [name, args, code, says] of [
   ["one run", ["compare", "RUNS/first"], 2, /runs compare: got 1, expected from 2 to 12 runs/],
+  ["one run, named twice", ["compare", "RUNS/first", "RUNS/first/"], 2, /runs compare: got 1, expected/],
   ["a folder that is missing", ["list", "RUNS/nowhere"], 3, /nowhere: cannot be read, expected a folder of runs/],
   ["a run whose settings are broken, asked for itself", ["list", "RUNS/odd"], 3, /odd\/config\.json: is not JSON/],
   ["an output that cannot be", ["compare", "RUNS", "--output", "RUNS/no/page.html"], 2, /--output: the folder/],
 ] as const) {
   test(`runs · ${name} · exit ${code}`, async () => {
-    const given = args.map((word) => word.replace("RUNS", runs));
+    const given = args.map((word) => word.replaceAll("RUNS", runs));
     const outcome = await densenet(["runs", ...given], { cwd: root });
     assert.equal(outcome.code, code, outcome.stderr);
     assert.match(outcome.stderr, says);
