@@ -33,12 +33,13 @@ import { DenseNetError, UsageError } from "../errors.ts";
 import { type LoadedNetwork, loadNetwork } from "../formats/network.node.ts";
 import { createNetwork } from "../model/create.ts";
 import type { Model } from "../model/model.ts";
-import { anatomyOf, namedSpec, networkTitle, parameterCount, variantNames } from "../networks/registry.ts";
+import { anatomyOf, canonicalName, namedSpec, networkTitle, parameterCount } from "../networks/registry.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
 import { type HeldOut, openHeldOut } from "../run/heldOut.node.ts";
 import { openBackend } from "./backend.ts";
 import { commandLine } from "./commandLine.ts";
 import { chosenDevice, EMBEDDED, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
+import { isNetworkFile } from "./networkFile.ts";
 import { printJson, printLine, say } from "./output.ts";
 
 const analysisNames = [
@@ -296,9 +297,9 @@ function roundNumbers(last: number): number[] {
 }
 
 async function openSubject(path: string): Promise<Subject> {
-  if (variantNames.some((name) => name.toLowerCase() === path.toLowerCase())) {
+  if (!isNetworkFile(path)) {
     const spec = namedSpec(path);
-    return { name: networkTitle(spec), path, model: createNetwork(spec) };
+    return { name: networkTitle(spec, canonicalName(path)), path, model: createNetwork(spec) };
   }
   const loaded = await loadNetwork(path);
   const { model } = loaded.trained;

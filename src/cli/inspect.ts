@@ -1,15 +1,11 @@
 // cli: `densenet inspect` — what a network is and costs, before anything runs.
-import { stat } from "node:fs/promises";
 import type { Command } from "commander";
 import { formatBytes, formatCount, formatInteger, table } from "../analyze/format.ts";
 import { type Summary, summarize } from "../analyze/summary.ts";
 import { UsageError } from "../errors.ts";
 import { type InspectedFile, inspectFile } from "../export/inspectFile.node.ts";
 import { loadNetwork } from "../formats/network.node.ts";
-import { isWeightsName } from "../formats/open.node.ts";
-import { isPretrainedName } from "../formats/pretrained.ts";
 import { differentiate } from "../graph/differentiate.ts";
-import { isHubName } from "../hub/hubName.ts";
 import {
   buildGraph,
   canonicalName,
@@ -25,6 +21,7 @@ import { planInference, planTraining } from "../plan/planners.ts";
 import { printPlan } from "../plan/print.ts";
 import { type RecomputePolicy, recomputePolicies } from "../plan/recompute.ts";
 import { examples, jsonOption, numberFlag, wholeFlag } from "./flags.ts";
+import { isNetworkFile } from "./networkFile.ts";
 import { printJson, printLine, say } from "./output.ts";
 
 interface InspectOptions {
@@ -117,19 +114,7 @@ async function inspect(what: string, options: InspectOptions): Promise<void> {
 }
 
 async function findSubject(what: string, options: InspectOptions, file: InspectedFile | undefined): Promise<Subject> {
-  const onDisk = await stat(what).then(
-    () => true,
-    () => false,
-  );
-  // What looks like a path is meant as one, so a mistyped path is not answered with names of networks.
-  if (
-    onDisk ||
-    isPretrainedName(what) ||
-    isHubName(what) ||
-    what === "" ||
-    /[\\/]|\.(onnx|html|ckpt|tar)$/.test(what) ||
-    isWeightsName(what)
-  ) {
+  if (isNetworkFile(what)) {
     for (const [flag, value] of [
       ["--num-classes", options.numClasses],
       ["--drop", options.drop],

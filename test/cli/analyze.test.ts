@@ -50,10 +50,19 @@ test("analyze · a file where the folder shall be · refused before the work", a
   assert.equal(readFileSync(file, "utf8"), "kept");
 });
 
+test("analyze · networks by any spelling, by depth and width too", async () => {
+  const names = ["analyze", "resnet_68", "--against", "DenseNet-BC (L=22, k=12)", "--only", "stochastic-connections"];
+  const { code, stdout, stderr } = await densenet([...names, "--output", output, "--json"]);
+  assert.equal(code, 0, stderr);
+  const found = JSON.parse(stdout).networks.map(({ name }: { name: string }) => name);
+  assert.deepEqual(found, ["ResNet-68", "DenseNet-BC-22-12"]);
+});
+
 const refusals: readonly (readonly [string, readonly string[], number, RegExp])[] = [
   ["an untrained network's weights", ["BC-40-12", "--only", "feature-reuse"], 2, /BC-40-12 has no trained weights/],
   ["layers dropped of a name", ["40-12", "--only", "layer-importance"], 2, /has no trained weights/],
   ["no such run", ["runs/nowhere"], 3, /there is no such checkpoint/],
+  ["a depth that no ResNet has", ["resnet-69", "--only", "memory"], 2, /expected one such as 68 or 74/],
   ["an unknown analysis", ["40-12", "--only", "astrology"], 2, /Allowed choices/],
 ];
 for (const [what, args, exit, message] of refusals) {
