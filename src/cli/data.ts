@@ -23,7 +23,7 @@ export function addData(program: Command): void {
   const data = program
     .command("data")
     .summary("check images before training")
-    .description("Looks at the images that a network is to learn.")
+    .description("Checks the images that a network is to learn from.")
     .addHelpText(
       "after",
       examples("densenet data check photos --output check.html", "densenet data check photos --json"),

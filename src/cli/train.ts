@@ -33,8 +33,8 @@ export function addTrain(program: Command): void {
   addTrainFlags(program.command("train"))
     .summary("train a network")
     .description(
-      "Trains a network on a folder of images, on CIFAR-10 or CIFAR-100, or on the images that come with the " +
-        "package. A flag outweighs the config file, the file the preset, the preset the default.",
+      "Trains a network on a folder of images, on CIFAR-10, CIFAR-100 or SVHN, or on the images that come with " +
+        "the package. A flag outweighs the config file, the file the preset, the preset the default.",
     )
     .option("-o, --output <dir>", "where to put the run, a new folder (default: runs/<model>-<time>)")
     .option("--print-config", "print every setting and where it comes from, and stop")

@@ -68,7 +68,9 @@ const modelSettings = {
     defaultMeans: "1, every branch always counts",
     flag: { name: "--stochastic-depth", value: "p" },
     group: "Network",
-    help: "of a residual net: probability that the last unit's branch counts in a training step; earlier ones' is nearer to 1",
+    help:
+      "of a residual network: survival probability of the last unit's branch in a training step; from the first unit on " +
+      "it falls linearly from 1",
   },
 } satisfies Readonly<Record<string, SettingRow>>;
 
@@ -229,7 +231,7 @@ export const runSettings = {
     default: 0,
     flag: { name: "--smoothing", value: "s", aliases: ["--label-smoothing"] },
     group: "Optimisation",
-    help: "part of a label's probability that the training loss spreads evenly over all classes",
+    help: "share of a label's probability that the training loss spreads evenly over all classes",
     addedLater: true,
   }),
   initFan: setting({
