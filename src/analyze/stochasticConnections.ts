@@ -57,7 +57,8 @@ function withBetween(stages: readonly ConnectedStage[], between: number): number
 
 export function connectionFindings(stages: readonly ConnectedStage[]): Finding[] {
   const apart = stages.flatMap(({ probabilities }) => probabilities.flatMap((row) => row.slice(0, -1)));
-  const expected = stages.map(({ probabilities }) => probabilities.flat().reduce((sum, value) => sum + value, 0));
+  // A layer that counts reads one of those before it directly, the last that counts too: as many pairs as layers count.
+  const expected = stages.flatMap(({ keepProbabilities }) => keepProbabilities);
   const pairs = stages.map(({ probabilities }) => probabilities.flat().length);
   const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
   return [

@@ -31,6 +31,25 @@ test("connections · what drawing 200,000 steps counts, within four standard err
   });
 });
 
+test("connections · the pairs that are expected in a step are those that 20,000 drawn steps have", () => {
+  const keepProbabilities = [0.9, 0.6, 0.5, 0.7];
+  const random = draws("connected pairs");
+  const steps = 20_000;
+  const counts = Array.from({ length: steps }, () => {
+    const there = [true, ...keepProbabilities.map((probability) => random() < probability)];
+    const pairs = there.flatMap((reads, layer) =>
+      there.slice(0, layer).map((made, source) => reads && made && !there.slice(source + 1, layer).includes(true)),
+    );
+    return pairs.filter((connected) => connected).length;
+  });
+  const mean = counts.reduce((sum, count) => sum + count, 0) / steps;
+  // A sum of four independent draws has a variance of at most 4·¼.
+  assert.ok(Math.abs(mean - 2.7) <= 4 / Math.sqrt(steps), `${mean}`);
+  const probabilities = connectionProbabilities(keepProbabilities);
+  const [finding] = connectionFindings([{ stage: 1, keepProbabilities, probabilities }]);
+  assert.match(finding?.measured ?? "", /in a step 2\.7 of 10 pairs are expected/);
+});
+
 test("connections · ResNet-110 with p_L = 0.5 · three stages, neighbours 1, the last with one between 1 − p of it", () => {
   const stages = stochasticConnections(namedSpec("resnet-110", { stochasticDepth: 0.5 }));
   assert.deepEqual(
