@@ -118,48 +118,46 @@ function observations(blocks: readonly ReuseBlock[]): Finding[] {
   const later = blocks.slice(1).flatMap((block) => block.columns.filter(({ kind }) => kind === "layer"));
   const classifier = columns.find(({ kind }) => kind === "classifier");
   return [
-    spreads(
+    ...spreads(
       "All layers spread their weights over many inputs within the same block. This indicates that features extracted " +
         "by very early layers are, indeed, directly used by deep layers throughout the same dense block.",
       1,
       "layer",
       layers,
     ),
-    ...(transitions.length === 0
-      ? []
-      : [
-          spreads(
-            "The weights of the transition layers also spread their weight across all layers within the preceding " +
-              "dense block.",
-            2,
-            "transition",
-            transitions,
-          ),
-        ]),
+    ...spreads(
+      "The weights of the transition layers also spread their weight across all layers within the preceding dense block.",
+      2,
+      "transition",
+      transitions,
+    ),
     ...leastToTransitions(later.filter(({ index }) => index > 1)),
     ...(classifier === undefined ? [] : [towardsTheEnd(classifier.values.l1)]),
   ];
 }
 
-function spreads(claim: string, observation: number, what: string, columns: readonly ReuseColumn[]): Finding {
+function spreads(claim: string, observation: number, what: string, columns: readonly ReuseColumn[]): Finding[] {
+  if (columns.length === 0) return [];
   const parts = columns.map(({ values }) => effectiveSources(values.l1) / values.l1.length);
   const few = parts.filter((part) => part < MANY).length;
   const early = columns.map(({ values: { l1 } }) => {
     const half = l1.slice(0, Math.ceil(l1.length / 2));
     return (mean(half) * half.length) / (mean(l1) * l1.length);
   });
-  return {
-    claim,
-    place: `section 5, observation ${observation}`,
-    criterion:
-      `the effective number of sources (exp of the entropy of the weight's shares) of every ${what} is at least ` +
-      `${MANY} of their number`,
-    measured:
-      `${columns.length - few} of ${columns.length} ${what}s; the effective number is at least ` +
-      `${percent(Math.min(...parts))} of the sources, ${percent(median(parts))} in the median; the earlier half of the ` +
-      `sources has ${percent(median(early))} of the weight in the median`,
-    found: few === 0,
-  };
+  return [
+    {
+      claim,
+      place: `section 5, observation ${observation}`,
+      criterion:
+        `the effective number of sources (exp of the entropy of the weight's shares) of every ${what} is at least ` +
+        `${MANY} of their number`,
+      measured:
+        `${columns.length - few} of ${columns.length} ${what}s; the effective number is at least ` +
+        `${percent(Math.min(...parts))} of the sources, ${percent(median(parts))} in the median; the earlier half of the ` +
+        `sources has ${percent(median(early))} of the weight in the median`,
+      found: few === 0,
+    },
+  ];
 }
 
 function leastToTransitions(columns: readonly ReuseColumn[]): Finding[] {

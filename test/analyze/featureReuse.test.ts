@@ -76,6 +76,16 @@ test("feature reuse · observations are not found where they do not hold", () =>
   );
 });
 
+test("feature reuse · blocks of one layer · no finding about layers with one source, none with a number that is not", () => {
+  const spec = defineSpec({ growthRate: 2, blockConfig: [1, 1], numInitFeatures: 5, bottleneck: false });
+  const { findings } = featureReuse(createNetwork(spec));
+  assert.deepEqual(
+    findings.map(({ place }) => place),
+    ["section 5, observation 2", "section 5, observation 4"],
+  );
+  for (const { measured } of findings) assert.doesNotMatch(measured, /NaN|Infinity/);
+});
+
 test("feature reuse · a chain has nothing to compare", () => {
   assert.throws(
     () => featureReuse(createNetwork(namedSpec("plain-40-12"))),
