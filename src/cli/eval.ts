@@ -5,13 +5,10 @@ import { classErrors, constantGuess, meanClassError, worstFirst } from "../analy
 import { type ClassScore, classScores, meanScores } from "../analyze/classScores.ts";
 import { formatInteger, formatPercent, table, wilsonInterval } from "../analyze/format.ts";
 import { mostConfused } from "../analyze/report/confusion.ts";
-
 import type { Calibration } from "../checkpoint/calibration.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
-
 import type { LabelKind } from "../data/dataset.ts";
-
 import { loadBatches } from "../data/loader.node.ts";
 import { loadClassifier } from "../formats/network.node.ts";
 import { choosePreprocessing } from "../formats/preprocessing.ts";
@@ -51,7 +48,8 @@ export function addEval(program: Command): void {
     .summary("measure a checkpoint on labelled images")
     .description(
       "Measures a checkpoint: top-1 and top-5 error in percent, mean cross-entropy in nats, the error of each " +
-        "class with its precision, recall and F1, and how far the probabilities can be trusted. On the images that its run held out; on other images on all of them, or on their val or test split.",
+        "class with its precision, recall and F1, and how far the probabilities can be trusted. On the images that " +
+        "its run held out; on other images on all of them, or on their val or test split.",
     )
     .argument(
       "<checkpoint>",

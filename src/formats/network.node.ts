@@ -32,8 +32,8 @@ export interface LoadedNetwork {
 
 /**
  * The network that `path` leads to: a run's folder (then `pointer` chooses), a checkpoint's folder or a model file of
- * ours; or weights of another tool: a PyTorch, safetensors, Keras or ONNX file, a timm or Hugging Face folder. Or `path`
- * is the name of a model that comes with the package, where no file has that name, or of one on the Hugging Face hub
+ * ours; or weights of another tool: a PyTorch, safetensors, Keras or ONNX file, a timm or Hugging Face folder. Or it is
+ * the name of a model that comes with the package, where no file has that name, or of one on the Hugging Face hub
  * (`hf:timm/densenet121.ra_in1k@main`, `torchvision:densenet121`), which is fetched into the cache of the hub's tools;
  * `report` gets a line for each file that is.
  * @throws InputError when there is no such file, or it is neither, or damaged
@@ -115,7 +115,8 @@ async function isOwn(path: string): Promise<boolean> {
   const found = await stat(path).catch((cause: unknown) => {
     throw new InputError(
       `${path || '""'}: there is no such checkpoint; expected the folder of a run, a checkpoint's folder, or ` +
-        "weights: a .safetensors, PyTorch, Keras or ONNX file, a timm folder; or a model that comes with the package: " +
+        "weights: a .safetensors, PyTorch, Keras or ONNX file, a timm folder; or a model that comes with the " +
+        "package: " +
         pretrainedNames.join(", "),
       { path },
       { cause },

@@ -1,8 +1,9 @@
-// formats: a machine for Python's pickles (protocols 0 to 5; Lib/pickletools.py describes every opcode) that builds inert data. Portable.
+// formats: a machine for Python's pickles (protocols 0 to 5; Lib/pickletools.py describes every opcode) that builds
+// inert data. Portable.
 //
-// A pickle is a program whose calls could be anything. Here nothing is called: a few constructors of data have a meaning in `reducers`, the
-// instances of unknown classes become records of their state, and what would call a function is refused by name. Room is bounded by counts,
-// because one byte of a pickle can ask for an object of hundreds.
+// A pickle is a program whose calls could be anything. Here nothing is called: a few constructors of data have a
+// meaning in `reducers`, the instances of unknown classes become records of their state, and what would call a function
+// is refused by name. Room is bounded by counts, because one byte of a pickle can ask for an object of hundreds.
 import { InputError } from "../errors.ts";
 import { showText } from "../show.ts";
 

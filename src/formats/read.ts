@@ -9,7 +9,8 @@ import type { FileTensor, WeightFile } from "./weightFile.ts";
 import { isZip, readZip } from "./zip.ts";
 
 /**
- * Opens a file of weights: PyTorch's in both containers, TorchScript's, safetensors, Keras's. `source` names it in messages.
+ * Opens a file of weights: PyTorch's in both containers, TorchScript's, safetensors, Keras's. `source` names it in
+ * messages.
  * @throws InputError saying what the file is instead, or the place where it is damaged
  */
 export function readWeights(bytes: Uint8Array, source: string): WeightFile {

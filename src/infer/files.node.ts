@@ -17,9 +17,9 @@ export interface LoadPredictorOptions extends PredictorOptions {
 }
 
 /**
- * A predictor for a run's folder, a checkpoint's folder, a saved .safetensors file, a model that comes with the package,
- * or weights of another tool, as `loadNetwork` takes them. `note` gets what was matched and assumed of the latter, too, a
- * line at a time.
+ * A predictor for a run's folder, a checkpoint's folder, a saved .safetensors file, a model that comes with the
+ * package, or weights of another tool, as `loadNetwork` takes them. `note` gets what was matched and assumed of the
+ * latter, too, a line at a time.
  * @throws InputError when it is none of these or damaged.
  */
 export async function loadPredictor(
