@@ -154,6 +154,13 @@ async function openOthers(
   { labels, split, valSplit, seed, maxPixels, skipBad, report }: HeldOutOptions,
 ): Promise<HeldOut> {
   const { mean: _, std: __, ...size } = trained.preprocessing;
+  if (split === "test" && valSplit !== undefined) {
+    throw new UsageError(
+      `--val-split ${valSplit}: holds images out of the training images, which --split test does not measure; ` +
+        "expected one of the two",
+      { flag: "--val-split" },
+    );
+  }
   if (valSplit === undefined && (await isFolderOfImages(dir))) {
     const channels = trained.model.spec.inChannels;
     if (channels !== 1 && channels !== 3) {

@@ -148,6 +148,10 @@ const MISTAKES: readonly { args: readonly string[]; says: RegExp }[] = [
   },
   { args: ["train", "--preset", "paper-cifar100"], says: /--data-dir: not given, .* paper-cifar100/ },
   { args: ["train", "--resume", "x", "--preset", "quick"], says: /--preset: cannot be given with --resume/ },
+  {
+    args: ["eval", "bc-40-12.cifar10", "--split", "test", "--val-split", "0.2"],
+    says: /--val-split 0\.2: holds images out of the training images, which --split test does not measure/,
+  },
   { args: ["inspect"], says: /missing required argument 'name\|checkpoint'/ },
   { args: ["inspect", "121", "--input-size", "28"], says: /28×28 .* the smallest images that work are 29×29/ },
   { args: ["predict", "run"], says: /missing required argument 'file'/ },
