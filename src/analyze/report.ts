@@ -26,7 +26,7 @@ const STATES = {
 /** One self-contained HTML document. Every value of `data` is escaped. */
 export function renderReport(data: ReportData): string {
   return page(
-    `${data.title} · DenseNet training report`,
+    `${data.title} · training report`,
     "",
     html`<header>
 <p class="state ${data.state}">${STATES[data.state]}${data.reason === undefined ? "" : `: ${data.reason}`}</p>

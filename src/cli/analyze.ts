@@ -301,7 +301,7 @@ async function openSubject(path: string): Promise<Subject> {
     const spec = namedSpec(path);
     return { name: networkTitle(spec, canonicalName(path)), path, model: createNetwork(spec) };
   }
-  const loaded = await loadNetwork(path);
+  const loaded = await loadNetwork(path, "last", say);
   const { model } = loaded.trained;
   return { name: `${networkTitle(model.spec)} (${basename(resolve(path))})`, path, model, loaded };
 }

@@ -140,4 +140,5 @@ test("gradient flow · findings: vanished where the first layer has a hundredth 
   assert.deepEqual(found(network("dense", 0.5), network("chain", 0.005)), [true, true]);
   assert.deepEqual(found(network("dense", 0.05), network("chain", 0.005)), [true, false]);
   assert.deepEqual(found(network("dense", 0.5), network("chain", 0.5)), [false, false]);
+  assert.deepEqual(found(network("dense", 0.5)), [false], "alone, nothing is alleviated that another network has");
 });
