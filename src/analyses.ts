@@ -23,6 +23,7 @@ export {
   featureMemorySection,
   type MemoryStrategy,
   memoryFindings,
+  memoryStrategies,
 } from "./analyze/featureMemory.ts";
 export {
   type FeatureReuse,
@@ -31,6 +32,7 @@ export {
   type ReuseBlock,
   type ReuseColumn,
   type ReuseNormalisation,
+  reuseNormalisations,
 } from "./analyze/featureReuse.ts";
 export type { Finding } from "./analyze/finding.ts";
 export {
@@ -44,6 +46,7 @@ export {
   type NetworkGradients,
 } from "./analyze/gradientFlow.ts";
 export {
+  type Channels,
   type DroppedLayer,
   importanceFindings,
   type LayerImportance,
@@ -54,6 +57,7 @@ export {
   redundancy,
 } from "./analyze/layerImportance.ts";
 export { type AnalysisPage, type AnalysisSection, renderAnalyses } from "./analyze/report/analysisPage.ts";
+export type { Html } from "./analyze/report/html.ts";
 export {
   type ConnectedStage,
   connectionFindings,

@@ -5,6 +5,7 @@ export {
   type Checkpoint,
   decodeModel,
   decodeTraining,
+  type EncodeOptions,
   encodeModel,
   encodeTraining,
   type Preprocessing,
@@ -19,7 +20,9 @@ export {
   bytesSplit,
   type Dataset,
   type FilesDescription,
+  type HoldOutSource,
   type LabelKind,
+  labelKinds,
   type Split,
   type SplitDescription,
 } from "./data/dataset.ts";

@@ -19,6 +19,7 @@ export interface CompactPoint {
   readonly epochs?: number;
 }
 
+/** Error against size: the paper's points on C10+ (figure 4) and those of our own runs. */
 export interface Compactness {
   readonly denseNet: readonly CompactPoint[];
   readonly denseNetBC: readonly CompactPoint[];
@@ -30,12 +31,9 @@ export interface Compactness {
 
 const size = { height: 32, width: 32 };
 
-/** `results`: as `readResults` gives them; those on C10+ count. */
-export function compactness(results: readonly Result[]): Compactness {
-  const [denseNet, denseNetBC, resNet] = [figure4.denseNet, figure4.denseNetBC, figure4.preActivationResNet].map(
-    (points) => points.map(pointOf),
-  );
-  const runs = results
+/** The results on C10+ as points of the figure. */
+export function compactRuns(results: readonly Result[]): CompactPoint[] {
+  return results
     .filter(({ column }) => column === "C10+")
     .map(({ title, spec, params, final, epochs }) => ({
       network: title,
@@ -44,6 +42,13 @@ export function compactness(results: readonly Result[]): Compactness {
       testError: final.valTop1Error,
       epochs: epochs.length,
     }));
+}
+
+/** The paper's points beside `runs`, measured on C10+. */
+export function compactness(runs: readonly CompactPoint[]): Compactness {
+  const [denseNet, denseNetBC, resNet] = [figure4.denseNet, figure4.denseNetBC, figure4.preActivationResNet].map(
+    (points) => points.map(pointOf),
+  );
   return { denseNet, denseNetBC, resNet, runs, findings: findingsOf(denseNet, denseNetBC) };
 }
 
@@ -84,6 +89,7 @@ function findingsOf(denseNet: readonly CompactPoint[], denseNetBC: readonly Comp
   ];
 }
 
+/** Error against parameters, as a section of a page. */
 export function compactnessSection({ denseNet, denseNetBC, resNet, runs, findings }: Compactness): AnalysisSection {
   const count = (value: number): string =>
     value >= 1e9 ? `${value / 1e9} G` : value >= 1e6 ? `${value / 1e6} M` : `${value / 1e3} k`;

@@ -70,6 +70,7 @@ export interface Probe {
   readonly state: number;
 }
 
+/** What `linearProbes` found, and on how many images. */
 export interface LinearProbes {
   readonly trainImages: number;
   readonly testImages: number;
@@ -117,6 +118,7 @@ export async function linearProbes(options: PooledMapsOptions): Promise<LinearPr
   };
 }
 
+/** One network of the comparison. */
 export interface NetworkSupervision {
   readonly name: string;
   readonly distances: readonly LayerDistance[];
@@ -127,6 +129,7 @@ export interface NetworkSupervision {
 /** Convolutions between a layer and the classifier, up to which the paper's sentence holds. */
 const FEW = 3;
 
+/** The paper's sentences on implicit deep supervision (section 5), the first network's being the claim. */
 export function supervisionFindings(networks: readonly NetworkSupervision[]): Finding[] {
   const farthest = ({ distances }: NetworkSupervision): number =>
     Math.max(...distances.map(({ toLoss }) => toLoss - 1));
@@ -169,6 +172,7 @@ export function supervisionFindings(networks: readonly NetworkSupervision[]): Fi
   ];
 }
 
+/** Distances to the loss and probes, as a section of a page. */
 export function deepSupervisionSection(networks: readonly NetworkSupervision[]): AnalysisSection {
   const percent = (value: number): string => `${Number(value.toFixed(1))} %`;
   const distances = plot({

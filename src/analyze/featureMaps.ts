@@ -28,6 +28,7 @@ export interface PooledMaps {
   readonly test: ReadonlyMap<BufferName, Features>;
 }
 
+/** Of which network, and of which images the maps are read. */
 export interface PooledMapsOptions {
   readonly trained: TrainedModel;
   readonly dataset: Dataset;

@@ -22,7 +22,12 @@ import { html } from "./report/html.ts";
 import { plot, toneOf } from "./report/plot.ts";
 import { summarize } from "./summary.ts";
 
+/**
+ * What a training step keeps: every module's output and its gradient (naive); outputs, and two gradients at a time
+ * (sharedGradients); what our plans keep (shared), and keep where bottlenecks are recomputed (recomputed).
+ */
 export const memoryStrategies = ["naive", "sharedGradients", "shared", "recomputed"] as const;
+/** An entry of `memoryStrategies`. */
 export type MemoryStrategy = (typeof memoryStrategies)[number];
 
 /** Bytes for feature maps and their gradients, f32, of one training step. */
@@ -33,6 +38,7 @@ export interface DepthMemory {
   readonly bytes: Readonly<Record<MemoryStrategy, number>>;
 }
 
+/** What `featureMemory` found: bytes by depth, and how fast they grow. */
 export interface FeatureMemory {
   readonly batch: number;
   readonly depths: readonly DepthMemory[];
@@ -94,6 +100,7 @@ const NAMES: Readonly<Record<MemoryStrategy, string>> = {
 const LINEAR = 1.2;
 const QUADRATIC = 1.5;
 
+/** The two sentences of the memory report’s abstract. */
 export function memoryFindings({ exponents, depths, batch }: FeatureMemory): Finding[] {
   const deepest = depths.at(-1);
   if (deepest === undefined) return [];
@@ -121,6 +128,7 @@ export function memoryFindings({ exponents, depths, batch }: FeatureMemory): Fin
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
+/** Memory against depth, as a section of a page. */
 export function featureMemorySection(memory: FeatureMemory): AnalysisSection {
   const axes = {
     x: { label: "layers", scale: "linear", format: String },

@@ -17,7 +17,9 @@ import { type AnalysisSection, findingsTable } from "./report/analysisPage.ts";
 import { heatMap, heatScale } from "./report/heatMap.ts";
 import { type Html, html } from "./report/html.ts";
 
+/** The three readings of "average weight" that the head of this file defines. */
 export const reuseNormalisations = ["l1", "perWeight", "columnMax"] as const;
+/** An entry of `reuseNormalisations`. */
 export type ReuseNormalisation = (typeof reuseNormalisations)[number];
 
 /** A column of the figure: one weight that reads the maps of a block. */
@@ -30,12 +32,14 @@ export interface ReuseColumn {
   readonly values: Readonly<Record<ReuseNormalisation, readonly number[]>>;
 }
 
+/** A triangle of the figure. */
 export interface ReuseBlock {
   /** From 1. */
   readonly block: number;
   readonly columns: readonly ReuseColumn[];
 }
 
+/** Figure 5 as numbers, and the paper's four observations. */
 export interface FeatureReuse {
   readonly blocks: readonly ReuseBlock[];
   readonly findings: readonly Finding[];

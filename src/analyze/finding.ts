@@ -1,6 +1,7 @@
 // analyze: a sentence of the paper beside what was measured of it. The criterion is fixed before anything is measured,
 // so that "not found" is an answer.
 
+/** A sentence of the paper, and whether what was measured bears it out. */
 export interface Finding {
   /** The paper's sentence. */
   readonly claim: string;

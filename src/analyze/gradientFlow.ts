@@ -35,6 +35,7 @@ export interface LayerGradient {
   readonly weightNorm: number;
 }
 
+/** Every layer's gradient after some updates. */
 export interface GradientMoment {
   /** Updates done before. */
   readonly step: number;
@@ -49,10 +50,12 @@ export interface GradientMoment {
   readonly decadesPerLayer: number;
 }
 
+/** What `gradientFlow` measured, moment by moment. */
 export interface GradientFlow {
   readonly moments: readonly GradientMoment[];
 }
 
+/** What is trained, on what, and when it is measured. */
 export interface GradientFlowOptions {
   /** Where it starts. */
   readonly model: Model;
@@ -247,6 +250,7 @@ export function gradientFindings(networks: readonly NetworkGradients[]): Finding
   ];
 }
 
+/** Gradients by layer and by update, as a section of a page. */
 export function gradientFlowSection(networks: readonly NetworkGradients[]): AnalysisSection {
   const steps = networks[0]?.fromStart.moments.map(({ step }) => step) ?? [];
   const shown = [...new Set([steps[0], steps[Math.floor(steps.length / 2)], steps.at(-1)])];

@@ -17,6 +17,7 @@ import type { AnalysisSection } from "./report/analysisPage.ts";
 import { html } from "./report/html.ts";
 import { plot, toneOf } from "./report/plot.ts";
 
+/** The network without one of its layers. */
 export interface DroppedLayer {
   readonly path: string;
   /** Place among all layers, from 1. */
@@ -30,6 +31,7 @@ export interface DroppedLayer {
   readonly redundancy: number;
 }
 
+/** What `layerImportance` found. */
 export interface LayerImportance {
   readonly images: number;
   readonly classes: number;
@@ -40,6 +42,7 @@ export interface LayerImportance {
   readonly residual: boolean;
 }
 
+/** Of which network, and on which images. */
 export interface LayerImportanceOptions {
   readonly trained: TrainedModel;
   readonly dataset: Dataset;
@@ -135,7 +138,8 @@ export async function layerImportance(options: LayerImportanceOptions): Promise<
   }
 }
 
-interface Channels {
+/** A range of channels of a buffer. */
+export interface Channels {
   readonly offset: number;
   readonly channels: number;
 }
@@ -174,6 +178,7 @@ export function redundancy(
   return largest.reduce((sum, value) => sum + value, 0) / own.channels;
 }
 
+/** One network of the comparison. */
 export interface NetworkImportance {
   readonly name: string;
   readonly importance: LayerImportance;
@@ -184,6 +189,7 @@ const LITTLE = 1;
 /** |Correlation| from which a map counts as the repetition of another. */
 const REPEATED = 0.5;
 
+/** The paper's sentences on which layers matter, the first network's being the claim. */
 export function importanceFindings(networks: readonly NetworkImportance[]): Finding[] {
   const [first] = networks;
   if (first === undefined) return [];
@@ -235,6 +241,7 @@ export function importanceFindings(networks: readonly NetworkImportance[]): Find
   ];
 }
 
+/** Error without each layer, as a section of a page. */
 export function layerImportanceSection(networks: readonly NetworkImportance[]): AnalysisSection {
   const percent = (value: number): string => `${Number(value.toFixed(1))} %`;
   const charts = [

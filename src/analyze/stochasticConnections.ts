@@ -55,6 +55,7 @@ function withBetween(stages: readonly ConnectedStage[], between: number): number
   return mean(stages.flatMap(({ probabilities }) => probabilities.flatMap((row) => row.at(-1 - between) ?? [])));
 }
 
+/** The paper's sentence on stochastic and deterministic connections (section 5). */
 export function connectionFindings(stages: readonly ConnectedStage[]): Finding[] {
   const apart = stages.flatMap(({ probabilities }) => probabilities.flatMap((row) => row.slice(0, -1)));
   // A layer that counts reads one of those before it directly, the last that counts too: as many pairs as layers count.
@@ -80,6 +81,7 @@ export function connectionFindings(stages: readonly ConnectedStage[]): Finding[]
   ];
 }
 
+/** Probabilities of every pair of layers, as a section of a page. */
 export function stochasticConnectionsSection(name: string, stages: readonly ConnectedStage[]): AnalysisSection {
   const range = { low: 0, high: 1 };
   const map = (title: string, probabilities: readonly (readonly number[])[]): Html =>

@@ -2,7 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import type { Command } from "commander";
-import { compactness, compactnessSection } from "../analyze/compactness.ts";
+import { compactness, compactnessSection, compactRuns } from "../analyze/compactness.ts";
 import {
   deepSupervisionSection,
   linearProbes,
@@ -158,7 +158,7 @@ const analyses: Readonly<Record<AnalysisName, Analysis>> = {
     return { data: { name, stages }, section, findings: section.findings };
   },
   compactness: async () => {
-    const found = compactness(await readResults());
+    const found = compactness(compactRuns(await readResults()));
     return { data: found, section: compactnessSection(found), findings: found.findings };
   },
   memory: () => {

@@ -6,6 +6,7 @@ import type { Interpolation } from "./resample.ts";
 
 /** Which labels of CIFAR-100, which has two for each image: 100 classes (fine), or 20 superclasses of five (coarse). */
 export const labelKinds = ["fine", "coarse"] as const;
+/** An entry of `labelKinds`. */
 export type LabelKind = (typeof labelKinds)[number];
 
 /**

@@ -20,6 +20,7 @@ import { onnxOutput } from "./onnx/write.ts";
 import { readExport } from "./readExport.node.ts";
 import { TRANSFORMERS_INPUT } from "./transformersJs.ts";
 
+/** What running an export came to. */
 export interface ExportCheck {
   /** Who computed what was written: a runtime with its version, or a reading of our own. */
   readonly by: string;

@@ -8,6 +8,7 @@ import { encodeOnnxModel, type OnnxOptions } from "./onnx/write.ts";
 import { timmConfig } from "./timm.ts";
 import { TRANSFORMERS_INPUT, transformersConfig, transformersProcessor } from "./transformersJs.ts";
 
+/** How it is written; what a format has no choice in, it ignores. */
 export interface ExportOptions extends Omit<OnnxOptions, "inputName"> {
   /** Of format html: the script dist/browser/page.js, which goes into the page. */
   readonly pageScript?: string;
@@ -30,7 +31,9 @@ interface ExportFormat {
   readonly files: (trained: TrainedModel, options: ExportOptions) => ExportedFiles;
 }
 
+/** What a network can be written as. */
 export const exportFormatNames = ["onnx", "safetensors", "timm", "transformers.js", "html"] as const;
+/** An entry of `exportFormatNames`. */
 export type ExportFormatName = (typeof exportFormatNames)[number];
 
 export const exportFormats: Readonly<Record<ExportFormatName, ExportFormat>> = {

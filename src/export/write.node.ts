@@ -10,6 +10,7 @@ import { UsageError } from "../errors.ts";
 import { checkExport, type ExportCheck } from "./check.node.ts";
 import { type ExportFormatName, type ExportOptions, exportFiles, exportFormatNames, exportFormats } from "./export.ts";
 
+/** What was written, and what its check found. */
 export interface WrittenExport {
   readonly format: ExportFormatName;
   readonly files: readonly { readonly path: string; readonly bytes: number }[];

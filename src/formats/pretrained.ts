@@ -10,6 +10,7 @@ import { show } from "../show.ts";
 
 /** Each is a network and the data that it was trained on. */
 export const pretrainedNames = ["bc-40-12.cifar10"] as const;
+/** An entry of `pretrainedNames`. */
 export type PretrainedName = (typeof pretrainedNames)[number];
 
 export function isPretrainedName(name: string): name is PretrainedName {
@@ -51,6 +52,7 @@ export interface ModelCard {
   readonly limits: string;
 }
 
+/** What a network was measured at: errors in per cent, the mean cross-entropy in nats. */
 export interface Measured {
   readonly images: number;
   readonly top1Error: number;

@@ -164,7 +164,7 @@ export interface KernelTable {
   /** y[N, K] = x[N, F]·weightᵀ + bias. weight [K, F]. x may be a buffer [N, F, 1, 1]. */
   linear: { x: View; weight: BufferName; bias: BufferName; y: BufferName; batch: number; classes: number };
   /**
-   * y = [relu](scale·gate(normalize(x)) + shortcut), what is absent left out: the end of a residual unit, and without a
+   * y = relu?(scale·gate(normalize(x)) + shortcut), what is absent left out: the end of a residual unit, and without a
    * shortcut a composite function that more than one kernel reads. `normalize` is a composite's affine map without its
    * ReLU. A closed gate makes zeros, whatever it closes on. Either a gate or a scale that is not 1 (inference).
    */

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { compactness, compactnessSection } from "../../src/analyze/compactness.ts";
+import { compactness, compactnessSection, compactRuns } from "../../src/analyze/compactness.ts";
 import { readResults } from "../../src/analyze/paper/results.node.ts";
 
 test("compactness · the paper's points with counted parameters, and the recorded runs on C10+", async () => {
   const results = await readResults();
-  const found = compactness(results);
+  const found = compactness(compactRuns(results));
   assert.deepEqual(
     found.denseNetBC.map(({ params, testError }) => [params, testError]),
     [

@@ -15,6 +15,7 @@ export interface AnalysisSection {
   readonly findings: readonly Finding[];
 }
 
+/** What `renderAnalyses` makes one page of. */
 export interface AnalysisPage {
   readonly title: string;
   /** What was analysed, one sentence for each network. */

@@ -21,7 +21,9 @@ import {
 import type { Graph, GraphNode } from "../../graph/graph.ts";
 import { buildGraph } from "../../networks/registry.ts";
 
+/** How ONNX stores weights and feature maps. */
 export const weightDtypes = ["f32", "f16"] as const;
+/** An entry of `weightDtypes`. */
 export type WeightDtype = (typeof weightDtypes)[number];
 
 export interface OnnxOptions {
