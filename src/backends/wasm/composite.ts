@@ -12,8 +12,8 @@ import {
   type ModuleBuilder,
   v128,
 } from "./assembler.ts";
-import { type Addresses, namedFunction, type Phase, partialBytes, phase, threadSlice } from "./kernel.ts";
-import { forEachStretch } from "./run.ts";
+import { type Addresses, namedFunction, type Phase, partialBytes, phase, threadSlice, type Worker } from "./kernel.ts";
+import { clear, forEachStretch } from "./run.ts";
 import type { Target } from "./target.ts";
 import { laneSum, multiplyAdd } from "./vector.ts";
 
@@ -105,6 +105,13 @@ export function compositeGradRow(
       for (const [index, part] of [...sumG, ...sumGx].entries()) f.store(o.partials, part.get, index * 16);
     },
   );
+}
+
+/** The thread's sums [C][2] for `compositeGradFinish`, cleared. */
+export function clearedSums(f: FunctionBuilder, worker: Worker, channels: Expression): Expression {
+  const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(channels, sumBytes)))).get;
+  clear(f, sums, i32.mul(channels, sumBytes));
+  return sums;
 }
 
 /** foldPartials(partials, sums): adds the lanes of a channel's partial sums to sums[0] and sums[1] and clears them. */

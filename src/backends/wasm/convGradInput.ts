@@ -6,10 +6,12 @@
 import type { WindowSize } from "../../plan/plan.ts";
 import { type Expression, type FunctionBuilder, f32, f32x4, i32, lanes32, v128 } from "./assembler.ts";
 import {
+  clearedSums,
   coefficientBytes,
   coefficients,
   compositeGradFinish,
   compositeGradRow,
+  compositeValues,
   foldPartials,
   sumBytes,
 } from "./composite.ts";
@@ -65,16 +67,12 @@ const emitSamePlane: Emit<"convGradInput"> = (module, target, args, at): Compile
       ...operands,
       source: at.view(x),
       sourceStride: at.batchStride(x),
-      mean: at.view(normalize.mean),
-      variance: at.view(normalize.variance),
-      gamma: at.buffer(normalize.gamma),
-      beta: at.buffer(normalize.beta),
+      ...compositeValues(normalize, at),
     },
     (f, o, worker) => {
       f.call(coefficients(module, normalize.eps), [o.mean, o.variance, o.gamma, o.beta, o.outputs, worker.scratch]);
       const gradRow = compositeGradRow(module, target, accumulate, false);
-      const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.outputs, sumBytes)))).get;
-      clear(f, sums, i32.mul(o.outputs, sumBytes));
+      const sums = clearedSums(f, worker, o.outputs);
       emitProduct(
         f,
         module,

@@ -14,7 +14,7 @@ import {
   type ModuleBuilder,
   v128,
 } from "./assembler.ts";
-import { coefficientBytes, coefficients } from "./composite.ts";
+import { coefficientBytes, coefficients, compositeValues } from "./composite.ts";
 import { emitWinogradGradWeight, gradWinogradPays } from "./convGradWeightWinograd.ts";
 import { type CompiledKernel, type Emit, namedFunction, type Phase, phase, threadSlice } from "./kernel.ts";
 import { clear, copyRow, forEachStretch } from "./run.ts";
@@ -110,10 +110,7 @@ export const emitConvGradWeight: Emit<"convGradWeight"> = (module, target, args,
       dyStride: at.batchStride(dy),
       channels: x.channels,
       outputs: dy.channels,
-      mean: composite ? at.view(composite.mean) : 0,
-      variance: composite ? at.view(composite.variance) : 0,
-      gamma: composite ? at.buffer(composite.gamma) : 0,
-      beta: composite ? at.buffer(composite.beta) : 0,
+      ...compositeValues(composite, at),
       batch: size.batch,
       rows: cut.rows,
       bands: cut.bands,

@@ -10,7 +10,7 @@
 // Measured: 121, batch 8: 210 → 107 ms a step; BC-100-12, batch 64: 150 → 114 ms (two Zen threads, 2026-11).
 import type { KernelTable, WindowSize } from "../../plan/plan.ts";
 import { type Expression, f32x4, i32, type ModuleBuilder, v128 } from "./assembler.ts";
-import { coefficientBytes, coefficients } from "./composite.ts";
+import { coefficientBytes, coefficients, compositeValues } from "./composite.ts";
 import { type Addresses, type CompiledKernel, phase, threadSlice } from "./kernel.ts";
 import { clear, copyRow } from "./run.ts";
 import { forEachUnit, tileBytes } from "./signal.ts";
@@ -88,10 +88,7 @@ export function emitWinogradGradWeight(
       outputs,
       padded,
       block,
-      mean: composite ? at.view(composite.mean) : 0,
-      variance: composite ? at.view(composite.variance) : 0,
-      gamma: composite ? at.buffer(composite.gamma) : 0,
-      beta: composite ? at.buffer(composite.beta) : 0,
+      ...compositeValues(composite, at),
       batch: size.batch,
       rows: tiling.tileRows * side,
       bands: tiling.bands,

@@ -3,15 +3,17 @@
 import type { KernelTable } from "../../plan/plan.ts";
 import { i32, type ModuleBuilder } from "./assembler.ts";
 import {
+  clearedSums,
   coefficientBytes,
   coefficients,
   compositeGradFinish,
   compositeGradRow,
+  compositeValues,
   foldPartials,
   sumBytes,
 } from "./composite.ts";
 import { type Addresses, type CompiledKernel, partialsOf, phase } from "./kernel.ts";
-import { clear, copyRow } from "./run.ts";
+import { copyRow } from "./run.ts";
 import type { Target } from "./target.ts";
 import { emitWinograd, planWinograd, weightsPhase, winogradKey, winogradOperands } from "./winograd.ts";
 import { forEachBlockRun } from "./winogradTiles.ts";
@@ -35,10 +37,7 @@ export function emitWinogradConv(
       ...winogradOperands(winograd, { x: at.view(x), xStride: at.batchStride(x), weightsAt }),
       y: at.view(y),
       yStride: at.batchStride(y),
-      mean: composite ? at.view(composite.mean) : 0,
-      variance: composite ? at.view(composite.variance) : 0,
-      gamma: composite ? at.buffer(composite.gamma) : 0,
-      beta: composite ? at.buffer(composite.beta) : 0,
+      ...compositeValues(composite, at),
     },
     (f, o, worker) => {
       if (composite) {
@@ -98,16 +97,12 @@ export function emitWinogradGradInput(
       dxStride: at.batchStride(dx),
       source: at.view(x),
       sourceStride: at.batchStride(x),
-      mean: at.view(normalize.mean),
-      variance: at.view(normalize.variance),
-      gamma: at.buffer(normalize.gamma),
-      beta: at.buffer(normalize.beta),
+      ...compositeValues(normalize, at),
     },
     (f, o, worker) => {
       f.call(coefficients(module, normalize.eps), [o.mean, o.variance, o.gamma, o.beta, o.outputs, worker.scratch]);
       const gradRow = compositeGradRow(module, target, accumulate, false);
-      const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.outputs, sumBytes)))).get;
-      clear(f, sums, i32.mul(o.outputs, sumBytes));
+      const sums = clearedSums(f, worker, o.outputs);
       emitWinograd(
         f,
         module,

@@ -16,6 +16,7 @@ import {
   v128,
 } from "./assembler.ts";
 import {
+  clearedSums,
   coefficientBytes,
   coefficients,
   compositeGradFinish,
@@ -357,8 +358,7 @@ function emitPoolGrad(
       f.call(coefficients(module, normalize.eps), [o.mean, o.variance, o.gamma, o.beta, o.channels, worker.scratch]);
       const plane = f.let(i32.add(worker.scratch, o.planeAt)).get;
       const activated = f.let(i32.add(plane, room)).get;
-      const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.channels, sumBytes)))).get;
-      clear(f, sums, i32.mul(o.channels, sumBytes));
+      const sums = clearedSums(f, worker, o.channels);
       forEachPlane(f, o, worker, (channel, image) => {
         const upstream = i32.add(
           i32.add(o.dy, i32.mul(image, o.dyStride)),

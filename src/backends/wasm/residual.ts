@@ -17,6 +17,7 @@ import {
   v128,
 } from "./assembler.ts";
 import {
+  clearedSums,
   coefficientBytes,
   coefficients,
   compositeGradFinish,
@@ -311,11 +312,9 @@ export const emitResidualAddGrad: Emit<"residualAddGrad"> = (module, target, arg
       planeAt: tableBytes,
     },
     (f, o, worker) => {
-      const sums = f.let(i32.add(worker.shared, i32.mul(worker.thread, i32.mul(o.channels, sumBytes)))).get;
-      if (normalize) {
+      if (normalize)
         f.call(coefficients(module, normalize.eps), [o.mean, o.variance, o.gamma, o.beta, o.channels, worker.scratch]);
-        clear(f, sums, i32.mul(o.channels, sumBytes));
-      }
+      const sums = normalize && clearedSums(f, worker, o.channels);
       const made = f.let(i32.add(worker.scratch, o.planeAt)).get;
       const key = gateKey(f, gate, o);
       forEachPlane(f, o, worker, (channel, image) => {
@@ -333,9 +332,7 @@ export const emitResidualAddGrad: Emit<"residualAddGrad"> = (module, target, arg
           partialsOf(worker),
           gateMask(f, gate, key, o.threshold, image),
         ]);
-        if (normalize) {
-          f.call(foldPartials(module), [partialsOf(worker), i32.add(sums, i32.mul(channel, sumBytes))]);
-        }
+        if (sums) f.call(foldPartials(module), [partialsOf(worker), i32.add(sums, i32.mul(channel, sumBytes))]);
         if (shortcut && kind === "changed") {
           f.if(i32.ltU(channel, o.shortcutChannels), () =>
             f.call(scatter(module, shortcut, { height, width }, accumulates), [made, beside]),
