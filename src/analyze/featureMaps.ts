@@ -8,6 +8,7 @@ import type { Backend } from "../backends/backend.ts";
 import { runAhead } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { inOrder } from "../data/epoch.ts";
 import { UsageError } from "../errors.ts";
 import type { Graph, TensorId } from "../graph/graph.ts";
 import { EPS } from "../networks/modules.ts";
@@ -64,16 +65,7 @@ export async function pooledMaps(names: readonly string[], options: PooledMapsOp
       if (indices.length === 0) throw new UsageError(`${dataset.name}: its ${split} split is empty`);
       const values = layouts.map(({ channels }) => new Float64Array(indices.length * channels));
       const labels = Int32Array.from(indices, (index) => dataset[split].labels[index]);
-      const how = {
-        batchSize: BATCH,
-        padTo: BATCH,
-        seed: 0,
-        epoch: 0,
-        shuffle: false,
-        augment: "none",
-        indices,
-      } as const;
-      const batches = loadBatches({ ...dataset, mean, std }, split, how);
+      const batches = loadBatches({ ...dataset, mean, std }, split, { ...inOrder(BATCH), indices });
       const workOf = ({ images }: { readonly images: Float32Array }) => ({
         plan: "maps",
         inputs: { [hostBuffers.images]: images },

@@ -2,14 +2,16 @@
 // parameters without which it makes nothing: the maps of a dense layer become zero, of a residual unit the shortcut is
 // left. The network is not trained again and its running statistics stay, as when stochastic depth drops a layer.
 import type { Backend } from "../backends/backend.ts";
+import { runAhead } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
-import type { Batch, Dataset } from "../data/dataset.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { inOrder } from "../data/epoch.ts";
 import { anatomyOf, buildGraph } from "../networks/registry.ts";
 import { hostBuffers } from "../plan/names.ts";
 import { placesOf } from "../plan/places.ts";
 import { planInference } from "../plan/planners.ts";
 import { channelLayout } from "../plan/reading.ts";
-import { addSamples, metricsOf, noTotals } from "../train/metrics.ts";
+import { EvaluationTally, evaluationOutputs, evaluationWork } from "../train/evaluation.ts";
 import type { BatchLoader } from "../train/trainer.ts";
 import { spread, tensorNamed } from "./featureMaps.ts";
 import { type Finding, median } from "./finding.ts";
@@ -69,34 +71,19 @@ export async function layerImportance(options: LayerImportanceOptions): Promise<
     return { layer, maps, state };
   });
   const keep = layers.map(({ state }) => tensorNamed(graph, state));
-  const plans = { measure: planInference(graph), maps: planInference(graph, { keep }) };
+  const plans = { evaluate: planInference(graph), maps: planInference(graph, { keep }) };
   const executable = await backend.compile(plans);
   try {
     for (const [path, { data }] of model.state) await executable.write(path, data);
     const indices = spread(dataset.val.length, options.images);
-    const how = {
-      batchSize: BATCH,
-      padTo: BATCH,
-      seed: 0,
-      epoch: 0,
-      shuffle: false,
-      augment: "none",
-      indices,
-    } as const;
+    const how = { ...inOrder(BATCH), indices };
     const batches = await Array.fromAsync(loadBatches({ ...dataset, mean, std }, "val", how));
-    const run = async (plan: keyof typeof plans, { images, labels }: Batch): Promise<void> => {
-      await executable.write(hostBuffers.images, images, plan);
-      await executable.write(hostBuffers.labels, labels, plan);
-      await executable.run(plan);
-    };
     const errorNow = async (): Promise<number> => {
-      let totals = noTotals;
-      for (const batch of batches) {
-        await run("measure", batch);
-        const [loss, rank] = await executable.read([hostBuffers.sampleLoss, hostBuffers.sampleRank], "measure");
-        totals = addSamples(totals, { loss, rank, count: batch.count });
+      const tally = new EvaluationTally(model.spec.numClasses);
+      for await (const { item, found } of runAhead(executable, batches, evaluationWork, evaluationOutputs)) {
+        tally.add(item, found);
       }
-      return metricsOf(totals).top1Error;
+      return tally.result().top1Error;
     };
     const error = await errorNow();
     const redundancies = await redundancyOf();
@@ -122,7 +109,9 @@ export async function layerImportance(options: LayerImportanceOptions): Promise<
     async function redundancyOf(): Promise<number[]> {
       const [first] = batches;
       if (first === undefined) return sites.map(() => Number.NaN);
-      await run("maps", first);
+      await executable.write(hostBuffers.images, first.images, "maps");
+      await executable.write(hostBuffers.labels, first.labels, "maps");
+      await executable.run("maps");
       const found: number[] = [];
       for (const { maps, state } of sites) {
         const buffer = plans.maps.buffers.get(state.buffer);

@@ -25,6 +25,11 @@ export interface EpochOptions {
   readonly padTo?: number;
 }
 
+/** The images as they are and in their order, in batches of one size: to measure on. */
+export function inOrder(batchSize: number): EpochOptions {
+  return { batchSize, padTo: batchSize, seed: 0, epoch: 0, shuffle: false, augment: "none" };
+}
+
 /**
  * The positions in a split of `length` images that each batch of the epoch holds, from the first batch on; the last one
  * may be smaller.

@@ -3,6 +3,7 @@ import type { Backend } from "../backends/backend.ts";
 import { runAhead, type Work } from "../backends/runAhead.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
+import { inOrder } from "../data/epoch.ts";
 import { FIVE_CROPS } from "../data/fitImage.ts";
 import { InputError } from "../errors.ts";
 import { requireUsable } from "../model/check.ts";
@@ -77,8 +78,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   try {
     for (const [path, { data }] of model.state) await executable.write(path, data);
     const tally = new EvaluationTally(classes.length);
-    const how = { batchSize: images, padTo: images, tenCrop, seed: 0, epoch: 0, shuffle: false } as const;
-    const batches = loadBatches({ ...dataset, mean, std }, split, { ...how, augment: "none" });
+    const batches = loadBatches({ ...dataset, mean, std }, split, { ...inOrder(images), tenCrop });
     const runs = tenCrop
       ? runAhead(executable, batches, cropsWork, [hostBuffers.logits])
       : runAhead(executable, batches, evaluationWork, evaluationOutputs);

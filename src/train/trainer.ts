@@ -14,7 +14,7 @@ import { Lifetime } from "../backends/lifetime.ts";
 import { runAhead } from "../backends/runAhead.ts";
 import type { Checkpoint, TrainedModel, TrainingState } from "../checkpoint/checkpoint.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
-import type { EpochOptions } from "../data/epoch.ts";
+import { type EpochOptions, inOrder } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
 import { isStatistic, type Model } from "../model/model.ts";
 import type { TrainConfig } from "./config.ts";
@@ -443,17 +443,9 @@ export class Trainer implements AsyncDisposable {
 
   /** Evaluates the validation split, with running statistics; undefined when the run was aborted meanwhile. */
   async #validate({ executable, signal }: ActiveRun): Promise<Evaluation | undefined> {
-    const { config, dataset, loadBatches } = this.#options;
+    const { dataset, loadBatches } = this.#options;
     const { microBatch } = this.#layout;
-    const options = {
-      batchSize: microBatch,
-      padTo: microBatch,
-      seed: config.seed,
-      epoch: 0,
-      shuffle: false,
-      augment: "none",
-    } as const;
-    const batches = this.#loaded(loadBatches(dataset, "val", options));
+    const batches = this.#loaded(loadBatches(dataset, "val", inOrder(microBatch)));
     const tally = new EvaluationTally(dataset.classes.length);
     for await (const { item, found } of runAhead(executable, batches, evaluationWork, evaluationOutputs)) {
       if (signal?.aborted) return undefined;
