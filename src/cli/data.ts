@@ -5,10 +5,10 @@ import { formatInteger, table } from "../analyze/format.ts";
 import { dataPage, shownFiles, verdict } from "../analyze/report/dataPage.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
 import { readForCheck, thumbnails } from "../run/dataCheck.node.ts";
-import { requireWritable } from "./csvFile.ts";
 import { BAD_INPUT } from "./exitCodes.ts";
 import { examples, jsonOption, settingOption } from "./flags.ts";
 import { printJson, printLine, say, toned } from "./output.ts";
+import { requireWritable } from "./outputFile.ts";
 
 interface CheckOptions {
   readonly output?: string;

@@ -18,9 +18,9 @@ import type { DeviceChoice } from "../run/device.node.ts";
 import { type MeasuredSplit, openHeldOut } from "../run/heldOut.node.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import { openBackend } from "./backend.ts";
-import { csv, requireWritable } from "./csvFile.ts";
 import { chosenDevice, EMBEDDED, examples, jsonOption, numberFlag, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
+import { csv, requireWritable } from "./outputFile.ts";
 import { type PreprocessingFlags, preprocessingChoice, preprocessingOptions } from "./preprocessingFlags.ts";
 
 interface EvalOptions extends Partial<DeviceChoice>, PreprocessingFlags {

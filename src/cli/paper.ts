@@ -5,9 +5,9 @@ import { renderPaper } from "../analyze/paper/page.ts";
 import { readResults } from "../analyze/paper/results.node.ts";
 import { paperText } from "../analyze/paper/terminal.ts";
 import { writeFileAtomic } from "../checkpoint/store.node.ts";
-import { requireWritable } from "./csvFile.ts";
 import { examples, jsonOption } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
+import { requireWritable } from "./outputFile.ts";
 
 export function addPaper(program: Command): void {
   program

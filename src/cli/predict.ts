@@ -8,11 +8,11 @@ import { classifyFiles, type FileAnswer, loadPredictor } from "../infer/files.no
 import type { Prediction } from "../infer/scores.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
 import { openBackend } from "./backend.ts";
-import { csv, requireWritable } from "./csvFile.ts";
 import { exitCodeOf } from "./exitCodes.ts";
 import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { type LeastConfidence, leastConfidence, parseMinConfidence } from "./minConfidence.ts";
 import { printJson, printLine, say, toned } from "./output.ts";
+import { csv, requireWritable } from "./outputFile.ts";
 import { type PreprocessingFlags, preprocessingChoice, preprocessingOptions } from "./preprocessingFlags.ts";
 
 interface PredictOptions extends Partial<DeviceChoice>, PreprocessingFlags {

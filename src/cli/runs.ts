@@ -15,9 +15,9 @@ import { writeFileAtomic } from "../checkpoint/store.node.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { findRuns, readRunSummary } from "../run/summary.node.ts";
 import { commandLine } from "./commandLine.ts";
-import { requireWritable } from "./csvFile.ts";
 import { examples, jsonOption } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
+import { requireWritable } from "./outputFile.ts";
 
 const PAGE = "comparison.html";
 
