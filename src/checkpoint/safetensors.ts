@@ -20,13 +20,17 @@ const BYTES_PER_ELEMENT: Readonly<Record<TensorDtype, number>> = { F64: 8, F32: 
 const READ: readonly string[] = [...Object.keys(BYTES_PER_ELEMENT), "BF16"];
 
 /** The reference implementation's limit. */
-const MAX_HEADER_BYTES = 100_000_000;
+export const MAX_HEADER_BYTES = 100_000_000;
 
-/** A tensor of the header. */
-export interface SafetensorsEntry {
+/** A tensor as the header lists it. */
+export interface ListedTensor {
   readonly name: string;
   readonly dtype: string;
   readonly shape: readonly number[];
+}
+
+/** A tensor of a file. */
+export interface SafetensorsEntry extends ListedTensor {
   /** Its little-endian elements, as a view of the file. */
   bytes(): Uint8Array;
 }
@@ -34,7 +38,7 @@ export interface SafetensorsEntry {
 /** Of lists and objects in the header, of which a tensor takes three: a few bytes could ask for very many. */
 const MAX_CONTAINERS = 90_000;
 
-interface Entry extends Omit<SafetensorsEntry, "bytes"> {
+interface Entry extends ListedTensor {
   readonly begin: number;
   readonly end: number;
 }
@@ -99,7 +103,7 @@ export function readSafetensors(
   bytes: Uint8Array,
   source: string,
 ): { readonly entries: readonly SafetensorsEntry[]; readonly metadata: Readonly<Record<string, string>> } {
-  const fail = (what: string): InputError => new InputError(`${source}: ${showText(what, 600)}`, { file: source });
+  const fail = failOf(source);
   if (bytes.length < 8) {
     throw fail(
       `${bytes.length} bytes are too few for a safetensors file, which begins with the 8-byte length of its header`,
@@ -116,15 +120,46 @@ export function readSafetensors(
     throw fail(`its header has ${declared} bytes, expected at most ${MAX_HEADER_BYTES}`);
   }
   const dataStart = 8 + Number(declared);
-  const containers = bytes
-    .subarray(8, dataStart)
-    .reduce((sum, byte) => sum + Number(byte === 0x5b || byte === 0x7b), 0);
+  const { entries, metadata } = readHeader(bytes.subarray(8, dataStart), fail, bytes.length - dataStart);
+  return {
+    entries: entries.map(({ begin, end, ...listed }) => ({
+      ...listed,
+      bytes: () => bytes.subarray(dataStart + begin, dataStart + end),
+    })),
+    metadata,
+  };
+}
+
+/**
+ * What a header lists, for those who have no more of the file. `header`: the bytes between its length and the data, of
+ * which there are `dataBytes`, where that is known.
+ * @throws InputError as readSafetensors, but for what only the data show
+ */
+export function readSafetensorsHeader(
+  header: Uint8Array,
+  source: string,
+  dataBytes?: number,
+): { readonly entries: readonly ListedTensor[]; readonly metadata: Readonly<Record<string, string>> } {
+  return readHeader(header, failOf(source), dataBytes);
+}
+
+const failOf =
+  (source: string) =>
+  (what: string): InputError =>
+    new InputError(`${source}: ${showText(what, 600)}`, { file: source });
+
+function readHeader(
+  bytes: Uint8Array,
+  fail: (what: string) => InputError,
+  dataBytes: number | undefined,
+): { readonly entries: readonly Entry[]; readonly metadata: Readonly<Record<string, string>> } {
+  const containers = bytes.reduce((sum, byte) => sum + Number(byte === 0x5b || byte === 0x7b), 0);
   if (containers > MAX_CONTAINERS) {
     throw fail(
       `its header has ${containers} lists and objects, expected at most ${MAX_CONTAINERS}: three for each tensor`,
     );
   }
-  const header = parseHeader(bytes.subarray(8, dataStart), fail);
+  const header = parseHeader(bytes, fail);
 
   const metadata: [string, string][] = [];
   const entries: Entry[] = [];
@@ -141,7 +176,6 @@ export function readSafetensors(
     }
   }
 
-  const dataBytes = bytes.length - dataStart;
   let expectedBegin = 0;
   for (const { name, begin, end } of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
     if (begin !== expectedBegin) {
@@ -152,21 +186,13 @@ export function readSafetensors(
     }
     expectedBegin = end;
   }
-  if (expectedBegin !== dataBytes) {
+  if (dataBytes !== undefined && expectedBegin !== dataBytes) {
     throw fail(
       `${expectedBegin > dataBytes ? "the file is truncated" : "bytes follow the last tensor"}: the header ` +
         `describes ${expectedBegin} bytes of data, the file has ${dataBytes}`,
     );
   }
-  return {
-    entries: entries.map(({ name, dtype, shape, begin, end }) => ({
-      name,
-      dtype,
-      shape,
-      bytes: () => bytes.subarray(dataStart + begin, dataStart + end),
-    })),
-    metadata: Object.fromEntries(metadata),
-  };
+  return { entries, metadata: Object.fromEntries(metadata) };
 }
 
 function parseHeader(bytes: Uint8Array, fail: (what: string) => InputError): Record<string, unknown> {
@@ -176,7 +202,7 @@ function parseHeader(bytes: Uint8Array, fail: (what: string) => InputError): Rec
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     header = JSON.parse(text);
   } catch {
-    throw fail(`not a safetensors file: the ${bytes.length} bytes after the first 8 are not JSON`);
+    throw fail(`not a safetensors file: the header of ${bytes.length} bytes is not JSON`);
   }
   if (!isRecord(header) || !text.startsWith("{")) {
     throw fail("not a safetensors file: its header must be a JSON object that begins with {");

@@ -3,7 +3,7 @@
 import { open, stat } from "node:fs/promises";
 import { formatBytes, formatInteger } from "../analyze/format.ts";
 import { describedFacts, KEY } from "../checkpoint/checkpoint.ts";
-import { isRecord } from "../checkpoint/record.ts";
+import { type ListedTensor, MAX_HEADER_BYTES, readSafetensorsHeader } from "../checkpoint/safetensors.ts";
 import { InputError } from "../errors.ts";
 import { isCounter } from "../formats/modules.ts";
 import { isOnnx, onnxDtype, parseOnnx } from "../formats/onnx/read.ts";
@@ -28,9 +28,6 @@ export interface InspectedFile {
   readonly foreignGraph?: boolean;
 }
 
-/** The reference implementation's limit of a safetensors header. */
-const MAX_HEADER_BYTES = 100_000_000;
-
 /**
  * What `path` is; undefined where it is no file whose header says it, such as a folder or a PyTorch file.
  * @throws InputError where the header is damaged
@@ -48,7 +45,7 @@ export async function inspectFile(path: string): Promise<InspectedFile | undefin
     const size = formatBytes(found.size);
     if (isSafetensors(first)) {
       const header = await read(0, headerBytes(first, path));
-      return inspectSafetensors(header, `a safetensors file, ${size}`, path, found.size);
+      return inspectSafetensors(header, `a safetensors file, ${size}`, path, found.size - header.length);
     }
     if (isOnnx(first)) return inspectOnnx(await read(0, found.size), size, path);
     if (new TextDecoder().decode(first).toLowerCase().startsWith("<!doctype html")) {
@@ -71,37 +68,10 @@ function headerBytes(first: Uint8Array, path: string): number {
   throw new InputError(`${path}: its header has ${length} bytes, expected at most ${MAX_HEADER_BYTES}`, { file: path });
 }
 
-/** `size`: bytes of the whole file, where that is known. */
-function inspectSafetensors(bytes: Uint8Array, what: string, path: string, size?: number): InspectedFile {
-  let header: unknown;
-  try {
-    header = JSON.parse(new TextDecoder().decode(bytes.subarray(8)));
-  } catch (cause) {
-    throw new InputError(`${path}: the header of its safetensors file is not JSON`, { file: path }, { cause });
-  }
-  if (!isRecord(header))
-    throw new InputError(`${path}: the header of its safetensors file is no object`, { file: path });
-  const { __metadata__: metadata, ...tensors } = header;
-  const listed = Object.entries(tensors).map(([name, tensor]): ListedTensor => {
-    const { dtype, shape } = isRecord(tensor) ? tensor : {};
-    if (typeof dtype === "string" && Array.isArray(shape)) return { name, dtype, shape: shape.map(Number) };
-    throw new InputError(`${path}: the header's entry "${showText(name)}" has no dtype and shape`, { file: path });
-  });
-  const described = Object.values(tensors).reduce((end: number, tensor) => Math.max(end, dataEnd(tensor)), 0);
-  if (size !== undefined && size - bytes.length < described) {
-    throw new InputError(
-      `${path}: the file is truncated: the header describes ${described} bytes of data, the file has ` +
-        `${size - bytes.length}`,
-      { file: path },
-    );
-  }
-  return { facts: [["file", what], ...tensorFacts(listed)], ...ownNetwork(isRecord(metadata) ? metadata : {}, path) };
-}
-
-/** Where the bytes of a header's entry end, after the header. */
-function dataEnd(tensor: unknown): number {
-  const offsets = isRecord(tensor) ? tensor.data_offsets : undefined;
-  return Array.isArray(offsets) ? Number(offsets[1]) || 0 : 0;
+/** `dataBytes`: what the file holds behind its header, where that is known. */
+function inspectSafetensors(bytes: Uint8Array, what: string, path: string, dataBytes?: number): InspectedFile {
+  const { entries, metadata } = readSafetensorsHeader(bytes.subarray(8), path, dataBytes);
+  return { facts: [["file", what], ...tensorFacts(entries)], ...ownNetwork(metadata, path) };
 }
 
 function inspectOnnx(bytes: Uint8Array, size: string, path: string): InspectedFile {
@@ -150,12 +120,6 @@ function signature({ name = "", type }: OnnxValueInfo): string {
   const dims = (shape?.dim ?? []).map(({ dimParam = "", dimValue = 0n }) => showText(dimParam) || String(dimValue));
   const dtype = Object.entries(onnxDtypes).find(([, number]) => number === elemType)?.[0] ?? `type ${elemType}`;
   return `${showText(name)}: ${dtype} [${dims.join(", ")}]`;
-}
-
-interface ListedTensor {
-  readonly name: string;
-  readonly dtype: string;
-  readonly shape: readonly number[];
 }
 
 function tensorFacts(tensors: readonly ListedTensor[]): [string, string][] {
