@@ -13,7 +13,7 @@ import { defineSpec, type NetworkSpec } from "../networks/registry.ts";
 import { show, showSome } from "../show.ts";
 import { type Calibration, readCalibration } from "./calibration.ts";
 import { DIGEST_KEY, digestsOf, verifyDigests } from "./digest.ts";
-import { encodeHalves } from "./floats.ts";
+import { beyondHalves, encodeHalves } from "./floats.ts";
 import { isRecord } from "./record.ts";
 import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
 
@@ -98,7 +98,7 @@ export function describeModel({ model, ...rest }: TrainedModel): Readonly<Record
 /** A tensor of two dimensions and more, which a weight is, in f16. */
 function halvedTensor(path: string, tensor: Tensor): Tensor {
   if (tensor.dtype !== "F32" || tensor.shape.length < 2) return tensor;
-  const over = tensor.data.find((value) => Math.abs(value) >= 65520);
+  const over = beyondHalves(tensor.data);
   if (over !== undefined)
     throw new UsageError(`${path}: holds ${over}, more than the 65504 that f16 goes to`, { path });
   return { dtype: "F16", shape: tensor.shape, data: encodeHalves(tensor.data) };

@@ -53,6 +53,14 @@ export function decodeFloats(bytes: Uint8Array, dtype: string): Float32Array<Arr
   }
 }
 
+/** Half way between 65504, the largest f16, and what would be the next: from here on a number rounds to an infinity. */
+const ROUNDS_TO_INFINITY = 65520;
+
+/** The first number that no f16 is near, if there is one; infinities are among them. */
+export function beyondHalves(floats: Float32Array): number | undefined {
+  return floats.find((value) => Math.abs(value) >= ROUNDS_TO_INFINITY);
+}
+
 /** The nearest f16 of each number, ties to even, as bits. What is too large becomes an infinity. */
 export function encodeHalves(floats: Float32Array): Uint16Array<ArrayBuffer> {
   return Uint16Array.from(floats, numberToHalf);
@@ -62,8 +70,7 @@ function numberToHalf(value: number): number {
   if (Number.isNaN(value)) return 0x7e00;
   const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
   const magnitude = Math.abs(value);
-  // Half way between the largest f16 and what would be the next.
-  if (magnitude >= 65520) return sign | 0x7c00;
+  if (magnitude >= ROUNDS_TO_INFINITY) return sign | 0x7c00;
   // Below 2⁻¹⁴ steps of 2⁻²⁴; a sum that reaches 1024 is 2⁻¹⁴, the smallest number with an exponent.
   if (magnitude < 2 ** -14) return sign | roundHalfEven(magnitude * 2 ** 24);
   let exponent = 15;

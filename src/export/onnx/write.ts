@@ -5,7 +5,7 @@
 // the paths of the state dict, and batch norms stay nodes of their own: the file can be read back without loss.
 
 import { describeModel, KEY, type TrainedModel } from "../../checkpoint/checkpoint.ts";
-import { encodeHalves } from "../../checkpoint/floats.ts";
+import { beyondHalves, encodeHalves } from "../../checkpoint/floats.ts";
 import { UsageError } from "../../errors.ts";
 import { CONSTANT, TRACKED } from "../../formats/onnx/read.ts";
 import {
@@ -223,7 +223,7 @@ function floats(name: string, shape: readonly number[], data: Float32Array): Onn
 
 /** @throws UsageError for a number that f16 cannot hold */
 function halvesOf(name: string, shape: readonly number[], data: Float32Array): OnnxTensor {
-  const over = data.find((value) => Math.abs(value) >= 65520);
+  const over = beyondHalves(data);
   if (over !== undefined) {
     throw new UsageError(`--dtype f16: ${name} holds ${over}, more than the 65504 that f16 goes to; expected f32`, {
       path: name,
