@@ -33,7 +33,9 @@ for (const file of files) {
   const place = order.indexOf(folder);
   if (folder !== "" && place < 0) problems.push(`${root}/${file}: folder ${folder} has no place in the order`);
   const text = readFileSync(join(root, file), "utf8");
-  for (const [, target = ""] of text.matchAll(/(?:^|\n)\s*(?:import|export)\s[^;]*?from\s+"([^"]+)"/g)) {
+  const written = text.matchAll(/(?:^|\n)\s*(?:import|export)\s[^;]*?from\s+"([^"]+)"/g);
+  const whenNeeded = text.matchAll(/import\("(\.[^"]+)"\)/g);
+  for (const [, target = ""] of [...written, ...whenNeeded]) {
     imports++;
     if (target.startsWith("node:")) {
       const mayUseNode = nodeFolders.has(folder) || file.endsWith(".node.ts") || file === "node.ts";

@@ -3,25 +3,29 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { UsageError } from "../errors.ts";
-import { addAnalyze } from "./analyze.ts";
-import { addConvert } from "./convert.ts";
-import { addData } from "./data.ts";
-import { addDemo } from "./demo.ts";
-import { addDoctor } from "./doctor.ts";
-import { addEval } from "./eval.ts";
-import { addExport } from "./export.ts";
 import { EXIT_CODES } from "./flags.ts";
-import { addInspect } from "./inspect.ts";
-import { addModels } from "./models.ts";
 import { flushOutput, print, reportFailure, talk, watchOutput } from "./output.ts";
-import { addPaper } from "./paper.ts";
-import { addPredict } from "./predict.ts";
-import { addRuns } from "./runs.ts";
-import { addTrain } from "./train.ts";
 
 const packageJson: { readonly version: string } = createRequire(import.meta.url)("../../package.json");
 
-function createProgram(): Command {
+/** In the help's order. A start loads the verb that is asked for alone. */
+const verbs: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  train: async () => (await import("./train.ts")).addTrain,
+  eval: async () => (await import("./eval.ts")).addEval,
+  predict: async () => (await import("./predict.ts")).addPredict,
+  export: async () => (await import("./export.ts")).addExport,
+  convert: async () => (await import("./convert.ts")).addConvert,
+  inspect: async () => (await import("./inspect.ts")).addInspect,
+  analyze: async () => (await import("./analyze.ts")).addAnalyze,
+  models: async () => (await import("./models.ts")).addModels,
+  runs: async () => (await import("./runs.ts")).addRuns,
+  data: async () => (await import("./data.ts")).addData,
+  paper: async () => (await import("./paper.ts")).addPaper,
+  doctor: async () => (await import("./doctor.ts")).addDoctor,
+  demo: async () => (await import("./demo.ts")).addDemo,
+};
+
+async function createProgram(asked = ""): Promise<Command> {
   const program = new Command("densenet")
     .description("Trains, evaluates, runs, inspects and exports densely connected convolutional networks.")
     .version(packageJson.version)
@@ -29,8 +33,8 @@ function createProgram(): Command {
     .exitOverride()
     // Usage errors are reported once, by reportFailure.
     .configureOutput({ writeOut: print, writeErr: talk, outputError: () => {} });
-  const verbs = [addTrain, addEval, addPredict, addExport, addConvert, addInspect, addAnalyze, addModels, addRuns];
-  for (const add of [...verbs, addData, addPaper, addDoctor, addDemo]) add(program);
+  const needed = Object.hasOwn(verbs, asked) ? [verbs[asked]] : Object.values(verbs);
+  for (const add of await Promise.all(needed.map((load) => load()))) add(program);
   return program.addHelpText(
     "after",
     "\nEvery verb has its own help: densenet train --help\nData goes to stdout, progress to stderr; --json makes " +
@@ -50,7 +54,8 @@ function usageError(error: CommanderError): UsageError | undefined {
 async function run(): Promise<number> {
   const json = process.argv.includes("--json");
   try {
-    await createProgram().parseAsync();
+    const program = await createProgram(process.argv[2]);
+    await program.parseAsync();
     return Number(process.exitCode ?? 0);
   } catch (error) {
     if (!(error instanceof CommanderError)) return reportFailure(error, json);
