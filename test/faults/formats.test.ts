@@ -7,14 +7,12 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { decodeSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { InputError } from "../../src/errors.ts";
-import { describeWeights } from "../../src/formats/describe.ts";
 import { openWeights } from "../../src/formats/open.node.ts";
-import { readWeights } from "../../src/formats/read.ts";
 import { densenet } from "../cli/command.ts";
 import { brokenNets, hostileFiles } from "../formats/hostile.ts";
 import { mutated, randomNumbers } from "../formats/mutate.ts";
 import { unpackFixtures } from "../formats/oracle.ts";
-import { leastGrowth } from "./growth.ts";
+import { survives, testMemory, testSentences } from "./weights.ts";
 
 const { folder } = unpackFixtures();
 const root = mkdtempSync(join(tmpdir(), "formats-faults-"));
@@ -22,31 +20,11 @@ after(() => rmSync(root, { recursive: true, force: true }));
 const whole = decodeSafetensors(readFileSync(join(folder, "f64.safetensors")), "f64.safetensors").tensors;
 const files = [...hostileFiles(), ...brokenNets(whole)];
 
-/** Opens the file as the command does, from its bytes. */
-function open(bytes: Uint8Array): void {
-  describeWeights(readWeights(bytes, "the file"), "the file");
-}
-
 test(`${files.length} hostile and broken files, at least 200 of them different`, () => {
   assert.ok(new Set(files.map(({ what }) => what)).size >= 200);
 });
 
-for (const { what, bytes, says } of files) {
-  test(`${what} · one sentence`, () => {
-    const start = performance.now();
-    assert.throws(
-      () => open(bytes),
-      (error: unknown) => {
-        assert.ok(error instanceof InputError, `got ${error instanceof Error ? error.stack : String(error)}`);
-        assert.match(error.message, says);
-        assert.match(error.message, /^the file: [^\p{Cc}]{10,800}$/u);
-        return true;
-      },
-    );
-    // The slowest takes 0.3 s alone; several engineers may share two cores.
-    assert.ok(performance.now() - start < 5000, "takes longer than 5 s");
-  });
-}
+testSentences(files);
 
 const folders: readonly (readonly [what: string, files: Readonly<Record<string, string>>, says: RegExp])[] = [
   ["an empty folder", {}, /has no file of weights/],
@@ -107,17 +85,6 @@ for (const [what, text, says] of configs) {
 
 const SMALL = ["zip.pth", "legacy.pth", "module.pt", "f16.safetensors", "pytorch-cifar.pth"];
 
-/** An error must be a sentence about the file; a change that does no harm may be accepted. */
-function survives(bytes: Uint8Array): "accepted" | "refused" {
-  try {
-    open(bytes);
-    return "accepted";
-  } catch (error) {
-    if (error instanceof InputError && error.message.startsWith("the file: ")) return "refused";
-    throw error;
-  }
-}
-
 for (const name of SMALL) {
   const bytes = readFileSync(join(folder, name));
   test(`${name} · 300 of its prefixes are refused`, () => {
@@ -147,25 +114,7 @@ test("the command ends with 3 and the sentence alone", async () => {
   }
 });
 
-const LARGE = 30_000;
-const small = files.filter(({ bytes }) => bytes.length <= LARGE);
-for (const { what, bytes } of files.filter((file) => file.bytes.length > LARGE)) {
-  test(`${what} · ${bytes.length} bytes take at most 64 MB and four times as much`, () => {
-    const limit = 64e6 + 4 * bytes.length;
-    const growth = leastGrowth(root, [bytes], limit);
-    assert.ok(growth <= limit, `${(growth / 1e6).toFixed(0)} MB`);
-  });
-}
-
-test(`the ${small.length} smaller ones together take at most 64 MB`, () => {
-  const limit = 64e6 + 4 * LARGE;
-  const growth = leastGrowth(
-    root,
-    small.map(({ bytes }) => bytes),
-    limit,
-  );
-  assert.ok(growth <= limit, `${(growth / 1e6).toFixed(0)} MB`);
-});
+testMemory(root, files, 30_000);
 
 test("no reader evaluates anything: no eval, Function, import(), child process or network in their source", () => {
   const source = join(import.meta.dirname, "../../src/formats");

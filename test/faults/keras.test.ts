@@ -6,22 +6,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { unzipSync, zipSync } from "fflate";
-import { InputError } from "../../src/errors.ts";
-import { describeWeights } from "../../src/formats/describe.ts";
-import { readWeights } from "../../src/formats/read.ts";
 import { densenet } from "../cli/command.ts";
 import { hdf5Faults } from "../formats/hdf5File.ts";
 import { mutated, randomNumbers } from "../formats/mutate.ts";
 import { unpackFixtures } from "../formats/oracle.ts";
-import { leastGrowth } from "./growth.ts";
+import { survives, testMemory, testSentences } from "./weights.ts";
 
 const { folder } = unpackFixtures("keras");
 const root = mkdtempSync(join(tmpdir(), "keras-faults-"));
 after(() => rmSync(root, { recursive: true, force: true }));
-
-function open(bytes: Uint8Array): void {
-  describeWeights(readWeights(bytes, "the file"), "the file");
-}
 
 /** What h5py writes where it is asked for what weights never are, by the file's name. */
 const strange: Readonly<Record<string, RegExp>> = {
@@ -99,59 +92,17 @@ const damaged: readonly (readonly [what: string, bytes: Uint8Array, says: RegExp
   ["a config 50,000 deep", withConfig(`${"[".repeat(50_000)}${"]".repeat(50_000)}`), /lists no layers|cannot be read/],
 ];
 
-const files: typeof damaged = [
+const files = [
   ...found.map((name): (typeof damaged)[number] => [
     name,
     readFileSync(join(folder, "strange", name)),
     strange[name] ?? /no sentence/,
   ]),
   ...damaged,
-];
+].map(([what, bytes, says]) => ({ what, bytes, says }));
 
-for (const [what, bytes, says] of files) {
-  test(`${what} · one sentence`, () => {
-    const start = performance.now();
-    assert.throws(
-      () => open(bytes),
-      (error: unknown) => {
-        assert.ok(error instanceof InputError, `got ${error instanceof Error ? error.stack : String(error)}`);
-        assert.match(error.message, says);
-        assert.match(error.message, /^the file: [^\p{Cc}]{10,800}$/u);
-        return true;
-      },
-    );
-    assert.ok(performance.now() - start < 5000, "takes longer than 5 s");
-  });
-}
-
-const LARGE = 100_000;
-const small = files.flatMap(([, bytes]) => (bytes.length <= LARGE ? [bytes] : []));
-
-test(`the ${small.length} files of up to ${LARGE} bytes together take at most 64 MB and four times the largest`, () => {
-  const limit = 64e6 + 4 * LARGE;
-  const growth = leastGrowth(root, small, limit);
-  assert.ok(growth <= limit, `${(growth / 1e6).toFixed(0)} MB`);
-});
-
-for (const [what, bytes] of files) {
-  if (bytes.length <= LARGE) continue;
-  test(`${what} · ${bytes.length} bytes take at most 64 MB and four times as much`, () => {
-    const limit = 64e6 + 4 * bytes.length;
-    const growth = leastGrowth(root, [bytes], limit);
-    assert.ok(growth <= limit, `${(growth / 1e6).toFixed(0)} MB`);
-  });
-}
-
-/** An error must be a sentence about the file; a change that does no harm may be accepted. */
-function survives(bytes: Uint8Array): "accepted" | "refused" {
-  try {
-    open(bytes);
-    return "accepted";
-  } catch (error) {
-    if (error instanceof InputError && /^the file: [^\p{Cc}]+$/u.test(error.message)) return "refused";
-    throw error;
-  }
-}
+testSentences(files);
+testMemory(root, files, 100_000);
 
 for (const name of ["own.weights.h5", "model.h5", "gzip.h5", "own.keras"]) {
   const bytes = readFileSync(join(folder, name));
