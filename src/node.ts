@@ -9,7 +9,7 @@ export {
 } from "./checkpoint/store.node.ts";
 export { type DecodeOptions, decodeImage, type ImageFormat } from "./data/image.node.ts";
 export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
-export { type DatasetKind, type OpenOptions, openDataset } from "./data/open.node.ts";
+export { type DatasetKind, type OpenOptions, openDataset, surveyFolder } from "./data/open.node.ts";
 export type { ExportCheck } from "./export/check.node.ts";
 export { type ExportFormatName, type ExportOptions, exportFormatNames } from "./export/export.ts";
 export { type WeightDtype, weightDtypes } from "./export/onnx/write.ts";
@@ -28,3 +28,4 @@ export {
 
 export { type FinishedEvent, type OpenedEvent, type RunEvent, type RunOptions, runTraining } from "./run/run.node.ts";
 export { savedConfig } from "./run/start.node.ts";
+export { type TuneOptions, type Tuning, tuneRun } from "./run/tune.node.ts";

@@ -53,5 +53,6 @@ export type {
   StepEvent,
   TrainEvent,
 } from "./train/events.ts";
+export { type RangeTestOptions, type RatePoint, rangeTest, suggestRate } from "./train/rangeTest.ts";
 export type { GradientReduction } from "./train/reduction.ts";
 export type { BatchLoader, CheckpointSink, Trainer, TrainerOptions } from "./train/trainer.ts";

@@ -67,6 +67,12 @@ export async function followRun(
       }
       progress.show(event);
       if (event.type === "recovered") progress.line(recoveredSentence(event));
+      if (event.type === "end" && event.epochs < options.config.epochs) {
+        progress.line(
+          `ended after epoch ${event.epochs} of ${options.config.epochs}: the validation error had no new low for ` +
+            `${options.config.patience} epochs`,
+        );
+      }
       if (event.type === "interrupted" && opened !== undefined) {
         progress.line(
           `stopped after step ${event.step} and saved; go on with: densenet train --resume ${quoted(opened.folder)}`,

@@ -11,6 +11,7 @@ const packageJson: { readonly version: string } = createRequire(import.meta.url)
 /** In the help's order. A start loads the verb that is asked for alone. */
 const verbs: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
   train: async () => (await import("./train.ts")).addTrain,
+  "lr-find": async () => (await import("./lrFind.ts")).addLrFind,
   eval: async () => (await import("./eval.ts")).addEval,
   predict: async () => (await import("./predict.ts")).addPredict,
   export: async () => (await import("./export.ts")).addExport,

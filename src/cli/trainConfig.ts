@@ -1,8 +1,11 @@
 // cli: the flags of `densenet train` and the configuration they resolve to.
 import { resolve } from "node:path";
 import type { Command } from "commander";
+import type { FolderFacts } from "../data/dataset.ts";
+import { surveyFolder } from "../data/open.node.ts";
 import { UsageError } from "../errors.ts";
 import { savedConfig, settingsFrom } from "../run/start.node.ts";
+import { type Choice, chooseSettings, chosenConfig } from "../train/choose.ts";
 import { settingSchemas } from "../train/config.ts";
 import { presetNames } from "../train/presets.ts";
 import { type PartialTrainConfig, type ResolvedConfig, resolveConfig } from "../train/resolveConfig.ts";
@@ -16,14 +19,18 @@ export interface TrainFlags {
   readonly config?: string;
   readonly resume?: string;
   readonly initFrom?: string;
+  readonly minutes?: number;
   readonly [setting: string]: unknown;
 }
 
-/** Options that are added to the command later stand under the last heading, Run. */
-export function addTrainFlags(command: Command): Command {
+/**
+ * Options that are added to the command later stand under the last heading, Run. `startingPoints`: whether a run's
+ * settings may be those of a preset, a file or another run; default true.
+ */
+export function addTrainFlags(command: Command, { startingPoints = true } = {}): Command {
   for (const group of settingGroups) {
     command.optionsGroup(`${group}:`);
-    if (group === "Run") addStartingPoints(command);
+    if (group === "Run" && startingPoints) addStartingPoints(command);
     for (const option of settingOptions(group)) command.addOption(option);
   }
   return command
@@ -46,6 +53,15 @@ function addStartingPoints(command: Command): void {
     );
 }
 
+/** The folder of images as the argument or as --data-dir. */
+export function withFolder<F extends TrainFlags>(options: F, folder: string | undefined): F {
+  if (folder === undefined) return options;
+  if (options.dataDir !== undefined) {
+    throw new UsageError(`got the folder ${folder} and --data-dir, expected one of them`, { folder });
+  }
+  return { ...options, dataDir: folder };
+}
+
 const WITHOUT_FLAG =
   "Settings without a flag, for a config file: " +
   `${[...settingSchemas.keys()].filter((path) => settings.get(path)?.flag === undefined).join(", ")}.`;
@@ -53,37 +69,70 @@ const WITHOUT_FLAG =
 /** In lines of at most 80 characters. */
 const wrapped = (text: string): string => text.replace(/(.{1,80})(?: |$)/g, "$1\n").trimEnd();
 
+/** The settings of a run, and what of them was chosen for its folder of images. */
+export interface ResolvedTraining extends ResolvedConfig {
+  /** Of a folder of somebody's own images for which settings are chosen. */
+  readonly facts?: FolderFacts;
+  readonly choices: readonly Choice[];
+}
+
+/** What was measured before a run. */
+export interface Measured {
+  readonly epochs?: Choice | undefined;
+  readonly rate?: Choice | undefined;
+}
+
 /**
  * Settings from the flags, the config file (or the run to resume), the preset and the defaults. Data is the embedded
- * set where none is named.
+ * set where none is named. For a folder of images, settings that nobody says are chosen, unless there is a preset, a
+ * file or weights to start from.
  */
-export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedConfig> {
+export async function resolveTrainConfig(flags: TrainFlags, measured: Measured = {}): Promise<ResolvedTraining> {
   const { preset, config: file, resume, initFrom } = flags;
-  if (resume !== undefined) {
-    for (const [flag, value] of [
-      ["--preset", preset],
-      ["--config", file],
-      ["--init-from", initFrom],
-    ] as const) {
-      if (value !== undefined) {
-        throw new UsageError(`${flag}: cannot be given with --resume, which keeps the settings of the run`, { flag });
-      }
-    }
-  }
+  requireAlone(flags);
   const weights = initFrom === undefined ? undefined : await settingsFrom(initFrom);
-  const resolved = resolveConfig({
-    flags: flagValues(flags),
+  const given = flagValues(flags);
+  const asked = given.has("epochs") || measured.epochs === undefined || flags.minutes === undefined;
+  const input = {
+    flags: asked ? given : new Map([...given, ["epochs", { value: measured.epochs.value, flag: "--minutes" }]]),
     ...(preset === undefined ? {} : { preset }),
     ...(file === undefined ? {} : { file: await readConfigFile(file), fileName: file }),
     ...(resume === undefined ? {} : { file: await savedConfig(resume), fileName: resume }),
     ...weightsLayer(flags, weights),
-  });
-  const { dir } = resolved.config.data;
+  };
+  let resolved = resolveConfig(input);
+  const { dir, maxPixels } = resolved.config.data;
   // The paper's recipes are about data sets that do not come with the package: they need a folder, the rest has a
   // default.
-  const given = dir ?? (preset?.startsWith("paper-") ? null : "embedded");
-  const found = given === null || given === "embedded" ? given : resolve(given);
-  return { ...resolved, config: { ...resolved.config, data: { ...resolved.config.data, dir: found } } };
+  const named = dir ?? (preset?.startsWith("paper-") ? null : "embedded");
+  const found = named === null || named === "embedded" ? named : resolve(named);
+  const isOpen = [preset, file, resume, initFrom].every((start) => start === undefined);
+  const facts = isOpen && found !== null && dir !== null ? await surveyFolder(found, maxPixels) : undefined;
+  let choices: readonly Choice[] = [];
+  if (facts !== undefined) {
+    const said = new Map([...given].map(([path, { value }]) => [path, value]));
+    choices = chooseSettings(facts, said, measured);
+    resolved = resolveConfig({ ...input, chosen: chosenConfig(choices) });
+  }
+  const config = { ...resolved.config, data: { ...resolved.config.data, dir: found } };
+  return { ...resolved, config, choices, ...(facts === undefined ? {} : { facts }) };
+}
+
+/** @throws UsageError for flags that say the same thing twice, or what a resumed run keeps */
+function requireAlone({ preset, config, resume, initFrom, minutes, epochs }: TrainFlags): void {
+  for (const [flag, value] of [
+    ["--preset", preset],
+    ["--config", config],
+    ["--init-from", initFrom],
+    ["--minutes", minutes],
+  ] as const) {
+    if (resume !== undefined && value !== undefined) {
+      throw new UsageError(`${flag}: cannot be given with --resume, which keeps the settings of the run`, { flag });
+    }
+  }
+  if (minutes !== undefined && epochs !== undefined) {
+    throw new UsageError("--minutes: cannot be given with --epochs, which it chooses", { flag: "--minutes" });
+  }
 }
 
 /** The settings of the run that the weights are from; with a preset or a config file, only what network they are of. */

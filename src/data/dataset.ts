@@ -46,6 +46,14 @@ export interface FilesDescription {
   };
 }
 
+/** What is known of a folder of images before any is decoded. */
+export interface FolderFacts {
+  /** Training images of each class, none of them 0; those that will be held out are counted. */
+  readonly counts: readonly number[];
+  /** Median of the images' shorter sides, pixels. */
+  readonly side: number;
+}
+
 /** Labelled images. */
 export interface Split {
   readonly length: number;

@@ -2,7 +2,7 @@
 import { basename } from "node:path";
 import { InputError, UsageError } from "../errors.ts";
 import { type BadImage, badImages, findBad, findUndecodable, listOfBad } from "./checkImages.node.ts";
-import type { Dataset, FilesDescription } from "./dataset.ts";
+import type { Dataset, FilesDescription, FolderFacts } from "./dataset.ts";
 import { filesSplit, withCache } from "./filesSplit.node.ts";
 import { stratifiedSplit } from "./holdOut.ts";
 import { readFileHeader } from "./image.node.ts";
@@ -137,6 +137,29 @@ export async function openImageFolder(dir: string, options: ImageFolderOptions =
     val: filesSplit(valFiles),
     ...(val === ownVal && basename(folders.val ?? "").toLowerCase() === "test" ? { valIsTest: true } : {}),
   };
+}
+
+/** Headers that are read to know the usual size. */
+const SURVEYED = 256;
+
+/**
+ * How many training images each class of a folder has and how large they are, from the headers of up to 256 of them.
+ * @throws InputError as openImageFolder does, but not for single images that cannot be read
+ */
+export async function surveyImageFolder(dir: string, maxPixels = DEFAULT_MAX_PIXELS): Promise<FolderFacts> {
+  const { train } = await splitFolders(dir);
+  const { classes, files, labels } = await list(train, new Map());
+  const counts = classes.map(() => 0);
+  for (const label of labels) counts[label]++;
+  const stride = Math.max(1, files.length / SURVEYED);
+  const sides: number[] = [];
+  for (let at = 0; at < files.length; at += stride) {
+    // openImageFolder names those that cannot be read.
+    const header = await readFileHeader(files[Math.floor(at)], maxPixels).catch(() => undefined);
+    if (header !== undefined) sides.push(Math.min(header.width, header.height));
+  }
+  sides.sort((a, b) => a - b);
+  return { counts, side: sides[Math.floor(sides.length / 2)] ?? DEFAULT_LARGEST_SIZE };
 }
 
 function requirePixels(field: string, value: number | undefined, most: number): void {

@@ -2,10 +2,15 @@
 import { stat } from "node:fs/promises";
 import { InputError, UsageError } from "../errors.ts";
 import { findCifar, readCifar } from "./cifar.node.ts";
-import type { Dataset, LabelKind } from "./dataset.ts";
+import type { Dataset, FolderFacts, LabelKind } from "./dataset.ts";
 import { readEmbedded } from "./embedded.node.ts";
 import { holdOut } from "./holdOut.ts";
-import { type ImageFolderOptions, looksLikeImageFolder, openImageFolder } from "./imageFolder.node.ts";
+import {
+  type ImageFolderOptions,
+  looksLikeImageFolder,
+  openImageFolder,
+  surveyImageFolder,
+} from "./imageFolder.node.ts";
 import { findSvhn, readSvhn, readSvhnTest } from "./svhn.node.ts";
 
 /** A kind of data set that `openDataset` recognises by its files. */
@@ -58,6 +63,16 @@ export async function openDataset(options: OpenOptions = {}): Promise<Dataset> {
     if (valSplit !== undefined && valSplit !== 0) return holdOut(dataset, valSplit, seed);
   }
   return dataset;
+}
+
+/**
+ * Facts about the folder of images at `dir`; undefined where something else is there, or nothing.
+ * @throws InputError for a folder that cannot be opened as one of images
+ */
+export async function surveyFolder(dir: string, maxPixels?: number): Promise<FolderFacts | undefined> {
+  const found = await stat(dir).catch(() => undefined);
+  if (!found?.isDirectory() || (await findCifar(dir)) !== undefined || (await findSvhn(dir)) !== undefined) return;
+  return (await looksLikeImageFolder(dir)) ? surveyImageFolder(dir, maxPixels) : undefined;
 }
 
 async function openWhole(options: OpenOptions): Promise<Dataset> {

@@ -5,6 +5,7 @@ import type { RunSummary } from "../analyze/compareRuns.ts";
 import { InputError } from "../errors.ts";
 import { networkTitle } from "../networks/registry.ts";
 import { trainConfigSchema } from "../train/config.ts";
+import { isDone } from "../train/history.ts";
 import { CONFIG, readPast } from "./folder.node.ts";
 import { LOCK } from "./lock.node.ts";
 import { settingRows } from "./report.node.ts";
@@ -53,7 +54,7 @@ export async function readRunSummary(folder: string): Promise<RunSummary> {
   });
   const touched = await stat(join(folder, LOCK)).catch(() => undefined);
   const isRunning = touched !== undefined && Date.now() - touched.mtimeMs < LOCK_MS;
-  const isFinished = epochs.length >= config.epochs;
+  const isFinished = isDone(epochs, config);
   return {
     folder,
     network: start === undefined ? config.model.variant : networkTitle(start.spec, config.model.variant),

@@ -85,9 +85,10 @@ export interface CheckpointEvent {
   readonly step: number;
 }
 
-/** All epochs are done. */
+/** All epochs are done, or as many as `patience` allows. */
 export interface EndEvent {
   readonly type: "end";
+  /** That were done. */
   readonly epochs: number;
   readonly steps: number;
   /** Of this process. */

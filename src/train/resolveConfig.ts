@@ -16,7 +16,7 @@ export type PartialTrainConfig = {
 };
 
 /** From the weakest to the strongest. */
-const sources = ["default", "preset", "file", "caller", "flag"] as const;
+const sources = ["default", "chosen", "preset", "file", "caller", "flag"] as const;
 /** Where the value of a setting came from. */
 export type ConfigSource = (typeof sources)[number];
 
@@ -27,7 +27,7 @@ export interface FlagValue {
   readonly flag: string;
 }
 
-/** Where settings come from; each layer outweighs those after it: flags, settings, file, preset. */
+/** Where settings come from; each layer outweighs those after it: flags, settings, file, preset, chosen. */
 export interface ConfigInput {
   /** What the caller asks for; outweighs file, preset and defaults. */
   readonly settings?: PartialTrainConfig;
@@ -38,6 +38,8 @@ export interface ConfigInput {
   /** For messages. */
   readonly fileName?: string;
   readonly preset?: string;
+  /** What was chosen for the data, see chooseSettings; outweighs the defaults alone. */
+  readonly chosen?: PartialTrainConfig;
 }
 
 /** Every setting, and where each came from. */
@@ -77,6 +79,7 @@ export function resolveConfig(input: ConfigInput): ResolvedConfig {
         value === undefined ? [] : [[path, { value, source: "default", name: path }]],
       ),
     ),
+    flatten(input.chosen ?? {}, "chosen", (key) => key),
     input.preset === undefined ? new Map() : flatten(presetNamed(input.preset), "preset", (key) => key),
     input.file === undefined ? new Map() : flatten(input.file, "file", (key) => `${key} in ${fileName}`, fileName),
     flatten(input.settings ?? {}, "caller", (key) => key),

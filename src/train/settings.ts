@@ -63,6 +63,15 @@ export const variantSetting = setting({
 
 /** What changes the named network by a flag; its other fields are for config files and the library. */
 const modelSettings = {
+  stem: {
+    schema: modelFieldSchemas.stem,
+    defaultMeans: "the named network's",
+    flag: { name: "--stem", value: "kind" },
+    group: "Network",
+    help:
+      "what a DenseNet or plain network begins with. cifar: one 3×3 convolution; imagenet: a 7×7 convolution and a " +
+      "pooling, which leave a quarter of each side",
+  },
   stochasticDepth: {
     schema: modelFieldSchemas.stochasticDepth,
     defaultMeans: "1, every branch always counts",
@@ -114,6 +123,14 @@ export const dataSettings = {
       "random changes to training images. standard: shifts and mirrors (the paper's '+'); imagenet: crops of " +
       "random size, mirrors, brightness, contrast, saturation and light, of a folder of images",
   }),
+  balance: setting({
+    schema: z.boolean(),
+    default: false,
+    flag: { name: "--balance" },
+    group: "Data",
+    help: "show every class equally often in training, however many images it has",
+    addedLater: true,
+  }),
   imageSize: setting({
     schema: z.int().gte(1).lte(16_384).nullable(),
     default: null,
@@ -151,6 +168,15 @@ export const runSettings = {
     flag: { name: "--epochs", value: "n" },
     group: "Optimisation",
     help: "passes over the training images",
+  }),
+  patience: setting({
+    schema: z.int().gte(0).lte(1_000_000),
+    default: 0,
+    defaultMeans: "0, all epochs are done",
+    flag: { name: "--patience", value: "epochs" },
+    group: "Optimisation",
+    help: "end the run where the validation error has had no new low for so many epochs",
+    addedLater: true,
   }),
   batchSize: setting({
     schema: z.int().gte(1).lte(1_048_576),

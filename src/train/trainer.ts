@@ -13,6 +13,7 @@ import type { Backend, Executable } from "../backends/backend.ts";
 import { Lifetime } from "../backends/lifetime.ts";
 import { runAhead } from "../backends/runAhead.ts";
 import type { Checkpoint, TrainedModel, TrainingState } from "../checkpoint/checkpoint.ts";
+import { balancedIndices } from "../data/balance.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import { type EpochOptions, inOrder } from "../data/epoch.ts";
 import { DeviceError, DivergedError, UsageError } from "../errors.ts";
@@ -20,6 +21,7 @@ import { isStatistic, type Model } from "../model/model.ts";
 import type { TrainConfig } from "./config.ts";
 import { type Evaluation, EvaluationTally, evaluationOutputs, evaluationWork } from "./evaluation.ts";
 import type { EpochMetrics, RecoveredEvent, StartEvent, StepEvent, TrainEvent } from "./events.ts";
+import { bestOf, isDone } from "./history.ts";
 import { addSamples, addTotals, metricsOf, noTotals } from "./metrics.ts";
 import type { GradientReduction } from "./reduction.ts";
 import type { RunState } from "./runState.ts";
@@ -27,7 +29,7 @@ import { learningRate } from "./schedule.ts";
 import { Speed } from "./speed.ts";
 import type { StateCopy } from "./stateCopy.ts";
 import { compileTraining, type EpochLayout, memoryUse, type TrainingPlans } from "./trainingPlans.ts";
-import { submitUpdate, type Update } from "./update.ts";
+import { submitUpdate, type Update, type UpdatePlace } from "./update.ts";
 
 /**
  * The batches of an epoch: a function of its arguments, apart from `startBatch`, which skips. `makeBatches`; in Node
@@ -142,9 +144,9 @@ export class Trainer implements AsyncDisposable {
   }
 
   /**
-   * Trains to the end of the configured epochs, or until `signal` is aborted: then the updates in flight are finished,
-   * a checkpoint saved, and `interrupted` is the last event. Leaving the loop early loses what came after the last
-   * checkpoint. What the loader rejects with is thrown after the updates before it are saved, so that an image that
+   * Trains to the end of the configured epochs or, with `patience`, to where they no longer help; or until `signal` is
+   * aborted: then the updates in flight are finished, a checkpoint saved, and `interrupted` is the last event. Leaving
+   * the loop early loses what came after the last checkpoint. What the loader rejects with is thrown after the updates before it are saved, so that an image that
    * cannot be read costs none of them.
    * @throws DivergedError when the loss or a weight is no longer finite; nothing is saved then
    * @throws DeviceError when the device is lost and there is no other, or it is lost again and again
@@ -164,14 +166,13 @@ export class Trainer implements AsyncDisposable {
 
   async *#run(signal: AbortSignal | undefined, begin: () => void): AsyncGenerator<TrainEvent, void, undefined> {
     begin();
-    const { config } = this.#options;
     const began = performance.now();
     this.#savedAt = began;
     let run: ActiveRun | undefined;
     let started = false;
     let lost: DeviceError | undefined;
     try {
-      while (run === undefined || this.#state.history.length < config.epochs) {
+      while (run === undefined || !this.#isDone()) {
         try {
           if (run === undefined) {
             const repeatedSteps = this.#state.step - this.#copy.step;
@@ -180,8 +181,8 @@ export class Trainer implements AsyncDisposable {
             started = true;
             if (lost) yield this.#recoveredEvent(lost, repeatedSteps);
           }
-          if (this.#state.history.length < config.epochs) yield* this.#epoch(run);
-          if (signal?.aborted && this.#state.history.length < config.epochs) {
+          if (!this.#isDone()) yield* this.#epoch(run);
+          if (signal?.aborted && !this.#isDone()) {
             yield* this.#interrupted(run.executable);
             return;
           }
@@ -201,7 +202,7 @@ export class Trainer implements AsyncDisposable {
       const final = this.#state.history.at(-1) as EpochMetrics;
       yield {
         type: "end",
-        epochs: config.epochs,
+        epochs: final.epoch,
         steps: this.#state.step,
         seconds: (performance.now() - began) / 1000,
         final,
@@ -290,9 +291,13 @@ export class Trainer implements AsyncDisposable {
     }
   }
 
+  #isDone(): boolean {
+    return isDone(this.#state.history, this.#options.config);
+  }
+
   /** The rest of the current epoch, its validation and its checkpoint. Returns early when the run is aborted. */
   async *#epoch(run: ActiveRun): AsyncGenerator<TrainEvent, void, undefined> {
-    const { config, reopen, reduction } = this.#options;
+    const { reopen, reduction } = this.#options;
     const { stepsPerEpoch } = this.#layout;
     const { executable, signal } = run;
     const epoch = this.#state.history.length;
@@ -307,7 +312,7 @@ export class Trainer implements AsyncDisposable {
       // A reduced update cannot be repeated to find out later where it broke.
       const inspect = executable.queueDepth === 1 || reduction !== undefined;
       for await (const batch of this.#batches(step)) {
-        pending.push(await submitUpdate(run, batch, step, inspect));
+        pending.push(await submitUpdate(run, batch, this.#place(step), inspect));
         step++;
         this.#saveIsDue = step < end && this.#wantsSave(step);
         const copy = reopen !== undefined && this.#copy.ageSeconds > COPY_SECONDS;
@@ -339,7 +344,7 @@ export class Trainer implements AsyncDisposable {
       valLoss: val.loss,
       valTop1Error: val.top1Error,
       valTop5Error: val.top5Error,
-      learningRate: learningRate(config, this.#state.step - 1, stepsPerEpoch),
+      learningRate: this.#place(this.#state.step - 1).learningRate,
       seconds: (performance.now() - began) / 1000,
       imagesPerSecond: this.#speed.epochImagesPerSecond(),
     };
@@ -360,6 +365,10 @@ export class Trainer implements AsyncDisposable {
     return late || (every > 0 && step % every === 0);
   }
 
+  #place(step: number): UpdatePlace {
+    return { step, learningRate: learningRate(this.#options.config, step, this.#layout.stepsPerEpoch) };
+  }
+
   /** The training batches from update `step` to the end of its epoch. */
   #batches(step: number): AsyncIterable<Batch> {
     const { config, dataset, loadBatches } = this.#options;
@@ -367,7 +376,8 @@ export class Trainer implements AsyncDisposable {
     const { stepsPerEpoch } = this.#layout;
     const epoch = Math.floor(step / stepsPerEpoch);
     const startBatch = step - epoch * stepsPerEpoch;
-    const how = { batchSize, seed, epoch, shuffle: true, augment: data.augment, startBatch };
+    const indices = data.balance ? { indices: balancedIndices(dataset.train.labels, seed, epoch) } : {};
+    const how = { batchSize, seed, epoch, shuffle: true, augment: data.augment, startBatch, ...indices };
     return this.#loaded(loadBatches(dataset, "train", how));
   }
 
@@ -436,7 +446,7 @@ export class Trainer implements AsyncDisposable {
     let step = this.#copy.step;
     if (step >= until) return;
     for await (const batch of this.#batches(step)) {
-      await submitUpdate(run, batch, step, true);
+      await submitUpdate(run, batch, this.#place(step), true);
       if (++step === until) return;
     }
   }
@@ -493,9 +503,4 @@ export class Trainer implements AsyncDisposable {
 /** What lives only while `run` does. */
 interface ActiveRun extends TrainingPlans {
   readonly signal?: AbortSignal;
-}
-
-/** The first epoch with the lowest validation error. */
-function bestOf(history: readonly EpochMetrics[]): EpochMetrics {
-  return history.reduce((best, metrics) => (metrics.valTop1Error < best.valTop1Error ? metrics : best));
 }

@@ -6,7 +6,6 @@ import { hostBuffers } from "../plan/names.ts";
 import { findBrokenLayer } from "./divergence.ts";
 import { addSamples, noTotals, type Samples } from "./metrics.ts";
 import { reduceGradients } from "./reduction.ts";
-import { learningRate } from "./schedule.ts";
 import type { StepPlan, TrainingPlans } from "./trainingPlans.ts";
 
 /** An update that was submitted. */
@@ -18,20 +17,22 @@ export interface Update {
   readonly found: readonly Promise<Samples>[];
 }
 
+/** Which update it is, 0-based, and its learning rate. */
+export type UpdatePlace = Pick<Update, "step" | "learningRate">;
+
 /**
- * Submits update `step` (0-based). `inspect`: waits for the loss of each micro-batch, so that nothing runs over the
- * trace of where it broke.
+ * Submits an update. `inspect`: waits for the loss of each micro-batch, so that nothing runs over the trace of where it
+ * broke.
  * @throws DivergedError naming the layer where `inspect` finds a loss that is not finite
  */
 export async function submitUpdate(
   compiled: TrainingPlans,
   batch: Batch,
-  step: number,
+  { step, learningRate }: UpdatePlace,
   inspect: boolean,
 ): Promise<Update> {
   const { executable, plans, config, layout, reduction } = compiled;
   const { accumulationSteps, seed } = config;
-  const rate = learningRate(config, step, layout.stepsPerEpoch);
   const plan: StepPlan = batch.count === config.batchSize ? "train" : "trainTail";
   const images = plan === "train" ? layout.microBatch : layout.tailMicroBatch;
   const stride = batch.images.length / batch.labels.length;
@@ -41,7 +42,7 @@ export async function submitUpdate(
     await executable.write(hostBuffers.images, batch.images.subarray(from * stride, to * stride), plan);
     await executable.write(hostBuffers.labels, batch.labels.subarray(from, to), plan);
     // Dropout draws anew for every micro-batch.
-    await executable.run(plan, { learningRate: rate, seed, step: (step * accumulationSteps + index) >>> 0 });
+    await executable.run(plan, { learningRate, seed, step: (step * accumulationSteps + index) >>> 0 });
     const samples = executable
       .read([hostBuffers.sampleLoss, hostBuffers.sampleRank], plan)
       .then(([loss, rank]): Samples => ({ loss, rank, count: images }));
@@ -53,9 +54,9 @@ export async function submitUpdate(
       if (!Number.isFinite(loss)) {
         const epoch = Math.floor(step / layout.stepsPerEpoch) + 1;
         throw new DivergedError(
-          `the loss is ${loss} in update ${step + 1} (epoch ${epoch}) at learning rate ${rate}; the first layer ` +
+          `the loss is ${loss} in update ${step + 1} (epoch ${epoch}) at learning rate ${learningRate}; the first layer ` +
             `that broke is ${await findBrokenLayer(executable, plans, plan)}`,
-          { step: step + 1, epoch, learningRate: rate },
+          { step: step + 1, epoch, learningRate },
         );
       }
     }
@@ -64,7 +65,7 @@ export async function submitUpdate(
   // Without it the plan `train` ends with the update.
   if (plans.update) {
     if (reduction) await reduceGradients(executable, plans.update, reduction);
-    await executable.run("update", { learningRate: rate });
+    await executable.run("update", { learningRate });
   }
-  return { step, learningRate: rate, found };
+  return { step, learningRate, found };
 }

@@ -165,7 +165,7 @@ for (const [name, changes, reduced, expected] of [
     const [batch] = await Array.fromAsync(
       makeBatches(dataset, "train", { batchSize: 16, seed: 0, epoch: 0, shuffle: false, augment: "none" }),
     );
-    await submitUpdate(compiled, batch, 0, false);
+    await submitUpdate(compiled, batch, { step: 0, learningRate: 0.1 }, false);
     for (const call of device.calls) {
       const [kind, ...buffers] = call.split(" ");
       const ofSums = buffers.length > 0 && buffers.every((buffer) => sums.some((sum) => sum.name === buffer));
