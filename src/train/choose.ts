@@ -56,6 +56,17 @@ export function chooseNetwork({ counts }: FolderFacts): Choice {
     : { path: "model.variant", value: "BC-100-12", reason: `of the paper, for ${count(images)} images` };
 }
 
+/**
+ * Random crops where an image has pixels to spare. On photos-10 (2,000 photographs of 64×64) BC-40-12 with the ImageNet
+ * stem came to 21.6 % error in 100 epochs with crops and label smoothing (16 % on the training images themselves), and
+ * to 24.2 % in 60 with shifts (1 %; one seed each, 2026-11-25).
+ */
+export function chooseAugment(imageSize: number): Choice {
+  return imageSize >= LARGE_INPUT
+    ? { path: "data.augment", value: "imagenet", reason: "crops, mirrors and colours, so that no image is seen twice" }
+    : { path: "data.augment", value: "standard", reason: "shifts and mirrors; crops of so few pixels show too little" };
+}
+
 /** Below so many images a batch of 64 leaves too few updates. */
 const SMALL_SET = 5000;
 const LEAST_UPDATES = 8;
@@ -182,7 +193,12 @@ export function chooseSettings(
     chooseNetwork(facts),
     // A network that was named has its own.
     ...(said.has("model.variant") ? [] : [chooseStem(saidOr(size))]),
-    { path: "data.augment", value: "standard", reason: "shifted and mirrored images are new ones to the network" },
+    chooseAugment(saidOr(size)),
+    {
+      path: "labelSmoothing",
+      value: 0.1,
+      reason: "few images are learned by heart; this keeps answers from growing too sure",
+    },
     ...(balance === undefined ? [] : [balance]),
     chooseBatchSize(facts),
     epochs,

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   type Choice,
+  chooseAugment,
   chooseBalance,
   chooseBatchSize,
   chooseEpochs,
@@ -31,6 +32,8 @@ const CASES: readonly (readonly [name: string, choice: Choice | undefined, value
   ["many images of 200 pixels", chooseImageSize(facts(20_000, 200)), 192, /at least 200 pixels/],
   ["the stem of 48 pixels", chooseStem(48), "cifar", /all 48 pixels/],
   ["the stem of 64 pixels", chooseStem(64), "imagenet", /quarters/],
+  ["augmentation at 48 pixels", chooseAugment(48), "standard", /shifts/],
+  ["augmentation at 64 pixels", chooseAugment(64), "imagenet", /crops/],
   ["the network of 19,999 images", chooseNetwork(facts(19_999)), "BC-40-12", /small, for 19,999/],
   ["the network of 20,000 images", chooseNetwork(facts(20_000)), "BC-100-12", /20,000/],
   ["a batch of 5,000 images", chooseBatchSize(facts(5000)), 64, /paper/],
