@@ -1,5 +1,5 @@
-// graph: forward graph with a loss → training graph. Reverse mode: nodes are visited backwards, each op's own rule adds
-// the backward nodes.
+// graph: forward graph → the same with its backward pass: from the loss to the parameters, as training needs it, or
+// from the logits to feature maps. Reverse mode: nodes are visited backwards, each op's own rule adds the backward nodes.
 //
 // Where several consumers read a tensor, their gradients are summed by one n-ary `add`, in the order in which they
 // become known: the last consumer first. In a dense block that is the order in which a plan accumulates them into the
@@ -11,18 +11,18 @@ import { opOf } from "../ops/table.ts";
 import { GraphBuilder } from "./builder.ts";
 import type { Graph, GraphNode, GraphTensor, TensorId } from "./graph.ts";
 
-/** Whether a tensor depends on a parameter, so that a gradient is wanted. Images and running statistics do not. */
-function dependsOnParameters(graph: Graph): readonly boolean[] {
-  const wanted = graph.tensors.map((tensor) => tensor.kind === "parameter");
+/** Whether a tensor is one of `sources` or depends on one, so that its gradient is wanted. */
+function dependsOn(graph: Graph, sources: ReadonlySet<TensorId>): readonly boolean[] {
+  const wanted = graph.tensors.map(({ id }) => sources.has(id));
   for (const node of graph.nodes) {
     if (node.inputs.some((input) => wanted[input])) for (const output of node.outputs) wanted[output] = true;
   }
   return wanted;
 }
 
-/** Nodes the loss depends on. */
-function reachLoss(graph: Graph, loss: TensorId): ReadonlySet<number> {
-  const needed = new Set([loss]);
+/** Nodes that a tensor depends on. */
+function reach(graph: Graph, result: TensorId): ReadonlySet<number> {
+  const needed = new Set([result]);
   const nodes = new Set<number>();
   for (const node of graph.nodes.toReversed()) {
     if (!node.outputs.some((output) => needed.has(output))) continue;
@@ -39,12 +39,37 @@ function reachLoss(graph: Graph, loss: TensorId): ReadonlySet<number> {
 export function differentiate(graph: Graph): Graph {
   const { loss } = graph;
   if (loss === undefined) throw new UsageError("differentiate: the graph has no loss; build it with mode training");
+  const parameters = graph.tensors.filter(({ kind }) => kind === "parameter").map(({ id }) => id);
+  return backwardFrom(graph, loss, parameters, undefined);
+}
+
+/**
+ * Appends the backward pass from the logits: a vector–Jacobian product. Its vector is a new input `logitsGradient`
+ * [N, K], one row for each image; with rows that are 1 at one class and else 0, `gradients` holds that logit's gradient
+ * with respect to each of `sources`. Gradients of parameters are left out. In a graph for inference batch norm's
+ * statistics are constants, so that images do not see each other.
+ * @throws UsageError if the graph already has a backward pass, or the logits do not depend on one of the sources.
+ */
+export function differentiateLogits(graph: Graph, sources: readonly TensorId[]): Graph {
+  const { logits } = graph;
+  const { name, shape } = graph.tensors[logits];
+  const extended = new GraphBuilder(graph);
+  const logitsGradient = extended.tensor(`d(${name})`, shape, "input");
+  const { tensors, nodes } = extended;
+  const found = backwardFrom({ ...graph, tensors, nodes, logitsGradient }, logits, sources, logitsGradient);
+  const missing = sources.find((source) => !found.gradients.has(source));
+  if (missing === undefined) return found;
+  throw new UsageError(`differentiateLogits: the logits do not depend on ${graph.tensors[missing]?.name ?? missing}`);
+}
+
+/** `seed`: the gradient of `result`; undefined for the loss, whose rule needs none. */
+function backwardFrom(graph: Graph, result: TensorId, sources: readonly TensorId[], seed: TensorId | undefined): Graph {
   if (graph.gradients.size > 0) throw new UsageError("differentiate: the graph already has gradients");
 
   const builder = new GraphBuilder(graph);
-  const wanted = dependsOnParameters(graph);
-  const active = reachLoss(graph, loss);
-  const contributions = new Map<TensorId, TensorId[]>();
+  const wanted = dependsOn(graph, new Set(sources));
+  const active = reach(graph, result);
+  const contributions = new Map<TensorId, TensorId[]>(seed === undefined ? [] : [[result, [seed]]]);
   const names = new Set(graph.tensors.map((tensor) => tensor.name));
 
   const consumers = new Map<TensorId, number>();
@@ -71,19 +96,22 @@ export function differentiate(graph: Graph): Graph {
     tensor: TensorId,
     completes: Pick<GraphNode, "path"> & { readonly id?: number },
   ): TensorId | undefined {
-    const parts = contributions.get(tensor) ?? [];
-    if (parts.length < 2) return parts[0];
+    const summands = contributions.get(tensor) ?? [];
+    if (summands.length < 2) return summands[0];
     const name = `d(${graph.tensors[tensor].name})`;
     names.add(name);
     const of = completes.id === undefined ? {} : { of: completes.id };
-    return builder.emit(add, parts, {}, { path: completes.path, names: [name], pass: "backward", ...of })[0];
+    const about = { path: completes.path, names: [name], pass: "backward", ...of } as const;
+    const sum = builder.emit(add, summands, {}, about)[0];
+    contributions.set(tensor, [sum]);
+    return sum;
   }
 
   for (const node of graph.nodes.toReversed()) {
-    if (!active.has(node.id) || !node.outputs.some((output) => wanted[output])) continue;
+    if (!active.has(node.id) || !node.inputs.some((input) => wanted[input])) continue;
     const op = opOf(node.op);
     if (!op.gradient) throw new UsageError(`${node.path}: ${node.op} has no gradient rule`);
-    const isLoss = node.outputs[0] === loss;
+    const isLoss = seed === undefined && node.outputs[0] === result;
     const dOutputs = isLoss ? [] : node.outputs.map((output) => total(output, node));
     const known = dOutputs.filter((id) => id !== undefined);
     if (known.length < dOutputs.length) {
@@ -121,9 +149,9 @@ export function differentiate(graph: Graph): Graph {
   }
 
   const gradients = new Map<TensorId, TensorId>();
-  for (const { id, kind, name } of graph.tensors) {
-    if (kind !== "parameter") continue;
-    const gradient = total(id, { path: name });
+  for (const id of sources) {
+    const maker = graph.nodes.find(({ outputs }) => outputs.includes(id));
+    const gradient = total(id, maker ?? { path: graph.tensors[id].name });
     if (gradient !== undefined) gradients.set(id, gradient);
   }
   return { ...graph, tensors: builder.tensors, nodes: builder.nodes, gradients };

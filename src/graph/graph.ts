@@ -62,7 +62,9 @@ export interface Graph {
   readonly labels?: TensorId;
   readonly logits: TensorId;
   readonly loss?: TensorId;
-  /** Training graphs: parameter → its gradient. */
+  /** Input of graphs that are differentiated from their logits: the logits' gradient [N, K]. */
+  readonly logitsGradient?: TensorId;
+  /** Training graphs: parameter → its gradient. Differentiated from the logits: each tensor asked for → its gradient. */
   readonly gradients: ReadonlyMap<TensorId, TensorId>;
 }
 

@@ -75,6 +75,11 @@ export class Lowering {
     return this.#backwardOf.get(node) ?? [];
   }
 
+  /** Whether anything is propagated backward through a step. */
+  hasBackward({ nodes }: Step): boolean {
+    return nodes.some(({ id }) => this.#backwardOf.has(id));
+  }
+
   /**
    * Backward nodes of these forward nodes: of the given ops, or all but the `add` that completes the gradient of a
    * node's output. That one belongs to the statistics of the output, whose gradient is the last to be added; without
@@ -124,7 +129,9 @@ export class Lowering {
   gradient(id: TensorId): View {
     const view = this.#places.view(id);
     const { shape } = this.tensor(this.#places.root(id));
-    const buffer = this.plan.buffer(gradientOf(view.buffer), shape, "arena", { kept: this.#kept.has(view.buffer) });
+    const written = id === this.graph.logits && this.graph.logitsGradient !== undefined;
+    const kept = this.#kept.has(view.buffer);
+    const buffer = this.plan.buffer(gradientOf(view.buffer), shape, "arena", { kept, written });
     return { ...view, buffer };
   }
 

@@ -37,7 +37,8 @@ export interface TrainingOptions {
 /**
  * Training graph → plan of one step: forward, running statistics, backward, and the weight update if an optimizer is
  * given. The host writes `images` and `labels`; afterwards `logits`, `sampleLoss` [N] and `sampleRank` [N] can be read,
- * and gradients by the names of `gradientOf` (names.ts).
+ * and gradients by the names of `gradientOf` (names.ts). Of a graph that is differentiated from its logits the host
+ * writes the logits' gradient in place of labels, and reads the gradients of the maps that `keep` names.
  * @throws RangeError naming the node, if the plan has no kernel for it
  */
 export function planTraining(graph: Graph, options: TrainingOptions): Plan {
@@ -47,7 +48,7 @@ export function planTraining(graph: Graph, options: TrainingOptions): Plan {
   lowering.plan.declarePersistent(graph, optimizer ? ["gradient", "momentum"] : ["gradient"]);
   for (const step of found.steps) step.forward(lowering);
   updateRunningStatistics(lowering, found.running);
-  for (const step of found.steps.toReversed()) step.backward(lowering);
+  for (const step of found.steps.toReversed()) if (lowering.hasBackward(step)) step.backward(lowering);
   if (optimizer) callSgd(lowering.plan, optimizer, "gradient", 1);
   return lowering.plan.finish();
 }

@@ -53,6 +53,7 @@ const isBottleneck = (lowering: Lowering, nodes: ConvNodes): boolean =>
 
 /** Whether one kernel computes both gradients of this convolution. */
 function hasFusedBackward(lowering: Lowering, { conv, composite }: ConvNodes): boolean {
+  if (lowering.backwardIds([conv], ["conv2dGradWeight"]).length === 0) return false;
   const { kernel, stride, padding } = convSize(lowering, conv).size;
   return composite !== undefined && kernel === 1 && stride === 1 && padding === 0;
 }
@@ -116,17 +117,20 @@ function backward(lowering: Lowering, nodes: ConvNodes): void {
     );
     return;
   }
-  plan.call(
-    "convGradWeight",
-    {
-      x: lowering.view(source),
-      ...(composite ? { composite: compositeOf(lowering, composite.normalize) } : {}),
-      dy,
-      dWeight: gradientOf(weight),
-      size,
-    },
-    { path: conv.path, computes: lowering.backwardIds([conv], ["conv2dGradWeight"]), macs },
-  );
+  const weightGradient = lowering.backwardIds([conv], ["conv2dGradWeight"]);
+  if (weightGradient.length > 0) {
+    plan.call(
+      "convGradWeight",
+      {
+        x: lowering.view(source),
+        ...(composite ? { composite: compositeOf(lowering, composite.normalize) } : {}),
+        dy,
+        dWeight: gradientOf(weight),
+        size,
+      },
+      { path: conv.path, computes: weightGradient, macs },
+    );
+  }
   const inputGradient = lowering.backwardIds([conv], ["conv2dGradInput"]);
   if (inputGradient.length === 0) return; // it reads the images, which need no gradient
   const dx = lowering.gradient(source);

@@ -84,11 +84,14 @@ function backward(lowering: Lowering, nodes: PooledConvNodes): void {
   const dPooled = pooledView(lowering, nodes, "gradient");
   const dy = lowering.gradient(outputOf(pool, 0));
   const weight = lowering.persistent(inputOf(conv, 1));
-  plan.call(
-    "convGradWeight",
-    { x: pooled, dy, dWeight: gradientOf(weight), size },
-    { path: conv.path, computes: lowering.backwardIds([conv], ["conv2dGradWeight"]), macs },
-  );
+  const weightGradient = lowering.backwardIds([conv], ["conv2dGradWeight"]);
+  if (weightGradient.length > 0) {
+    plan.call(
+      "convGradWeight",
+      { x: pooled, dy, dWeight: gradientOf(weight), size },
+      { path: conv.path, computes: weightGradient, macs },
+    );
+  }
   plan.call(
     "convGradInput",
     { dy, weight, dx: dPooled, write: "overwrite", size },
