@@ -5,7 +5,6 @@ import { Lifetime } from "../backends/lifetime.ts";
 import { runAhead, type Work } from "../backends/runAhead.ts";
 import type { Calibration } from "../checkpoint/calibration.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
-import { placeImage, unmoved } from "../data/augment.ts";
 import { fitImage, type Image, type InputSize } from "../data/fitImage.ts";
 import { normalizationTable } from "../data/normalization.ts";
 import { InputError, UsageError } from "../errors.ts";
@@ -15,7 +14,8 @@ import { buildGraph } from "../networks/registry.ts";
 import { hostBuffers } from "../plan/names.ts";
 import { planInference } from "../plan/planners.ts";
 import { inputMismatch, MOST_COMPARED } from "./inputCheck.ts";
-import { type Prediction, sigmoid, softmax, topPredictions } from "./scores.ts";
+import { networkInput } from "./networkInput.ts";
+import { type Prediction, type Probabilities, probabilitiesOf, topPredictions } from "./scores.ts";
 
 /** How a predictor compiles its network. */
 export interface PredictorOptions {
@@ -78,7 +78,7 @@ export class Predictor implements AsyncDisposable {
   readonly #executable: Executable;
   /** Fitted on validation images, where the checkpoint holds it; every probability is with its temperature. */
   readonly calibration: Calibration | undefined;
-  readonly #probabilities: typeof softmax;
+  readonly #probabilities: Probabilities;
   readonly #batchSize: number;
   /** Images that the device works on at once. */
   readonly #atOnce: number;
@@ -101,10 +101,8 @@ export class Predictor implements AsyncDisposable {
     const { mean: _, std: __, ...size } = trained.preprocessing;
     this.classes = trained.classes;
     this.inputSize = { channels: trained.model.spec.inChannels, ...size };
-    const { calibration } = trained;
-    this.calibration = calibration;
-    const temperature = calibration?.temperature ?? 1;
-    this.#probabilities = trained.outputs === "sigmoid" ? sigmoid : (logits) => softmax(logits, temperature);
+    this.calibration = trained.calibration;
+    this.#probabilities = probabilitiesOf(trained);
     this.#table = normalizationTable(trained.preprocessing);
     this.#executable = executable;
     this.#batchSize = batchSize;
@@ -182,8 +180,8 @@ export class Predictor implements AsyncDisposable {
     if (note === undefined || images.length === 0) return;
     this.#note = undefined;
     const few = images.slice(0, MOST_COMPARED);
-    const { channels, height, width } = this.inputSize;
-    const input = this.#normalized(few, few.length * channels * height * width);
+    const { height, width } = this.inputSize;
+    const input = networkInput(few, this.inputSize, this.#table);
     const mismatch = inputMismatch(this.#model, { images: input, count: few.length, height, width });
     if (mismatch !== undefined) note(`warning: ${mismatch}`);
   }
@@ -200,26 +198,8 @@ export class Predictor implements AsyncDisposable {
   }
 
   #workOf({ plan, images }: Run): Work {
-    const { channels, height, width } = this.inputSize;
-    const stride = channels * height * width;
-    const input = this.#normalized(images, (plan === "one" ? 1 : this.#batchSize) * stride);
+    const input = networkInput(images, this.inputSize, this.#table, plan === "one" ? 1 : this.#batchSize);
     return { plan, inputs: { [hostBuffers.images]: input } };
-  }
-
-  /** [N, C, height, width], zeros behind the images up to `length`. */
-  #normalized(images: readonly Uint8Array[], length: number): Float32Array<ArrayBuffer> {
-    const { channels, height, width } = this.inputSize;
-    const stride = channels * height * width;
-    const input = new Float32Array(length);
-    for (const [n, pixels] of images.entries()) {
-      if (pixels.length !== stride) {
-        throw new RangeError(
-          `an image of [${channels}, ${height}, ${width}] has ${stride} bytes, got ${pixels.length}`,
-        );
-      }
-      placeImage(pixels, this.inputSize, this.#table, unmoved, input.subarray(n * stride, (n + 1) * stride));
-    }
-    return input;
   }
 }
 

@@ -1,4 +1,5 @@
 // infer: logits → probabilities → named classes.
+import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 
 /** A class that the network finds in an image, with its probability. */
 export interface Prediction {
@@ -25,12 +26,25 @@ export function sigmoid(logits: ArrayLike<number>): Float64Array {
   return Float64Array.from(logits, (value) => 1 / (1 + Math.exp(-value)));
 }
 
+/** Logits of one image → a probability for each class. */
+export type Probabilities = (logits: ArrayLike<number>) => Float64Array;
+
+/** What a network's logits mean: a sigmoid for each, or the softmax over all with the temperature of its calibration. */
+export function probabilitiesOf({
+  outputs,
+  calibration,
+}: Pick<TrainedModel, "outputs" | "calibration">): Probabilities {
+  if (outputs === "sigmoid") return sigmoid;
+  const temperature = calibration?.temperature ?? 1;
+  return (logits) => softmax(logits, temperature);
+}
+
 /** The `topK` most probable classes, best first; of equal ones the smaller index first, as the error counts it. */
 export function topPredictions(
   logits: ArrayLike<number>,
   classes: readonly string[],
   topK: number,
-  probabilities: (logits: ArrayLike<number>) => Float64Array = softmax,
+  probabilities: Probabilities = softmax,
 ): Prediction[] {
   const scores = probabilities(logits);
   // Ordered by logit: probabilities of clearly different logits can round to the same number.
