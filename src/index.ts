@@ -21,8 +21,29 @@ export {
   type ReferenceExecutable,
 } from "./backends/reference/backend.ts";
 export type { ReferenceMemory } from "./backends/reference/memory.ts";
-export { differentiate } from "./graph/differentiate.ts";
+export { centreBox } from "./data/fitImage.ts";
+export { differentiate, differentiateLogits } from "./graph/differentiate.ts";
 export type { Graph, GraphNode, GraphTensor, NodeId, PersistentTensor, TensorId } from "./graph/graph.ts";
+export type { ClassMap } from "./infer/classActivation.ts";
+export {
+  createExplainer,
+  type Explainer,
+  type ExplainerOptions,
+  type ExplainMethod,
+  type Explanation,
+  explainMethods,
+} from "./infer/explainer.ts";
+export {
+  createNodeReader,
+  LAST_MAPS,
+  type NodeGradient,
+  type NodeReader,
+  type NodeReaderOptions,
+  type NodeTensor,
+  type NodeValues,
+} from "./infer/nodeReader.ts";
+export { pyramidNodes } from "./infer/nodes.ts";
+export { overlay, peakBox } from "./infer/overlay.ts";
 export * from "./infer.ts";
 export { requireUsable } from "./model/check.ts";
 export { exportStateDict, type ImportedModel, type ImportOptions, importStateDict } from "./model/stateDict.ts";

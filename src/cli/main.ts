@@ -14,6 +14,7 @@ const verbs: Readonly<Record<string, () => Promise<(program: Command) => void>>>
   "lr-find": async () => (await import("./lrFind.ts")).addLrFind,
   eval: async () => (await import("./eval.ts")).addEval,
   predict: async () => (await import("./predict.ts")).addPredict,
+  explain: async () => (await import("./explain.ts")).addExplain,
   export: async () => (await import("./export.ts")).addExport,
   convert: async () => (await import("./convert.ts")).addConvert,
   inspect: async () => (await import("./inspect.ts")).addInspect,

@@ -1,6 +1,7 @@
 // data: an image of any size → the planar bytes of the network's input size. Portable: pages use it as it stands, and
 // the decoder of files for everything after decoding.
 import { InputError } from "../errors.ts";
+import type { Box } from "./augment.ts";
 import { type Framing, type Interpolation, type Pixels, resample } from "./resample.ts";
 
 /**
@@ -107,6 +108,13 @@ export function centreFraming(width: number, height: number, size: InputSize): F
     height: size.height,
     interpolation: size.interpolation ?? "bicubic",
   };
+}
+
+/** The part of an image of `width` × `height`, in its own pixels and fractions of them, that `centreFraming` keeps. */
+export function centreBox(width: number, height: number, size: InputSize): Box {
+  const framing = centreFraming(width, height, size);
+  const [x, y] = [width / framing.scaledWidth, height / framing.scaledHeight];
+  return { left: framing.left * x, top: framing.top * y, width: framing.width * x, height: framing.height * y };
 }
 
 /** All of an image, scaled to the target whatever its proportions. */

@@ -3,7 +3,7 @@
 import sharp, { type Metadata, type Sharp } from "sharp";
 import { InputError } from "../errors.ts";
 import type { Box } from "./augment.ts";
-import { centreFraming, coverFraming, fiveCrops, framed, wholeFraming } from "./fitImage.ts";
+import { centreFraming, coverFraming, fiveCrops, framed, type Image, wholeFraming } from "./fitImage.ts";
 import { DEFAULT_MAX_PIXELS, identify, READABLE, type ReadableFormat } from "./imageFormats.ts";
 import { withoutTexts } from "./pngChunks.ts";
 import { readRegularFile } from "./readFile.node.ts";
@@ -132,6 +132,21 @@ export async function decodeFiveCrops(
   return fiveCrops(pixels, framing, format);
 }
 
+/**
+ * All pixels of an image, upright and in sRGB: what `decodeImage` fits to a network's input.
+ * @throws InputError and ResourceError as decodeImage
+ */
+export async function decodeUpright(
+  source: string | Uint8Array,
+  options: Omit<DecodeOptions, "crop"> = {},
+): Promise<Image> {
+  const { image } = await decodePart(source, options, ({ width, height }) => ({
+    box: { left: 0, top: 0, width, height },
+    framing: { scaledWidth: width, scaledHeight: height, left: 0, top: 0, width, height, interpolation: "bicubic" },
+  }));
+  return image;
+}
+
 /** Decodes the part `box` of the upright image and frames it: pixels [channels, framing.height, framing.width]. */
 async function decodeFramed(
   source: string | Uint8Array,
@@ -139,6 +154,16 @@ async function decodeFramed(
   channels: 1 | 3,
   place: (header: ImageHeader) => { readonly box: Box; readonly framing: Framing },
 ): Promise<{ readonly pixels: Uint8Array; readonly framing: Framing }> {
+  const { image, framing } = await decodePart(source, options, place);
+  return { pixels: framed(image, framing, channels), framing };
+}
+
+/** Decodes the part `box` of the upright image, perhaps shrunk on the way to its framing. */
+async function decodePart(
+  source: string | Uint8Array,
+  options: Omit<DecodeOptions, "crop">,
+  place: (header: ImageHeader) => { readonly box: Box; readonly framing: Framing },
+): Promise<{ readonly image: Image; readonly framing: Framing }> {
   const { maxPixels = DEFAULT_MAX_PIXELS } = options;
   const name = options.name ?? (typeof source === "string" ? source : "image");
   const encoded = typeof source === "string" ? await readImage(source) : source;
@@ -162,7 +187,7 @@ async function decodeFramed(
   if (info.channels !== 3 && info.channels !== 4) {
     throw new InputError(`${name}: decodes to ${info.channels} channels, expected 3 or 4`, { file: name });
   }
-  return { pixels: framed({ data, width: info.width, height: info.height }, framing, channels), framing };
+  return { image: { data, width: info.width, height: info.height }, framing };
 }
 
 /**
