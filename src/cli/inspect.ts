@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { formatBytes, formatCount, formatInteger, table } from "../analyze/format.ts";
 import { type Summary, summarize } from "../analyze/summary.ts";
-import { UsageError } from "../errors.ts";
+import { InputError, UsageError } from "../errors.ts";
 import { type InspectedFile, inspectFile } from "../export/inspectFile.node.ts";
 import { loadNetwork } from "../formats/network.node.ts";
 import { differentiate } from "../graph/differentiate.ts";
@@ -89,12 +89,18 @@ export function addInspect(program: Command): void {
 
 async function inspect(what: string, options: InspectOptions): Promise<void> {
   const file = await inspectFile(what);
-  if (file?.foreignGraph) {
-    if (options.json) printJson({ name: what, file: Object.fromEntries(file.facts) });
-    else printLine([what, table(file.facts.map((row) => ["", ...row]))].join("\n"));
+  const found = await findSubject(what, options, file).catch((error: unknown) => {
+    // Of a graph that is none of our networks the header is all that can be shown.
+    if (file?.foreignGraph && error instanceof InputError) return error;
+    throw error;
+  });
+  if (found instanceof InputError) {
+    const facts = [...(file?.facts ?? []), ["network", found.message] as const];
+    if (options.json) printJson({ name: what, file: Object.fromEntries(facts) });
+    else printLine([what, table(facts.map((row) => ["", ...row]))].join("\n"));
     return;
   }
-  const subject = await findSubject(what, options, file);
+  const subject = found;
   const { spec, height, width } = subject;
   const plan = makePlan(subject, options);
   const summary = summarize(spec, { height, width, batch: options.batchSize, activationBytesPlanned: plan.arenaBytes });

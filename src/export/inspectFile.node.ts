@@ -6,8 +6,9 @@ import { describedFacts, KEY } from "../checkpoint/checkpoint.ts";
 import { type ListedTensor, MAX_HEADER_BYTES, readSafetensorsHeader } from "../checkpoint/safetensors.ts";
 import { InputError } from "../errors.ts";
 import { isCounter } from "../formats/modules.ts";
-import { isOnnx, onnxDtype, parseOnnx } from "../formats/onnx/read.ts";
+import { isOnnx, parseOnnx } from "../formats/onnx/read.ts";
 import { type OnnxValueInfo, onnxDtypes } from "../formats/onnx/schema.ts";
+import { onnxDtype } from "../formats/onnx/tensor.ts";
 import { isSafetensors } from "../formats/read.ts";
 import type { NetworkSpec } from "../networks/registry.ts";
 import { showSome, showText } from "../show.ts";
@@ -24,7 +25,7 @@ export interface InspectedFile {
     readonly dataset: string;
     readonly notes?: readonly string[];
   };
-  /** An ONNX file of another tool, whose network lies in nodes that are not interpreted. */
+  /** An ONNX file of another tool: what its nodes compute may be no network of ours. */
   readonly foreignGraph?: boolean;
 }
 

@@ -10,8 +10,8 @@ import { InputError } from "../errors.ts";
 import { fetchFromHub } from "../hub/hub.node.ts";
 import { isHubName } from "../hub/hubName.ts";
 import { describeWeights } from "./describe.ts";
-import { isOnnx, type OnnxWeights, readOnnx } from "./onnx/read.ts";
-import { isWeightsName, openWeights } from "./open.node.ts";
+import { isOnnx, type OnnxFile, openOnnx, readOwnOnnx } from "./onnx/read.ts";
+import { isWeightsName, openOnnxWeights, openWeights } from "./open.node.ts";
 import { isPretrainedName, loadPretrained, pretrainedNames } from "./pretrained.ts";
 import { isSafetensors } from "./read.ts";
 
@@ -53,16 +53,18 @@ export async function loadNetwork(
     return { trained: await loadPretrained(path), hasHead: true, namesClasses: true, own: true, notes: [] };
   }
   const unverified = "the file has no checksum: nothing proves it unchanged";
-  const onnx = await openOnnx(path);
-  if (onnx?.own !== undefined) {
-    return { trained: onnx.own, hasHead: true, namesClasses: true, own: true, notes: [unverified] };
+  const onnx = await onnxAt(path);
+  const own = onnx && readOwnOnnx(onnx.opened, onnx.file);
+  if (own !== undefined) {
+    return { trained: own, hasHead: true, namesClasses: true, own: true, notes: [unverified] };
   }
   if (onnx === undefined && (await isOwn(path))) {
     const { verified, ...checkpoint } = await loadCheckpoint((await modelFileIn(path)) ?? path, pointer);
     const notes = verified ? [] : ["saved by an earlier release without a SHA-256: nothing proves it unchanged"];
     return { ...checkpoint, hasHead: true, namesClasses: true, own: true, notes };
   }
-  const opened = describeWeights(onnx?.weights ?? (await openWeights(path)), path);
+  const weights = onnx === undefined ? await openWeights(path) : await openOnnxWeights(onnx.opened, onnx.file);
+  const opened = describeWeights(weights, path);
   return { ...opened, own: false, notes: [...opened.notes, unverified] };
 }
 
@@ -70,15 +72,16 @@ export async function loadNetwork(
 const ONNX_FILES = ["model.onnx", "onnx/model.onnx", "onnx/model_fp16.onnx"];
 
 /**
- * What an ONNX file holds; undefined where there is none at `path`. In a folder, a run, a checkpoint and other weights
+ * An ONNX file, opened; undefined where there is none at `path`. In a folder, a run, a checkpoint and other weights
  * come first: an ONNX file beside them is a copy, perhaps of an earlier epoch.
  */
-async function openOnnx(path: string): Promise<OnnxWeights | undefined> {
+async function onnxAt(path: string): Promise<{ readonly file: string; readonly opened: OnnxFile } | undefined> {
   const names: readonly string[] = await readdir(path).catch(() => []);
   if (names.some((name) => name === MANIFEST || name === FOLDER || isWeightsName(name))) return undefined;
   for (const file of [path, ...ONNX_FILES.map((name) => join(path, name))]) {
     const found = await stat(file).catch(() => undefined);
-    if (found?.isFile() && isOnnx(await firstBytes(file))) return readOnnx(await readFile(file), file);
+    if (found?.isFile() && isOnnx(await firstBytes(file)))
+      return { file, opened: openOnnx(await readFile(file), file) };
   }
   return undefined;
 }

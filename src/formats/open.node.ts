@@ -1,10 +1,11 @@
 // formats: a path → the weights there: a file, a timm or Hugging Face folder, an index of shards.
-import { readdir, readFile, stat } from "node:fs/promises";
+import { lstat, readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { isRecord } from "../checkpoint/record.ts";
 import { InputError } from "../errors.ts";
 import { HUB_CONFIG, HUB_WEIGHTS } from "../hub/hubName.ts";
 import { readHubConfig } from "./hubConfig.ts";
+import { isOnnx, type OnnxFile, openOnnx, readOnnx } from "./onnx/read.ts";
 import { readWeights } from "./read.ts";
 import type { FileTensor, WeightFile } from "./weightFile.ts";
 
@@ -17,11 +18,39 @@ export async function openWeights(path: string): Promise<WeightFile> {
     throw new InputError(`${path || '""'}: there is no such file`, { path }, { cause });
   });
   const file = found.isDirectory() ? await weightsIn(path) : path;
-  const weights = file.endsWith(".index.json") ? await readShards(file) : readWeights(await read(file), file);
+  const weights = file.endsWith(".index.json") ? await readShards(file) : await openFile(file);
   const config = join(dirname(file), HUB_CONFIG);
   const beside = found.isDirectory() || HUB_WEIGHTS.includes(basename(file));
   const text = beside ? await readFile(config, "utf8").catch(() => undefined) : undefined;
   return text === undefined ? weights : { ...weights, ...readHubConfig(text, config) };
+}
+
+async function openFile(file: string): Promise<WeightFile> {
+  const bytes = await read(file);
+  return isOnnx(bytes) ? openOnnxWeights(openOnnx(bytes, file), file) : readWeights(bytes, file);
+}
+
+/**
+ * The weights of an ONNX file that was opened, with those that lie in other files of its folder.
+ * @throws InputError where they lie elsewhere, or behind a link
+ */
+export async function openOnnxWeights(onnx: OnnxFile, file: string): Promise<WeightFile> {
+  const external = new Map<string, Uint8Array>();
+  for (const name of onnx.externalFiles) {
+    const path = join(dirname(file), name);
+    if (
+      basename(name) !== name ||
+      /[\\/]|^\.{0,2}$/.test(name) ||
+      !(await lstat(path).catch(() => undefined))?.isFile()
+    ) {
+      throw new InputError(
+        `${file}: keeps weights in ${JSON.stringify(name)}, expected a file that lies beside it and is no link`,
+        { file },
+      );
+    }
+    external.set(name, await read(path));
+  }
+  return readOnnx(onnx, file, external);
 }
 
 /** Whether a file of that name is taken for weights. */

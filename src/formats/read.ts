@@ -4,13 +4,14 @@ import { readSafetensors } from "../checkpoint/safetensors.ts";
 import { InputError } from "../errors.ts";
 import { isHdf5 } from "./hdf5.ts";
 import { isKerasZip, readKerasH5, readKerasZip } from "./keras.ts";
+import { isOnnx, openOnnx, readOnnx } from "./onnx/read.ts";
 import { isLegacyTorch, readTorchLegacy, readTorchZip } from "./pytorch.ts";
 import type { FileTensor, WeightFile } from "./weightFile.ts";
 import { isZip, readZip } from "./zip.ts";
 
 /**
- * Opens a file of weights: PyTorch's in both containers, TorchScript's, safetensors, Keras's. `source` names it in
- * messages.
+ * Opens a file of weights: PyTorch's in both containers, TorchScript's, safetensors, ONNX, Keras's. `source` names it
+ * in messages.
  * @throws InputError saying what the file is instead, or the place where it is damaged
  */
 export function readWeights(bytes: Uint8Array, source: string): WeightFile {
@@ -21,6 +22,7 @@ export function readWeights(bytes: Uint8Array, source: string): WeightFile {
   if (isHdf5(bytes)) return readKerasH5(bytes, source);
   if (isLegacyTorch(bytes)) return readTorchLegacy(bytes, source);
   if (isSafetensors(bytes)) return readSafetensorsFile(bytes, source);
+  if (isOnnx(bytes)) return readOnnx(openOnnx(bytes, source), source);
   throw new InputError(
     `${source}: is ${whatItIs(bytes)}; expected weights: a PyTorch file (.pth, .pt, .pth.tar), a ` +
       "safetensors file, an ONNX file or a Keras file (.keras, .h5)",

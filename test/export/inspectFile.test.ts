@@ -9,6 +9,7 @@ import { classifierPage } from "../../src/export/html.ts";
 import { inspectFile } from "../../src/export/inspectFile.node.ts";
 import { encodeOnnxModel, onnxModel } from "../../src/export/onnx/write.ts";
 import { encodeOnnx } from "../../src/formats/onnx/schema.ts";
+import { parameterCount } from "../../src/networks/registry.ts";
 import { densenet } from "../cli/command.ts";
 import { smallNets, smallTrained } from "./trained.ts";
 
@@ -48,11 +49,20 @@ test("inspect of an ONNX file of another tool · its signature and nodes, exit 0
   const path = write("foreign.onnx", encodeOnnx({ ...foreign, producerName: "pytorch" }));
   const { code, stdout } = await densenet(["inspect", path, "--json"]);
   assert.equal(code, 0);
-  const { file } = JSON.parse(stdout);
+  const { file, params } = JSON.parse(stdout);
+  assert.equal(params, parameterCount(trained.model.spec));
   assert.match(file.file, /an ONNX file, .*, IR 8, opset 17, written by pytorch/);
   assert.equal(file.takes, "images: F32 [batch, 3, height, width]");
   assert.equal(file.gives, "logits: F32 [batch, 7]");
   assert.match(file.tensors, /of [\d,]+ F16$/);
+});
+
+test("inspect of an ONNX file that is no DenseNet · its nodes, and the node that no DenseNet has, exit 0", async () => {
+  const { metadataProps: _, ...resNet } = onnxModel(smallTrained(smallNets["pre-activation resnet"]));
+  const { code, stdout } = await densenet(["inspect", write("resnet.onnx", encodeOnnx(resNet))]);
+  assert.equal(code, 0);
+  assert.match(stdout, /\n {2}nodes +\d+: .*Conv/);
+  assert.match(stdout, /\n {2}network +.*resnet\.onnx: its node ".*" \(Add\) joins two feature maps/);
 });
 
 test("inspect of our ONNX file through the command · file and network", async () => {

@@ -24,9 +24,9 @@ export function readOracle(folder: string): readonly OracleEntry[] {
 }
 
 /**
- * The committed files of `fixtures` or `keras`, without their .gz, in a folder that goes with the process.
+ * The committed files of `fixtures`, `keras` or `onnx`, without their .gz, in a folder that goes with the process.
  */
-export function unpackFixtures(which: "fixtures" | "keras" = "fixtures"): {
+export function unpackFixtures(which: "fixtures" | "keras" | "onnx" = "fixtures"): {
   readonly folder: string;
   readonly entries: readonly OracleEntry[];
 } {

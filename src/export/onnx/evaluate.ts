@@ -2,8 +2,8 @@
 // what was written, for machines without an ONNX runtime. Thousands of times slower than one. Portable.
 import { decodeFloats, roundToHalves } from "../../checkpoint/floats.ts";
 import { UsageError } from "../../errors.ts";
-import { onnxDtype } from "../../formats/onnx/read.ts";
 import { decodeOnnx, type OnnxNode, onnxDtypes } from "../../formats/onnx/schema.ts";
+import { onnxDtype } from "../../formats/onnx/tensor.ts";
 import { sigmoid, softmax } from "../../infer/scores.ts";
 import { add } from "../../ops/add.ts";
 import { avgPool2d } from "../../ops/avgPool2d.ts";

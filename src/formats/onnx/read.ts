@@ -1,15 +1,17 @@
-// formats/onnx: an ONNX file → its weights by name, with what its metadata says. Portable, but no part of the browser's
+// formats/onnx: an ONNX file → its weights by name, with what it says about them. Portable, but no part of the browser's
 // bundles.
 //
-// Initializers are taken for a state dict: files that `densenet export` wrote keep the paths, and so do other exporters
-// that leave batch norms unfolded. The graph itself is not interpreted.
+// A file that `densenet export` wrote is a network of ours whole, of any family. Of other tools' files the graph says
+// which initializer is which weight, not its name.
 import { KEY, readDescribedModel, type TrainedModel } from "../../checkpoint/checkpoint.ts";
-import { decodeFloats, dtypeBytes } from "../../checkpoint/floats.ts";
 import { InputError } from "../../errors.ts";
 import type { Tensor } from "../../model/tensor.ts";
-import { showText } from "../../show.ts";
-import { elementCount, type FileTensor, type WeightFile } from "../weightFile.ts";
-import { decodeOnnx, type OnnxModel, type OnnxTensor, onnxDtypes } from "./schema.ts";
+import { showSome } from "../../show.ts";
+import type { FilePreprocessing, WeightFile } from "../weightFile.ts";
+import { type FoundDenseNet, findDenseNet } from "./denseNet.ts";
+import { decodeOnnx, type OnnxModel, TooManyItems } from "./schema.ts";
+import { type ExternalFiles, externalFiles, fileTensor } from "./tensor.ts";
+import { type Walked, walkGraph } from "./walk.ts";
 
 /** Before the names of initializers that are no tensors of the network, in a graph of ours. */
 export const CONSTANT = "constant:";
@@ -21,61 +23,122 @@ export function isOnnx(bytes: Uint8Array): boolean {
   return bytes.length > 4 && bytes[0] === 0x08 && bytes[1] < 32 && [0x12, 0x1a, 0x22, 0x3a, 0x42].includes(bytes[2]);
 }
 
-/** @throws InputError where the bytes are no ONNX model, or an initializer is not in them */
+/** @throws InputError where the bytes are no ONNX model, or hold more than one has */
 export function parseOnnx(bytes: Uint8Array, source: string): OnnxModel {
   try {
     const model = decodeOnnx(bytes);
     if ((model.graph?.node?.length ?? 0) > 0) return model;
   } catch (cause) {
+    if (cause instanceof TooManyItems) {
+      throw new InputError(
+        `${source}: ${cause.message}, expected an ONNX file of one network`,
+        { file: source },
+        { cause },
+      );
+    }
     throw new InputError(`${source}: is a damaged ONNX file, or another protocol buffer`, { file: source }, { cause });
   }
   throw new InputError(`${source}: is an ONNX file without a graph, or another protocol buffer`, { file: source });
 }
 
-/** What an ONNX file holds for us. */
-export interface OnnxWeights {
-  readonly weights: WeightFile;
-  /** Of a file that `densenet export` wrote: all of the network. */
-  readonly own: TrainedModel | undefined;
+/** An ONNX file, parsed. */
+export interface OnnxFile {
+  readonly model: OnnxModel;
+  readonly bytes: number;
+  /** Names of files beside it that hold weights of it. */
+  readonly externalFiles: readonly string[];
+  /** Whether `densenet export` wrote it. */
+  readonly own: boolean;
 }
 
-/** @throws InputError as parseOnnx, and where a tensor or the metadata is damaged */
-export function readOnnx(bytes: Uint8Array, source: string): OnnxWeights {
-  const { graph, metadataProps = [] } = parseOnnx(bytes, source);
-  const tensors = new Map(
-    (graph?.initializer ?? [])
-      .filter(({ name = "" }) => !name.startsWith(CONSTANT))
-      .map((tensor): [string, FileTensor] => [tensor.name ?? "", fileTensor(tensor, source)]),
-  );
-  const weights: WeightFile = { format: "an ONNX file", tensors, bytes: bytes.length, notes: [] };
+/** @throws InputError as parseOnnx */
+export function openOnnx(bytes: Uint8Array, source: string): OnnxFile {
+  const model = parseOnnx(bytes, source);
+  const own = (model.metadataProps ?? []).some(({ key }) => key === KEY);
+  return { model, bytes: bytes.length, externalFiles: externalFiles(model), own };
+}
+
+/**
+ * The network in a file of ours.
+ * @throws InputError where a tensor or the metadata is damaged
+ */
+export function readOwnOnnx({ model, own }: OnnxFile, source: string): TrainedModel | undefined {
+  if (!own) return undefined;
+  const { graph, metadataProps = [] } = model;
   const metadata = Object.fromEntries(metadataProps.map(({ key = "", value = "" }) => [key, value]));
-  if (metadata[KEY] === undefined) return { weights, own: undefined };
-  const floats = new Map(
-    [...tensors].map(([name, { shape, read }]): [string, Tensor] => [name, { dtype: "F32", shape, data: read() }]),
-  );
+  const floats = new Map<string, Tensor>();
+  for (const tensor of graph?.initializer ?? []) {
+    const { name = "" } = tensor;
+    if (name.startsWith(CONSTANT)) continue;
+    const { shape, read } = fileTensor(tensor, source, new Map());
+    floats.set(name, { dtype: "F32", shape, data: read() });
+  }
   const trained = readDescribedModel(floats, metadata, source);
   const tracked = Number(metadata[TRACKED]);
   const batchesTracked = Number.isSafeInteger(tracked) && tracked > 0 ? tracked : 0;
-  return { weights, own: { ...trained, model: { ...trained.model, batchesTracked } } };
+  return { ...trained, model: { ...trained.model, batchesTracked } };
 }
 
-/** The dtype of an initializer by the name that safetensors has for it. */
-export function onnxDtype({ dataType = 0 }: OnnxTensor): string {
-  return Object.entries(onnxDtypes).find(([, number]) => number === dataType)?.[0] ?? `ONNX's number ${dataType}`;
+/**
+ * The weights of the DenseNet that the file's graph computes, under torchvision's names.
+ * @throws InputError naming the node that no DenseNet has, or the tensor that is damaged
+ */
+export function readOnnx(file: OnnxFile, source: string, external: ExternalFiles = new Map()): WeightFile {
+  const walked = walkGraph(file.model, source, external);
+  const found = findDenseNet(walked.output, source);
+  const { tensors, sigmoid, foldedNorms, bareNorms } = found;
+  const { producerName = "" } = file.model;
+  let bytes = file.bytes;
+  for (const { length } of external.values()) bytes += length;
+  const notes = [
+    ...(foldedNorms === 0
+      ? []
+      : [`${foldedNorms} batch norms were folded into their convolutions; they begin as the identity`]),
+    ...(bareNorms === 0
+      ? []
+      : [`${bareNorms} batch norms are factors and shifts; they begin with a mean of 0 and a variance of 1`]),
+    ...(walked.training
+      ? ["the graph is in training mode: its batch norms are taken with their running statistics"]
+      : []),
+    ...(CAFFE.test(producerName) ? [`networks of Caffe2 want ${CAFFE_INPUT}`] : []),
+  ];
+  const preprocessing = preprocessingOf(walked, found, source);
+  return {
+    format: "an ONNX file",
+    tensors,
+    bytes,
+    notes,
+    ...(Object.keys(preprocessing).length === 0 ? {} : { preprocessing }),
+    ...(sigmoid ? { outputs: "sigmoid" } : {}),
+    ...(producerName === "" ? {} : { origin: /keras|tf2onnx/.test(producerName) ? "Keras" : producerName }),
+  };
 }
 
-function fileTensor(tensor: OnnxTensor, source: string): FileTensor {
-  const { name = "", dims = [], rawData = new Uint8Array(0), floatData = [], dataLocation = 0 } = tensor;
-  const shape = dims.map(Number);
-  const dtype = onnxDtype(tensor);
-  const fail = (what: string): InputError =>
-    new InputError(`${source}: the initializer "${showText(name)}" ${what}`, { file: source, name });
-  if (dataLocation !== 0) throw fail("lies in a file beside it, expected all weights in the ONNX file");
-  const count = elementCount(shape);
-  const inFloats = floatData.length > 0;
-  const found = inFloats ? floatData.length : rawData.length / (dtypeBytes[dtype] ?? Number.NaN);
-  if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0) || found !== count) {
-    throw fail(`of shape [${shape.join(", ")}] and type ${dtype} has ${rawData.length} bytes`);
+const CAFFE = /caffe/i;
+const CAFFE_INPUT = "--channel-order bgr --mean 0.4076,0.458,0.485 --std 0.2307";
+
+/** Deviations above this are of pixels in 0…255, not in 0…1. */
+const LARGEST_DEVIATION = 2;
+
+/**
+ * The input's size; and of a graph that takes mean and deviation off on its own, factor · p + shift for pixels p, the
+ * mean and deviation that do the same: σ = 1/factor and μ = −shift·σ.
+ */
+function preprocessingOf(
+  { height, width, takesBytes }: Walked,
+  { normalization }: FoundDenseNet,
+  source: string,
+): FilePreprocessing {
+  const size = height === undefined || width === undefined ? {} : { height, width };
+  if (normalization === undefined) return takesBytes ? { ...size, mean: [0], std: [1 / 255] } : size;
+  const std = [...normalization.factor.read()].map((factor) => 1 / factor);
+  const mean = [...normalization.shift.read()].map((shift, c) => 0 - shift * std[c]);
+  if (![...std, ...mean].every(Number.isFinite) || std.some((deviation) => deviation <= 0)) {
+    throw new InputError(
+      `${source}: its graph multiplies images by ${showSome(std.map((deviation) => String(1 / deviation)))}, expected factors above 0`,
+      { file: source },
+    );
   }
-  return { shape, dtype, read: () => (inFloats ? Float32Array.from(floatData) : decodeFloats(rawData, dtype)) };
+  const range = takesBytes || std.some((deviation) => deviation > LARGEST_DEVIATION) ? 255 : 1;
+  return { ...size, mean: mean.map((value) => value / range), std: std.map((value) => value / range) };
 }
