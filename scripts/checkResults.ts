@@ -10,7 +10,7 @@ import { loadBatches } from "../src/data/loader.node.ts";
 import { openConfiguredDataset } from "../src/run/data.node.ts";
 import { openRunDevice } from "../src/run/device.node.ts";
 import { readEnvironment } from "../src/run/environment.node.ts";
-import { firstModel } from "../src/run/start.node.ts";
+import { firstState } from "../src/run/start.node.ts";
 import type { TrainConfig } from "../src/train/config.ts";
 import { createTrainer } from "../src/train/createTrainer.ts";
 import type { StartEvent } from "../src/train/events.ts";
@@ -37,7 +37,7 @@ export async function firstUpdates(config: TrainConfig, count: number = FIRST_LO
   const dataset = await openConfiguredDataset(config);
   const device = await openRunDevice(config);
   try {
-    const model = await firstModel(config, dataset, undefined, () => {});
+    const { model } = await firstState(config, dataset, undefined, () => {});
     await using trainer = createTrainer({ model, dataset, backend: device.backend, config, loadBatches });
     let start: StartEvent | undefined;
     const losses: number[] = [];

@@ -22,7 +22,7 @@ import { RunFolder, type RunPast, readPast, requireFree } from "./folder.node.ts
 import { requireMemory } from "./memory.ts";
 import { type ReportContext, type ReportStanding, settingRows, writeReport } from "./report.node.ts";
 import { reportResults } from "./results.node.ts";
-import { findResumePoint, firstModel, type ResumePoint, runOf } from "./start.node.ts";
+import { findResumePoint, firstState, type ResumePoint, runOf } from "./start.node.ts";
 import { TensorBoardFile } from "./tensorBoardFile.node.ts";
 
 /** What a run consists of and where it goes. */
@@ -109,11 +109,18 @@ export async function* runTraining(options: RunOptions): AsyncGenerator<RunEvent
   let device: RunDevice | undefined;
   let training: ReturnType<Trainer["run"]> | undefined;
   try {
-    const dataset = await openConfiguredDataset(config, report);
+    const opened = await openConfiguredDataset(config, report);
     signal?.throwIfAborted();
     device = await openRunDevice(config);
     signal?.throwIfAborted();
     const { point } = place;
+    const saved = point?.saved;
+    const { model, normalization } =
+      saved === undefined
+        ? await firstState(config, opened, options.initFrom, report)
+        : { model: saved.trained.model, normalization: saved.trained.preprocessing };
+    const { mean, std } = normalization;
+    const dataset = { ...opened, mean, std };
     const save: CheckpointSink = (checkpoint, about) => {
       if (folder === undefined) throw new Error("a checkpoint came before the start of the run");
       folder.requireHeld();
@@ -121,11 +128,10 @@ export async function* runTraining(options: RunOptions): AsyncGenerator<RunEvent
       return saveCheckpoint(folder.path, { ...checkpoint, trained }, { ...about, keep: config.keepCheckpoints });
     };
     const { backend, reopen } = device;
-    const common = { config, dataset, backend, reopen, loadBatches, save };
-    const trainer =
-      point?.saved === undefined
-        ? createTrainer({ ...common, model: await firstModel(config, dataset, options.initFrom, report) })
-        : createTrainer({ ...common, model: point.saved.trained.model, resume: point.saved.training });
+    const trainer = createTrainer({
+      ...{ config, dataset, backend, reopen, loadBatches, save, model },
+      ...(saved === undefined ? {} : { resume: saved.training }),
+    });
     training = trainer.run(signal);
     const { value: start } = await training.next();
     if (start?.type !== "start") throw new Error("the training began without its start event");

@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { TrainedModel, TrainingState } from "../checkpoint/checkpoint.ts";
 import { type DamagedCheckpoint, loadCheckpoint, loadNewestWhole } from "../checkpoint/store.node.ts";
 import type { Dataset } from "../data/dataset.ts";
+import type { Normalization } from "../data/normalization.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { adaptModel } from "../formats/adapt.ts";
 import { loadNetwork } from "../formats/network.node.ts";
@@ -105,6 +106,13 @@ function modelSettings(spec: NetworkSpec): TrainConfig["model"] {
   return { variant: relative, ...Object.fromEntries(fields) };
 }
 
+/** What a new run begins with. */
+export interface FirstState {
+  readonly model: Model;
+  /** How its weights expect images, where they were trained on such channels; the data's own otherwise. */
+  readonly normalization: Normalization;
+}
+
 /**
  * The network of `config` for `dataset`, with first values, or with those of the model at `initFrom`: a run of ours or
  * weights of another tool, whose classifier is made anew where the classes are others. `report` receives what was
@@ -113,16 +121,19 @@ function modelSettings(spec: NetworkSpec): TrainConfig["model"] {
  * @throws InputError when a run's model has as many classes in another order or by other names
  * @throws ResourceError when it cannot fit, as requireFit
  */
-export async function firstModel(
+export async function firstState(
   config: TrainConfig,
   dataset: Dataset,
   initFrom: string | undefined,
   report: (line: string) => void,
-): Promise<Model> {
-  const { classes, channels, name } = dataset;
+): Promise<FirstState> {
+  const { classes, channels, name, mean, std } = dataset;
+  const normalization = { mean, std };
   const spec = configuredSpec(config, { classes: classes.length, channels });
   requireFit(config, spec, dataset, config.device);
-  if (initFrom === undefined) return createNetwork(spec, { seed: config.seed, fan: config.initFan });
+  if (initFrom === undefined) {
+    return { model: createNetwork(spec, { seed: config.seed, fan: config.initFan }), normalization };
+  }
   const { trained, notes, hasHead, namesClasses, own } = await loadNetwork(initFrom, "last", report);
   for (const line of notes) report(line);
   const different = trained.classes.findIndex((label, index) => label !== classes[index]);
@@ -151,5 +162,12 @@ export async function firstModel(
     source: initFrom,
   });
   for (const line of changes) report(line);
-  return model;
+  // Their first batch norm's statistics are of images that were normalised so.
+  const expected = trained.preprocessing;
+  if (expected.mean.length !== channels) return { model, normalization };
+  const shown = (of: readonly number[]): string => of.map((value) => Number(value.toPrecision(3))).join(", ");
+  report(
+    `images are normalised as these weights expect: mean ${shown(expected.mean)}, deviation ${shown(expected.std)}`,
+  );
+  return { model, normalization: { mean: expected.mean, std: expected.std } };
 }

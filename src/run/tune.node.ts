@@ -5,7 +5,7 @@ import type { TrainConfig } from "../train/config.ts";
 import { type RatePoint, rangeTest, suggestRate } from "../train/rangeTest.ts";
 import { openConfiguredDataset } from "./data.node.ts";
 import { createConfiguredBackend } from "./device.node.ts";
-import { firstModel } from "./start.node.ts";
+import { firstState } from "./start.node.ts";
 
 /** What a range test on the run's own images and device found. */
 export interface Tuning {
@@ -36,11 +36,12 @@ const WARM_UP = 3;
  */
 export async function tuneRun(config: TrainConfig, options: TuneOptions = {}): Promise<Tuning> {
   const { from, to, updates, initFrom, signal, report = () => {} } = options;
-  const dataset = await openConfiguredDataset(config, report);
+  const opened = await openConfiguredDataset(config, report);
   signal?.throwIfAborted();
   const backend = await createConfiguredBackend(config);
   try {
-    const model = await firstModel(config, dataset, initFrom, report);
+    const { model, normalization } = await firstState(config, opened, initFrom, report);
+    const dataset = { ...opened, ...normalization };
     const points: RatePoint[] = [];
     let began = performance.now();
     const given = { ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { loadCheckpoint } from "../../src/checkpoint/store.node.ts";
 import { densenet } from "../cli/command.ts";
 import { makeImages, tinyConfig } from "../cli/images.ts";
 import { unpackFixtures } from "./oracle.ts";
@@ -25,9 +26,14 @@ test("train --init-from a PyTorch file · its layers, a new classifier for other
   assert.equal(first.code, 0, first.stderr);
   assert.match(first.stderr, /62 tensors matched, 0 missing, 0 unexpected/);
   assert.match(first.stderr, /pytorch-cifar\.pth: a new classifier for 3 classes, in place of its own for 10/);
+  assert.match(first.stderr, /normalised as these weights expect: mean 0\.49\d*, 0\.48\d*, 0\.44\d*/);
+  const state = await loadCheckpoint(join(root, "first"));
+  const { mean, std } = state.trained.preprocessing;
   const again = await densenet(["train", "--init-from", "first", "-o", "second", "--lr", "0.01"], { cwd: root });
   assert.equal(again.code, 0, again.stderr);
   assert.doesNotMatch(again.stderr, /new classifier/);
+  const after = (await loadCheckpoint(join(root, "second"))).trained.preprocessing;
+  assert.deepEqual([after.mean, after.std], [mean, std], "passed on from run to run");
 });
 
 test("train --init-from beside --resume, or of another network · a sentence", async () => {

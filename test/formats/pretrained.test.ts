@@ -14,7 +14,7 @@ import { InputError, UsageError, VerificationError } from "../../src/errors.ts";
 import { loadModelCard, loadPretrained, pretrainedNames } from "../../src/formats/pretrained.ts";
 import { evaluate } from "../../src/infer/evaluate.ts";
 import { parameterCount } from "../../src/networks/registry.ts";
-import { firstModel, settingsFrom } from "../../src/run/start.node.ts";
+import { firstState, settingsFrom } from "../../src/run/start.node.ts";
 import { resolveConfig } from "../../src/train/resolveConfig.ts";
 import { densenet } from "../cli/command.ts";
 
@@ -83,7 +83,7 @@ describe("packaged models", () => {
     it("a run starts from it: from its network, with its weights", async () => {
       const { config } = resolveConfig({ settings: await settingsFrom(name) });
       assert.equal(config.model.variant, "BC-40-12");
-      const { state } = await firstModel(config, await openDataset(), name, () => {});
+      const { state } = (await firstState(config, await openDataset(), name, () => {})).model;
       const { model } = await loadPretrained(name);
       for (const [path, { data }] of model.state) assert.deepEqual(state.get(path)?.data, data, path);
       const printed = await densenet(["train", "--init-from", name, "--print-config"]);
