@@ -4,7 +4,9 @@ import { formatInteger, table } from "../analyze/format.ts";
 import { UsageError, VerificationError } from "../errors.ts";
 import type { ExportFormatName } from "../export/export.ts";
 import type { WeightDtype } from "../export/onnx/write.ts";
+import { provenanceOf } from "../export/provenance.node.ts";
 import { type RoundTrip, roundTrips } from "../export/roundTrip.node.ts";
+import { temperatureNote } from "../export/temperature.ts";
 import { exportNetwork, type WrittenExport } from "../export/write.node.ts";
 import { loadClassifier } from "../formats/network.node.ts";
 import { openBackend } from "./backend.ts";
@@ -50,12 +52,17 @@ async function convert(input: string, output: string | undefined, options: Conve
   if (output === undefined && !check) {
     throw new UsageError("convert: no output given, expected a file or folder to write, or --check");
   }
-  const { trained, notes } = await loadClassifier(input, "last", say);
+  const loaded = await loadClassifier(input, "last", say);
+  const { trained, notes } = loaded;
   for (const line of notes) say(line);
   let written: WrittenExport | undefined;
   if (output !== undefined) {
     await using backend = await openBackend({ device: "wasm", activationDtype: "f32", threads: null });
-    written = await exportNetwork(trained, output, backend, { ...(format === undefined ? {} : { format }), dtype });
+    const provenance = await provenanceOf(loaded, input);
+    const how = { ...(format === undefined ? {} : { format }), dtype, provenance };
+    written = await exportNetwork(trained, output, backend, how);
+    const note = temperatureNote(trained, written.format);
+    if (note !== undefined) say(note);
   }
   const checked = check ? await roundTrips(trained) : undefined;
   if (json) printJson({ ...written, ...checked });

@@ -1,9 +1,5 @@
 // export: what was written, run at once by the runtime that it is for and compared with our own backend. Where that
 // runtime is not installed, a second reading of ours: the file is parsed again and what it says is computed.
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import type { Backend } from "../backends/backend.ts";
 import type { TrainedModel } from "../checkpoint/checkpoint.ts";
 import { normalizationTable } from "../data/normalization.ts";
@@ -15,8 +11,8 @@ import { sizeOf } from "../ops/op.ts";
 import { hostBuffers } from "../plan/names.ts";
 import { planInference } from "../plan/planners.ts";
 import type { ExportFormatName, ExportOptions } from "./export.ts";
-import { evaluateOnnx } from "./onnx/evaluate.ts";
-import { onnxOutput } from "./onnx/write.ts";
+import { onnxOutput, type WeightDtype } from "./onnx/write.ts";
+import { onnxRunner } from "./onnxRuntime.node.ts";
 import { readExport } from "./readExport.node.ts";
 import { TRANSFORMERS_INPUT } from "./transformersJs.ts";
 
@@ -36,7 +32,7 @@ export interface ExportCheck {
 const LIMITS = { f32: 1e-4, f16: 1e-2 } as const;
 
 /** Multiply-adds of an image that plain loops take about a second for. */
-const PLAIN_LOOP_MACS = 2e8;
+export const PLAIN_LOOP_MACS = 2e8;
 
 /**
  * Runs the export at `path` (`main` is its file of weights) on images of its size, and of another size where the format
@@ -48,7 +44,7 @@ export async function checkExport(
   format: ExportFormatName,
   path: string,
   main: string,
-  options: ExportOptions,
+  options: ExportOptions & { readonly dtype?: WeightDtype },
   backend: Backend,
 ): Promise<ExportCheck> {
   const found =
@@ -64,7 +60,9 @@ export async function checkExport(
   );
 }
 
-const inputOf = (format: ExportFormatName): string => (format === "transformers.js" ? TRANSFORMERS_INPUT : "images");
+/** What the graph of a format calls its input. */
+export const inputOf = (format: ExportFormatName): string =>
+  format === "transformers.js" ? TRANSFORMERS_INPUT : "images";
 
 type Found = Omit<ExportCheck, "limit">;
 
@@ -79,8 +77,6 @@ async function checkWeights(trained: TrainedModel, again: TrainedModel, backend:
   return { by: "densenet, which read it again,", batches: [batch], difference: relativeDifference(found, expected) };
 }
 
-type RunOnnx = (batch: readonly number[], data: Float32Array | Uint8Array) => Promise<ArrayLike<number>>;
-
 async function checkOnnx(
   trained: TrainedModel,
   file: string,
@@ -88,11 +84,8 @@ async function checkOnnx(
   options: ExportOptions,
   backend: Backend,
 ): Promise<Found> {
-  const runtime = await onnxRuntime(file, input, onnxOutput(options));
-  const bytes = await readFile(file);
-  const plainLoops: RunOnnx = async (shape, data) => evaluateOnnx(bytes, { shape, data: Float32Array.from(data) }).data;
-  const { by, run } = runtime ?? { by: "plain loops of densenet over the nodes of the file", run: plainLoops };
-  const batches = runtime === undefined ? [smallBatch(trained)] : runtimeBatches(trained);
+  const { by, run, plainLoops } = await onnxRunner(file, input, onnxOutput(options));
+  const batches = plainLoops ? [smallBatch(trained)] : runtimeBatches(trained);
   let difference = 0;
   for (const batch of batches) {
     const { floats, pixels } = testImages(trained, batch);
@@ -165,7 +158,12 @@ async function logitsOf(
   }
 }
 
-function outputsOf(trained: TrainedModel, logits: Float32Array, { probabilities }: ExportOptions): ArrayLike<number> {
+/** What the graph ends with, of logits. */
+export function outputsOf(
+  trained: TrainedModel,
+  logits: Float32Array,
+  { probabilities }: ExportOptions,
+): ArrayLike<number> {
   if (!probabilities) return logits;
   const temperature = trained.calibration?.temperature ?? 1;
   const of = (row: Float32Array) => (trained.outputs === "sigmoid" ? sigmoid(row) : softmax(row, temperature));
@@ -175,7 +173,8 @@ function outputsOf(trained: TrainedModel, logits: Float32Array, { probabilities 
   ).flat();
 }
 
-function relativeDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+/** Largest difference over the largest expected number. */
+export function relativeDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   let difference = found.length === expected.length ? 0 : Number.POSITIVE_INFINITY;
   let largest = 0;
   for (let i = 0; i < expected.length; i++) {
@@ -185,55 +184,3 @@ function relativeDifference(found: ArrayLike<number>, expected: ArrayLike<number
   }
   return difference / (largest || 1);
 }
-
-interface OrtModule {
-  readonly InferenceSession: {
-    create(
-      path: string,
-      options?: object,
-    ): Promise<{
-      run(feeds: Record<string, unknown>): Promise<Record<string, { readonly data: ArrayLike<number> }>>;
-      release(): Promise<void>;
-    }>;
-  };
-  readonly Tensor: new (type: string, data: ArrayLike<number>, dims: readonly number[]) => unknown;
-}
-
-/** onnxruntime-node, where it is installed in the working folder or beside this package. */
-async function onnxRuntime(
-  file: string,
-  input: string,
-  output: string,
-): Promise<{ readonly by: string; readonly run: RunOnnx } | undefined> {
-  const found = await installed<OrtModule>("onnxruntime-node");
-  if (found === undefined) return undefined;
-  const { InferenceSession, Tensor } = found.module;
-  // Warnings of its optimiser are not the user's business.
-  const session = await InferenceSession.create(file, { logSeverityLevel: 3 });
-  return {
-    by: found.by,
-    run: async (shape, data) => {
-      const type = data instanceof Uint8Array ? "uint8" : "float32";
-      const answers = await session.run({ [input]: new Tensor(type, data, shape) });
-      return answers[output].data;
-    },
-  };
-}
-
-/** A package that is no dependency of this one, with its name and version in `by`. */
-export async function installed<M>(name: string): Promise<{ readonly by: string; readonly module: M } | undefined> {
-  for (const from of [join(process.cwd(), "package.json"), import.meta.url]) {
-    try {
-      const require = createRequire(from);
-      const { version } = require(`${name}/package.json`) as { version: string };
-      const loaded = (await import(pathToFileURL(require.resolve(name)).href)) as M & { readonly default?: M };
-      return { by: `${name} ${version}`, module: loaded.default ?? loaded };
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-    }
-  }
-  return undefined;
-}
-
-const isMissing = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && error.code === "MODULE_NOT_FOUND";

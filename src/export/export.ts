@@ -2,9 +2,10 @@
 // checks them.
 import { encodeModel, MODEL_FILE, type TrainedModel } from "../checkpoint/checkpoint.ts";
 import { UsageError } from "../errors.ts";
-import { modelCard } from "./card.ts";
+import { modelCard, type Provenance } from "./card.ts";
 import { classifierPage } from "./html.ts";
-import { encodeOnnxModel, type OnnxOptions } from "./onnx/write.ts";
+import { encodeOnnxModel, type OnnxDtype, type OnnxOptions, type WeightDtype } from "./onnx/write.ts";
+import { temperatureNote } from "./temperature.ts";
 import { timmConfig } from "./timm.ts";
 import { TRANSFORMERS_INPUT, transformersConfig, transformersProcessor } from "./transformersJs.ts";
 
@@ -12,6 +13,8 @@ import { TRANSFORMERS_INPUT, transformersConfig, transformersProcessor } from ".
 export interface ExportOptions extends Omit<OnnxOptions, "inputName"> {
   /** Of format html: the script dist/browser/page.js, which goes into the page. */
   readonly pageScript?: string;
+  /** For the model card. */
+  readonly provenance?: Provenance;
 }
 
 /** Files by their path below the export's folder. `main` alone is the export where a file is asked for. */
@@ -46,7 +49,8 @@ export const exportFormats: Readonly<Record<ExportFormatName, ExportFormat>> = {
         ? "uint8 pixels [batch, height, width, channels]"
         : "f32 [batch, channels, height, width], mean and deviation taken off";
       const notes = [`\`images\`: ${input}; numbers are ${options.dtype ?? "f32"}.`];
-      return withCard(trained, "onnx", "model.onnx", encodeOnnxModel(trained, options), usage, notes);
+      const names = ["onnx", "onnx", "model.onnx"] as const;
+      return withCard(trained, names, encodeOnnxModel(trained, options), usage, options, notes);
     },
   },
   safetensors: {
@@ -58,7 +62,8 @@ export const exportFormats: Readonly<Record<ExportFormatName, ExportFormat>> = {
         "from safetensors.torch import load_file",
         `model.load_state_dict(load_file("${MODEL_FILE}"), strict=True)`,
       ] as const;
-      return withCard(trained, "pytorch", MODEL_FILE, encodeModel(trained, { weights: options.dtype ?? "f32" }), usage);
+      const bytes = encodeModel(trained, { weights: weightsOf(options) });
+      return withCard(trained, ["safetensors", "pytorch", MODEL_FILE], bytes, usage, options);
     },
   },
   timm: {
@@ -66,29 +71,26 @@ export const exportFormats: Readonly<Record<ExportFormatName, ExportFormat>> = {
     files: (trained, options) => {
       const config = json(timmConfig(trained));
       const usage = ["python", "import timm", 'model = timm.create_model("local-dir:.", pretrained=True)'] as const;
-      const made = withCard(
-        trained,
-        "timm",
-        MODEL_FILE,
-        encodeModel(trained, { weights: options.dtype ?? "f32" }),
-        usage,
-      );
+      const bytes = encodeModel(trained, { weights: weightsOf(options) });
+      const made = withCard(trained, ["timm", "timm", MODEL_FILE], bytes, usage, options);
       return { ...made, files: new Map([...made.files, ["config.json", config]]) };
     },
   },
   "transformers.js": {
     what: "a folder that transformers.js loads for image classification",
-    files: (trained, { dtype = "f32" }) => {
+    files: (trained, options) => {
       const config = json(transformersConfig(trained));
-      const file = `onnx/model${dtype === "f16" ? "_fp16" : ""}.onnx`;
+      const { suffix, name } = TRANSFORMERS_DTYPES[options.dtype ?? "f32"];
+      const file = `onnx/model${suffix}.onnx`;
       const usage = [
         "js",
         'import { pipeline } from "@huggingface/transformers";',
-        `const classify = await pipeline("image-classification", "this folder", { dtype: "${dtype === "f16" ? "fp16" : "fp32"}" });`,
+        `const classify = await pipeline("image-classification", "this folder", { dtype: "${name}" });`,
         'console.log(await classify("image.jpg"));',
       ] as const;
-      const onnx = encodeOnnxModel(trained, { dtype, inputName: TRANSFORMERS_INPUT });
-      const made = withCard(trained, "transformers.js", file, onnx, usage, [
+      const onnx = encodeOnnxModel(trained, { ...options, inputName: TRANSFORMERS_INPUT });
+      const names = ["transformers.js", "transformers.js", file] as const;
+      const made = withCard(trained, names, onnx, usage, options, [
         "Its `model_type` is that of ResNets, because transformers.js asks a ResNet for nothing but `pixel_values` → `logits`.",
       ]);
       const processor = json(transformersProcessor(trained));
@@ -101,12 +103,20 @@ export const exportFormats: Readonly<Record<ExportFormatName, ExportFormat>> = {
   html: {
     ending: ".html",
     what: "one page that classifies images with no server and no network",
-    files: (trained, { dtype, pageScript }) => {
+    files: (trained, options) => {
+      const { pageScript } = options;
       if (pageScript === undefined) throw new UsageError("html: needs the script of the page, dist/browser/page.js");
-      const page = classifierPage(trained, encodeModel(trained, { weights: dtype ?? "f32" }), pageScript);
+      const page = classifierPage(trained, encodeModel(trained, { weights: weightsOf(options) }), pageScript);
       return { main: PAGE, files: new Map([[PAGE, page]]) };
     },
   },
+};
+
+/** What transformers.js calls them, and how its files of them end. */
+const TRANSFORMERS_DTYPES: Readonly<Record<OnnxDtype, { readonly name: string; readonly suffix: string }>> = {
+  f32: { name: "fp32", suffix: "" },
+  f16: { name: "fp16", suffix: "_fp16" },
+  int8: { name: "int8", suffix: "_int8" },
 };
 
 /** @throws UsageError where the format cannot hold the network */
@@ -115,22 +125,36 @@ export function exportFiles(
   format: ExportFormatName,
   options: ExportOptions = {},
 ): ExportedFiles {
-  const { probabilities, pixels } = options;
+  const { probabilities, pixels, dtype } = options;
   if (format !== "onnx" && (probabilities || pixels)) {
     throw new UsageError(`${format}: takes neither preprocessing nor probabilities into the graph, only onnx does`);
   }
+  if (dtype === "int8") requireInt8(format);
   return exportFormats[format].files(trained, options);
 }
 
+/** @throws UsageError where the format holds no ONNX graph, in which eight bits have a meaning */
+export function requireInt8(format: ExportFormatName): void {
+  if (format === "onnx" || format === "transformers.js") return;
+  throw new UsageError(`${format}: has no eight-bit form, expected --dtype f32 or f16, or the format onnx`);
+}
+
+/** Of weights as they are; exportFiles refuses int8. */
+const weightsOf = ({ dtype = "f32" }: ExportOptions): WeightDtype => (dtype === "int8" ? "f32" : dtype);
+
+/** The file `main` and the card beside it. `library`: the hub's name of what loads the folder. */
 function withCard(
   trained: TrainedModel,
-  library: string,
-  main: string,
+  [format, library, main]: readonly [format: ExportFormatName, library: string, main: string],
   bytes: Uint8Array,
   usage: readonly [string, ...string[]],
-  notes: readonly string[] = [],
+  options: ExportOptions,
+  said: readonly string[] = [],
 ): ExportedFiles {
-  const card = modelCard(trained, { library, usage, notes });
+  const { provenance = {} } = options;
+  const temperature = temperatureNote(trained, format, options);
+  const notes = temperature === undefined ? said : [...said, `The ${temperature}.`];
+  const card = modelCard(trained, { library, usage, notes, provenance });
   return {
     main,
     files: new Map<string, Uint8Array | string>([

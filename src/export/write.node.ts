@@ -8,13 +8,29 @@ import { writeFileAtomic } from "../checkpoint/store.node.ts";
 import { writeFailure } from "../checkpoint/writeFailure.ts";
 import { UsageError } from "../errors.ts";
 import { checkExport, type ExportCheck } from "./check.node.ts";
-import { type ExportFormatName, type ExportOptions, exportFiles, exportFormatNames, exportFormats } from "./export.ts";
+import { type CalibrationData, calibrationBatches, checkInt8, type Int8Check } from "./checkInt8.node.ts";
+import {
+  type ExportFormatName,
+  type ExportOptions,
+  exportFiles,
+  exportFormatNames,
+  exportFormats,
+  requireInt8,
+} from "./export.ts";
+import { activationRanges } from "./onnx/ranges.ts";
 
 /** What was written, and what its check found. */
 export interface WrittenExport {
   readonly format: ExportFormatName;
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
-  readonly check: ExportCheck;
+  readonly check: ExportCheck | Int8Check;
+}
+
+export interface ExportNetworkOptions extends Omit<ExportOptions, "ranges"> {
+  /** Default: what the ending of the output says. */
+  readonly format?: ExportFormatName;
+  /** Of dtype int8: images that say what ranges feature maps have, and that the outcome is measured on. */
+  readonly calibrationData?: CalibrationData;
 }
 
 /**
@@ -29,8 +45,19 @@ export async function exportNetwork(
   trained: TrainedModel,
   output: string,
   backend: Backend,
-  { format = formatOf(output), ...options }: ExportOptions & { readonly format?: ExportFormatName } = {},
+  { format = formatOf(output), calibrationData, dtype, ...rest }: ExportNetworkOptions = {},
 ): Promise<WrittenExport> {
+  if (dtype === "int8") {
+    requireInt8(format);
+    if (calibrationData === undefined) {
+      throw new UsageError("--dtype int8: needs images to calibrate with, expected --calibration-data");
+    }
+    const ranges = await activationRanges(trained, calibrationBatches(trained, calibrationData), backend);
+    const options = { ...rest, dtype, ranges };
+    const { main, files } = await writeExport(trained, output, format, options);
+    return { format, files, check: await checkInt8(trained, format, main, options, backend, calibrationData) };
+  }
+  const options = { ...rest, ...(dtype === undefined ? {} : { dtype }) };
   const { main, files } = await writeExport(trained, output, format, options);
   return { format, files, check: await checkExport(trained, format, output, main, options, backend) };
 }

@@ -15,6 +15,7 @@ import { maxPool2d } from "../../ops/maxPool2d.ts";
 import { normalize } from "../../ops/normalize.ts";
 import { type Attrs, applyOp, type Op, sizeOf, type Tensor } from "../../ops/op.ts";
 import { relu } from "../../ops/relu.ts";
+import { roundHalfEven } from "./quantize.ts";
 
 /**
  * The first output for one input. Halves are computed in f32 and rounded where a node leaves them.
@@ -26,7 +27,7 @@ export function evaluateOnnx(bytes: Uint8Array, input: Tensor): Tensor {
   const halves = new Set<string>();
   for (const tensor of graph?.initializer ?? []) {
     const { name = "", dims = [], rawData = new Uint8Array(0) } = tensor;
-    values.set(name, { shape: dims.map(Number), data: decodeFloats(rawData, onnxDtype(tensor)) });
+    values.set(name, { shape: dims.map(Number), data: decodeNumbers(rawData, onnxDtype(tensor)) });
     if (onnxDtype(tensor) === "F16") halves.add(name);
   }
   values.set(graph?.input?.[0]?.name ?? "", input);
@@ -48,6 +49,14 @@ function lookUp(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
   return found;
 }
 
+function decodeNumbers(bytes: Uint8Array, dtype: string): Tensor["data"] {
+  if (dtype === "U8") return Float32Array.from(bytes);
+  const { buffer } = Uint8Array.from(bytes);
+  if (dtype === "I8") return Float32Array.from(new Int8Array(buffer));
+  // Biases are larger than f32 counts.
+  return dtype === "I32" ? new Int32Array(buffer) : decodeFloats(bytes, dtype);
+}
+
 type Numbers = Readonly<Record<string, number | readonly number[] | undefined>>;
 
 function numbersOf({ attribute = [] }: OnnxNode): Numbers {
@@ -66,8 +75,22 @@ function compute(node: OnnxNode, inputs: readonly Tensor[]): readonly Tensor[] {
   const first = (name: string, otherwise: number): number => [attrs[name] ?? otherwise].flat()[0];
   const window = { stride: first("strides", 1), padding: first("pads", 0) };
   switch (node.opType) {
-    case "Conv":
-      return run(conv2d, window);
+    case "Conv": {
+      const [, , bias] = inputs;
+      const [y] = run(conv2d, window, [x, w]);
+      return bias === undefined ? [y] : [perChannel(y, bias, (a, b) => a + b)];
+    }
+    case "QuantizeLinear": {
+      const [, { data: scale }, { data: zero }] = inputs;
+      const store = (value: number): number => roundHalfEven(Math.fround(value / scale[0])) + zero[0];
+      return [{ shape: x.shape, data: Float32Array.from(x.data, (value) => Math.max(0, Math.min(255, store(value)))) }];
+    }
+    case "DequantizeLinear": {
+      const [, { data: scale }, zero] = inputs;
+      const slice = scale.length === 1 ? x.data.length : sizeOf(x.shape.slice(1));
+      const of = (value: number, c: number): number => (value - (zero?.data[c] ?? 0)) * scale[c];
+      return [{ shape: x.shape, data: Float32Array.from(x.data, (value, i) => of(value, Math.floor(i / slice))) }];
+    }
     case "BatchNormalization": {
       const [, gamma, beta, mean, variance] = inputs;
       return run(normalize, { eps: first("epsilon", 1e-5) }, [x, mean, variance, gamma, beta]);

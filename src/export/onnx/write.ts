@@ -20,15 +20,31 @@ import {
 } from "../../formats/onnx/schema.ts";
 import type { Graph, GraphNode } from "../../graph/graph.ts";
 import { buildGraph } from "../../networks/registry.ts";
+import {
+  type ActivationRanges,
+  type QuantizableNetwork,
+  quantizableNetwork,
+  quantizeWeights,
+  uint8Scale,
+} from "./quantize.ts";
 
-/** How ONNX stores weights and feature maps. */
+/** How weights are stored without loss or with rounding alone. */
 export const weightDtypes = ["f32", "f16"] as const;
 /** An entry of `weightDtypes`. */
 export type WeightDtype = (typeof weightDtypes)[number];
+/** How ONNX stores weights and feature maps. */
+export const onnxDtypeNames = [...weightDtypes, "int8"] as const;
+/** An entry of `onnxDtypeNames`. */
+export type OnnxDtype = (typeof onnxDtypeNames)[number];
 
 export interface OnnxOptions {
-  /** f16: weights and feature maps are halves, input and output stay f32. Default f32. */
-  readonly dtype?: WeightDtype;
+  /**
+   * f16: weights and feature maps are halves, input and output stay f32. int8: weights are int8 with a scale for each
+   * output channel, feature maps uint8 where convolutions and the classifier read and write them. Default f32.
+   */
+  readonly dtype?: OnnxDtype;
+  /** What int8 stores feature maps by: `activationRanges` of calibration images. */
+  readonly ranges?: ActivationRanges;
   /** The output is probabilities, by the sigmoids or the calibrated softmax that it predicts with; else logits. */
   readonly probabilities?: boolean;
   /**
@@ -61,7 +77,9 @@ export function onnxModel(trained: TrainedModel, options: OnnxOptions = {}): Onn
   const { model, preprocessing, classes, outputs, calibration } = trained;
   const { height, width, mean, std } = preprocessing;
   const { dtype = "f32", pixels = false, probabilities = false, inputName = "images" } = options;
-  const graph = buildGraph(model.spec, { batch: 1, height, width, mode: "inference" });
+  const built = buildGraph(model.spec, { batch: 1, height, width, mode: "inference" });
+  const quantizable = dtype === "int8" ? quantizableNetwork(built, model.state) : undefined;
+  const { graph, state } = quantizable ?? { graph: built, state: model.state };
   const channels = model.spec.inChannels;
   const halves = dtype === "f16";
   const initializers: OnnxTensor[] = [];
@@ -87,14 +105,23 @@ export function onnxModel(trained: TrainedModel, options: OnnxOptions = {}): Onn
   const names = graph.tensors.map(({ name }) => name);
   names[graph.images] = images;
   names[graph.logits] = halves ? "logits:f16" : "logits";
-  for (const [path, { shape, data }] of model.state) {
+  const integers =
+    quantizable && new IntegerWriter(quantizable, options.ranges ?? new Map(), names, emit, initializers);
+  const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs.map((id) => graph.tensors[id].name)));
+  for (const [path, { shape, data }] of state) {
+    if (!read.has(path) || integers?.stores(path)) continue;
     initializers.push(halves ? halvesOf(path, shape, data) : floats(path, shape, data));
   }
   const constant = (name: string, shape: readonly number[], data: Float32Array): string => {
     initializers.push((halves ? halvesOf : floats)(`${CONSTANT}${name}`, shape, data));
     return `${CONSTANT}${name}`;
   };
-  for (const each of graph.nodes) translate(graph, each, names, emit, constant);
+  integers?.quantize(graph.images);
+  for (const each of graph.nodes) {
+    integers?.readWeights(each);
+    translate(graph, each, names, emit, constant);
+    integers?.quantize(each.outputs[0]);
+  }
   if (halves) emit("Cast", ["logits:f16"], "logits", { to: onnxDtypes.F32 });
   if (probabilities && outputs === "sigmoid") emit("Sigmoid", ["logits"], "probabilities");
   else if (probabilities) {
@@ -110,9 +137,8 @@ export function onnxModel(trained: TrainedModel, options: OnnxOptions = {}): Onn
     labels: classes,
     preprocessing: { ...preprocessing, inGraph: pixels },
     activation: outputs ?? "softmax",
-    // By these two the file is read back as the network that it was.
-    [KEY]: describeModel(trained),
-    [TRACKED]: model.batchesTracked,
+    // By these two the file is read back as the network that it was; rounded to eight bits it is another.
+    ...(quantizable ? {} : { [KEY]: describeModel(trained), [TRACKED]: model.batchesTracked }),
   };
   return {
     irVersion: IR_VERSION,
@@ -202,6 +228,100 @@ function translate(
     default:
       throw new UsageError(`${path}: the op ${op} cannot be written as ONNX`, { op, path });
   }
+}
+
+/** Writes the tensors of a network that go through eight bits, and renames them to what comes out again. */
+class IntegerWriter {
+  readonly #network: QuantizableNetwork;
+  readonly #ranges: ActivationRanges;
+  /** By tensor, the name under which ONNX's nodes read it. */
+  readonly #names: string[];
+  readonly #emit: Emit;
+  readonly #initializers: OnnxTensor[];
+  readonly #weights: ReadonlySet<string>;
+
+  constructor(
+    network: QuantizableNetwork,
+    ranges: ActivationRanges,
+    names: string[],
+    emit: Emit,
+    initializers: OnnxTensor[],
+  ) {
+    this.#network = network;
+    this.#ranges = ranges;
+    this.#names = names;
+    this.#emit = emit;
+    this.#initializers = initializers;
+    const { nodes, tensors } = network.graph;
+    this.#weights = new Set(nodes.flatMap((node) => weightsOf(node).map((id) => tensors[id].name)));
+  }
+
+  /** Whether a parameter is written by `readWeights`. */
+  stores(path: string): boolean {
+    return this.#weights.has(path);
+  }
+
+  /** Weight and bias of a convolution or classifier as integers, before the node that reads them. */
+  readWeights(each: GraphNode): void {
+    const { graph, state } = this.#network;
+    const [weight, bias] = weightsOf(each);
+    if (weight === undefined) return;
+    const { scale: inputScale } = uint8Scale(this.#rangeOf(each.inputs[0]));
+    const nameOf = (id: number): string => graph.tensors[id].name;
+    const values = state.get(nameOf(weight)) as { readonly shape: readonly number[]; readonly data: Float32Array };
+    const found = quantizeWeights(values, bias === undefined ? undefined : state.get(nameOf(bias))?.data, inputScale);
+    const zeros = integersOf("", [found.scale.length], "I8", new Int8Array(found.scale.length));
+    this.#dequantize(weight, integersOf(nameOf(weight), values.shape, "I8", found.weight), found.scale, zeros);
+    if (bias === undefined || found.bias === undefined) return;
+    // Of int32 ONNX knows no zero point.
+    this.#dequantize(bias, integersOf(nameOf(bias), [found.bias.length], "I32", found.bias), found.biasScale);
+  }
+
+  #dequantize(id: number, stored: OnnxTensor, scale: Float32Array, zeros?: OnnxTensor): void {
+    const name = stored.name ?? "";
+    const inputs = [name, `${CONSTANT}${name}:scale`];
+    this.#initializers.push(stored, floats(inputs[1], [scale.length], scale));
+    if (zeros !== undefined) {
+      inputs.push(`${CONSTANT}${name}:zero`);
+      this.#initializers.push({ ...zeros, name: inputs[2] });
+    }
+    this.#names[id] = this.#emit("DequantizeLinear", inputs, `${name}:f32`, { axis: 0 });
+  }
+
+  /** Puts a feature map through uint8, if it goes through it. */
+  quantize(id: number): void {
+    if (!this.#network.quantized.has(id)) return;
+    const { name } = this.#network.graph.tensors[id];
+    const { scale, zero } = uint8Scale(this.#rangeOf(id));
+    const [scaleName, zeroName] = [`${CONSTANT}${name}:scale`, `${CONSTANT}${name}:zero`];
+    this.#initializers.push(floats(scaleName, [], Float32Array.of(scale)));
+    this.#initializers.push(integersOf(zeroName, [], "U8", Uint8Array.of(zero)));
+    const stored = this.#emit("QuantizeLinear", [this.#names[id], scaleName, zeroName], `${name}:u8`);
+    this.#names[id] = this.#emit("DequantizeLinear", [stored, scaleName, zeroName], `${name}:f32`);
+  }
+
+  /** @throws UsageError where calibration did not see the tensor */
+  #rangeOf(id: number): { readonly min: number; readonly max: number } {
+    const { name } = this.#network.graph.tensors[id];
+    const found = this.#ranges.get(name);
+    if (found !== undefined) return found;
+    throw new UsageError(`--dtype int8: needs the range of ${name}, expected ranges of calibration images`, { name });
+  }
+}
+
+/** Weight and bias of a node that computes with integers. */
+function weightsOf({ op, inputs }: GraphNode): readonly number[] {
+  return op === "conv2d" || op === "linear" ? inputs.slice(1) : [];
+}
+
+function integersOf(
+  name: string,
+  shape: readonly number[],
+  dtype: "I8" | "U8" | "I32",
+  { buffer, byteOffset, byteLength }: Int8Array | Uint8Array | Int32Array,
+): OnnxTensor {
+  const rawData = new Uint8Array(buffer, byteOffset, byteLength);
+  return { name, dims: shape.map(BigInt), dataType: onnxDtypes[dtype], rawData };
 }
 
 const twice = (side: unknown): [number, number] => [Number(side), Number(side)];
