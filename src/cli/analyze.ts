@@ -152,7 +152,7 @@ const analyses: Readonly<Record<AnalysisName, Analysis>> = {
     const random = subjects.find(({ model }) => anatomyOf(model.spec).layers.some(isRandom));
     // Without one, the net that the paper compares with.
     const published = namedSpec("resnet-110", { stochasticDepth: 0.5 });
-    const name = random?.name ?? `${networkTitle(namedSpec("resnet-110"))} with stochastic depth, p_L = 0.5`;
+    const name = random?.name ?? `${networkTitle(published)}, p_L = 0.5`;
     const stages = stochasticConnections(random?.model.spec ?? published);
     const section = stochasticConnectionsSection(name, stages);
     return { data: { name, stages }, section, findings: section.findings };

@@ -56,6 +56,11 @@ export interface Family<S extends CommonSpec> {
   normalise(name: string): string;
   /** The name of a variant as a title: "DenseNet-BC-40-12". */
   title(variant: string): string;
+  /**
+   * Where the spec has something that only training knows: the fields without it, and the words for a title, "with
+   * stochastic depth".
+   */
+  trainedWith?(spec: S): { readonly words: string; readonly without: GivenFields } | undefined;
   /** A complete, checked, frozen spec. @throws UsageError naming the field, the value given and what was expected */
   define(fields: GivenFields): S;
   /** Smallest height and width in pixels that leave every feature map at least one. */

@@ -168,13 +168,15 @@ export function variantName(spec: NetworkSpec): string | undefined {
 }
 
 /**
- * What to call a network in a title: "DenseNet-BC-40-12", or "A DenseNet like BC-40-12" where it was made from `origin`
- * and changed.
+ * What to call a network in a title: "DenseNet-BC-40-12", "ResNet-110 with stochastic depth", or "A DenseNet like
+ * BC-40-12" where it was made from `origin` and changed.
  */
 export function networkTitle(spec: NetworkSpec, origin?: string): string {
-  const { label, title } = familyOf(spec);
-  const name = variantName(spec);
-  if (name !== undefined) return title(name);
+  const { label, title, define, trainedWith } = familyOf(spec);
+  const training = trainedWith?.(spec);
+  const { family: _family, ...fields } = spec;
+  const name = variantName(training === undefined ? spec : define({ ...fields, ...training.without }));
+  if (name !== undefined) return training === undefined ? title(name) : `${title(name)} ${training.words}`;
   return origin === undefined ? `A ${label}` : `A ${label} like ${origin}`;
 }
 

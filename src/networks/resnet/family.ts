@@ -21,6 +21,10 @@ export const resnet: Family<ResNetSpec> = {
   pattern: resnetPattern,
   normalise: normaliseResNet,
   title: (variant) => variant.replace("preresnet", "Pre-activation ResNet").replace("resnet", "ResNet"),
+  trainedWith: ({ stochasticDepth }) =>
+    stochasticDepth < 1
+      ? { words: "with stochastic depth", without: { stochasticDepth: 1, gatePer: "batch" } }
+      : undefined,
   define: defineResNet,
   smallestInput: () => 1,
   usualInput: () => 32,

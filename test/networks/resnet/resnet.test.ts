@@ -80,6 +80,10 @@ test("names · typos find the net, titles name it", () => {
   }
   assert.throws(() => namedSpec("restnet-110"), /did you mean resnet-110\?/);
   assert.equal(networkTitle(namedSpec("resnet-110")), "ResNet-110");
+  const stochastic = namedSpec("resnet-68", { stochasticDepth: 0.5, gatePer: "image" });
+  assert.equal(networkTitle(stochastic, "resnet-68"), "ResNet-68 with stochastic depth");
+  const narrow = namedSpec("resnet-68", { stochasticDepth: 0.5, widths: [8, 16, 32] });
+  assert.equal(networkTitle(narrow, "resnet-68"), "A ResNet like resnet-68");
   assert.equal(networkTitle(namedSpec("preresnet-164", { numClasses: 3 })), "Pre-activation ResNet-164");
 });
 
