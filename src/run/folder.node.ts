@@ -38,6 +38,8 @@ export interface RunOrigin {
   readonly sources: Readonly<Record<string, unknown>>;
   /** Of the run's images; runs that were saved before there was one have none. */
   readonly dataDigest?: string;
+  /** The weights that it began with, where they were not made for it. */
+  readonly initFrom?: string;
 }
 
 /** What the folder of a run says of what it did before. */
@@ -273,13 +275,14 @@ export async function readOrigin(path: string): Promise<RunOrigin> {
   try {
     const value: unknown = JSON.parse(await readFile(join(path, ENVIRONMENT), "utf8"));
     if (!isRecord(value)) return noPast().origin;
-    const { startedAt, command, sources, dataDigest } = value;
+    const { startedAt, command, sources, dataDigest, initFrom } = value;
     const began = new Date(String(startedAt));
     return {
       startedAt: Number.isNaN(began.getTime()) ? new Date() : began,
       ...(typeof command === "string" ? { command } : {}),
       sources: isRecord(sources) ? sources : {},
       ...(typeof dataDigest === "string" ? { dataDigest } : {}),
+      ...(typeof initFrom === "string" ? { initFrom } : {}),
     };
   } catch {
     return noPast().origin;

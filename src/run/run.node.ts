@@ -1,5 +1,6 @@
 // run: a training run from its settings to its folder. Whoever starts one — the command, a server, a page's host — gets
 // the same events and leaves the same folder; they only show what happens.
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type ConstantGuess, constantGuess } from "../analyze/classErrors.ts";
 import type { Backend, BackendInfo } from "../backends/backend.ts";
@@ -18,7 +19,7 @@ import { calibrateRun } from "./calibrateRun.ts";
 import { dataDigest, openConfiguredDataset } from "./data.node.ts";
 import { openRunDevice, type RunDevice } from "./device.node.ts";
 import { type Environment, environmentFacts, readEnvironment } from "./environment.node.ts";
-import { RunFolder, type RunPast, readPast, requireFree } from "./folder.node.ts";
+import { RunFolder, type RunOrigin, type RunPast, readPast, requireFree } from "./folder.node.ts";
 import { requireMemory } from "./memory.ts";
 import { type ReportContext, type ReportStanding, settingRows, writeReport } from "./report.node.ts";
 import { reportResults } from "./results.node.ts";
@@ -117,7 +118,7 @@ export async function* runTraining(options: RunOptions): AsyncGenerator<RunEvent
     const saved = point?.saved;
     const { model, normalization } =
       saved === undefined
-        ? await firstState(config, opened, options.initFrom, report)
+        ? await firstState(config, opened, options.initFrom ?? place.origin?.initFrom, report)
         : { model: saved.trained.model, normalization: saved.trained.preprocessing };
     const { mean, std } = normalization;
     const dataset = { ...opened, mean, std };
@@ -154,6 +155,7 @@ interface Place {
   readonly folder?: RunFolder;
   /** Of a run that goes on elsewhere. */
   readonly past?: RunPast;
+  readonly origin?: RunOrigin;
   readonly point?: ResumePoint;
 }
 
@@ -171,14 +173,15 @@ async function findPlace({ config, folder: output, resume, initFrom }: RunOption
   }
   if (output !== undefined) {
     await requireFree(output);
-    return { path: output, past: await readPast(runOf(resume)), point: await findResumePoint(resume) };
+    const past = await readPast(runOf(resume));
+    return { path: output, past, origin: past.origin, point: await findResumePoint(resume) };
   }
   // Found before the lock is taken, which needs a folder that is a run's.
   await findResumePoint(resume);
   const folder = await RunFolder.reopen(runOf(resume));
   try {
     // And again under the lock: another process may have gone on meanwhile.
-    return { path: folder.path, folder, point: await findResumePoint(resume) };
+    return { path: folder.path, folder, origin: folder.origin, point: await findResumePoint(resume) };
   } catch (error) {
     await folder.close();
     throw error;
@@ -212,7 +215,7 @@ interface Parts {
 
 /** Records each event in the folder before it is passed on, and keeps the report true. */
 async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunEvent, void, undefined> {
-  const { config, sources = {}, command = "", report = () => {} } = options;
+  const { config, sources = {}, command = "", initFrom, report = () => {} } = options;
   const { trainer, training, start, dataset, folder, environment } = parts;
   const { origin } = folder;
   const { startedAt } = origin;
@@ -241,6 +244,7 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
       sources: Object.fromEntries(settings.map((row) => [row.key, row.source])),
       // What a resumed run began with: only of these is it known what was held out from the start.
       dataDigest: origin.dataDigest ?? digest,
+      initFrom: origin.initFrom ?? (initFrom !== undefined && existsSync(initFrom) ? resolve(initFrom) : initFrom),
     });
     await folder.record(start, trainer.history);
     if (config.tensorBoard) board = new TensorBoardFile(folder.path, start);

@@ -232,6 +232,20 @@ test("killed before its first checkpoint · --resume begins it again, and -o say
   assert.deepEqual(losses(stdout), losses(await readFile(join(whole, "metrics.jsonl"), "utf8")));
 });
 
+test("killed before its first checkpoint · a run from other weights begins with them again", async () => {
+  const undisturbed = await train("from-whole", 2, "--init-from", whole);
+  assert.equal(undisturbed.code, 0, undisturbed.stderr);
+  const { child, done } = start(await trainArgs("from-early", 2, "--init-from", whole));
+  child.stdout?.on("data", (text: string) => {
+    if (text.includes('"step":1,')) child.kill("SIGKILL");
+  });
+  await done;
+  await rm(path("from-early", "checkpoints"), { recursive: true, force: true });
+  const { code, stdout, stderr } = await resume("from-early");
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(losses(stdout), losses(undisturbed.stdout));
+});
+
 test("a folder that holds only what a killed process left before its first file is a new run's", async () => {
   await mkdir(path("residue"));
   await writeFile(path("residue", ".tmp-config.json"), "{");
