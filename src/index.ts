@@ -13,6 +13,7 @@ export {
 } from "./analyze/calibration.ts";
 export { type ClassScore, classScores } from "./analyze/classScores.ts";
 
+export { type Neighbour, nearestNeighbours } from "./analyze/neighbours.ts";
 export { type Summary, type SummaryLayer, summarize } from "./analyze/summary.ts";
 export { type BackendOptions, createBackend } from "./backends/create.ts";
 export {
@@ -25,6 +26,7 @@ export { centreBox } from "./data/fitImage.ts";
 export { differentiate, differentiateLogits } from "./graph/differentiate.ts";
 export type { Graph, GraphNode, GraphTensor, NodeId, PersistentTensor, TensorId } from "./graph/graph.ts";
 export type { ClassMap } from "./infer/classActivation.ts";
+export { type Embedding, embed } from "./infer/embed.ts";
 export {
   createExplainer,
   type Explainer,

@@ -18,6 +18,7 @@ export { exportNetwork, type WrittenExport } from "./export/write.node.ts";
 export { type LoadedNetwork, loadNetwork } from "./formats/network.node.ts";
 export type { PreprocessingChoice } from "./formats/preprocessing.ts";
 export * from "./index.ts";
+export { embedFiles, type FileEmbedding } from "./infer/embedFiles.node.ts";
 export {
   classifyFiles,
   type FileAnswer,
@@ -26,7 +27,6 @@ export {
   loadPredictor,
   predictFiles,
 } from "./infer/files.node.ts";
-
 export { type FinishedEvent, type OpenedEvent, type RunEvent, type RunOptions, runTraining } from "./run/run.node.ts";
 export { savedConfig } from "./run/start.node.ts";
 export { type TuneOptions, type Tuning, tuneRun } from "./run/tune.node.ts";

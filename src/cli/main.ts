@@ -15,6 +15,7 @@ const verbs: Readonly<Record<string, () => Promise<(program: Command) => void>>>
   eval: async () => (await import("./eval.ts")).addEval,
   predict: async () => (await import("./predict.ts")).addPredict,
   explain: async () => (await import("./explain.ts")).addExplain,
+  embed: async () => (await import("./embed.ts")).addEmbed,
   export: async () => (await import("./export.ts")).addExport,
   convert: async () => (await import("./convert.ts")).addConvert,
   inspect: async () => (await import("./inspect.ts")).addInspect,
