@@ -5,7 +5,7 @@ import { formatBytes, formatDuration, formatInteger, formatPercent, wilsonInterv
 import { type ChartPoint, lineChart } from "./report/chart.ts";
 import { everyClass } from "./report/classes.ts";
 import { confusedPairs, confusionMatrix, hardestClasses } from "./report/confusion.ts";
-import type { ReportData, ReportImage } from "./report/data.ts";
+import type { ReportConfusion, ReportData, ReportImage } from "./report/data.ts";
 import { type Html, html } from "./report/html.ts";
 import { networkDrawing } from "./report/network.ts";
 import { page } from "./report/page.ts";
@@ -147,7 +147,17 @@ function mistakes(data: ReportData): Html {
   return html`<section aria-labelledby="mistakes"><h2 id="mistakes">What is taken for what</h2>
 <p class="quiet">${evaluation.caption}: top-1 error ${formatPercent(evaluation.top1Error, 2)}, top-5 error ${formatPercent(evaluation.top5Error, 2)}, loss ${evaluation.loss.toFixed(4)}; with every class weighing the same, top-1 error ${formatPercent(meanClassError(classErrors(evaluation.confusion)), 2)}.</p>
 <div class="mistakes"><div>${confusionMatrix(evaluation.confusion, data.data.classes)}</div><div><h3>Most confused</h3>${confusedPairs(evaluation.confusion, data.data.classes)}<h3>Hardest classes</h3>${hardestClasses(evaluation.confusion, data.data.classes)}</div></div>
-${everyClass(evaluation.confusion, data.data.classes)}</section>`;
+${confusions(data.confusions)}${everyClass(evaluation.confusion, data.data.classes)}</section>`;
+}
+
+/** Images of the cells with the most mistakes, one click away. */
+function confusions(cells: readonly ReportConfusion[]): Html {
+  if (cells.length === 0) return html``;
+  return html`<details class="cells"><summary>Images of the most confused pairs</summary>
+${cells.map(
+  ({ label, prediction, count, images: shown }) =>
+    html`<div class="group"><h3>${label} taken for ${prediction}: ${formatInteger(count)} ${count === 1 ? "image" : "images"}</h3>${imageGrid(shown)}</div>`,
+)}</details>`;
 }
 
 function images(all: readonly ReportImage[]): Html {
@@ -161,7 +171,7 @@ function images(all: readonly ReportImage[]): Html {
   ].filter((group) => group.of.length > 0);
   if (groups.length === 0) return html``;
   return html`<section aria-labelledby="images"><h2 id="images">Images it had not seen</h2>
-<p class="quiet">Each with the network's answer and how sure it is.</p>
+<p class="quiet">Each with the network's answer and how sure it is.${all.some(({ evidenceUri }) => evidenceUri !== undefined) ? " Below it in colour where the evidence for the answer lies: its class activation map, whose positions add up to the logit." : ""}</p>
 ${groups.map((group) => html`<div class="group"><h3>${group.name}</h3>${imageGrid(group.of)}</div>`)}</section>`;
 }
 

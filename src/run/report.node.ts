@@ -1,6 +1,13 @@
 // run: what the report of a run shows, gathered from the run.
 import { constantGuess } from "../analyze/classErrors.ts";
-import type { ReportData, ReportEvaluation, ReportFact, ReportImage, ReportSetting } from "../analyze/report/data.ts";
+import type {
+  ReportConfusion,
+  ReportData,
+  ReportEvaluation,
+  ReportFact,
+  ReportImage,
+  ReportSetting,
+} from "../analyze/report/data.ts";
 import { renderReport } from "../analyze/report.ts";
 import { summarize } from "../analyze/summary.ts";
 import type { Dataset } from "../data/dataset.ts";
@@ -23,6 +30,7 @@ export interface ReportContext {
 export interface ReportResults {
   readonly evaluation?: ReportEvaluation;
   readonly images: readonly ReportImage[];
+  readonly confusions: readonly ReportConfusion[];
 }
 
 /** Where the run stands. */
@@ -36,7 +44,7 @@ export interface ReportStanding {
 
 /** Writes the run's report as it stands. @throws ResourceError when it cannot be written */
 export async function writeReport(context: ReportContext, standing: ReportStanding): Promise<void> {
-  const { state, reason, results = { images: [] } } = standing;
+  const { state, reason, results = { images: [], confusions: [] } } = standing;
   const { start, dataset, folder, settings, environment, command, startedAt } = context;
   const { height, width, name, classes, citation } = dataset;
   const summary = summarize(start.spec, { height, width, batch: start.config.batchSize });
@@ -63,6 +71,7 @@ export async function writeReport(context: ReportContext, standing: ReportStandi
       peakBytes: start.peakBytes,
       ...(results.evaluation === undefined ? {} : { evaluation: results.evaluation }),
       images: results.images,
+      confusions: results.confusions,
       config: settings,
       environment,
       command,

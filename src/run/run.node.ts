@@ -272,7 +272,8 @@ async function* recorded(options: RunOptions, parts: Parts): AsyncGenerator<RunE
       yield event;
       if (event.type !== "end") continue;
       const evaluation = await finalEvaluation(trainer, dataset, trainer.backend);
-      const results = await reportResults(evaluation, dataset, event.final.epoch);
+      const { trained, backend } = trainer;
+      const results = await reportResults({ trained, evaluation, dataset, epoch: event.final.epoch, backend });
       await board?.recordImages(event.steps, results.images);
       await writeReport(context, { state: "finished", results });
       folder.requireHeld();

@@ -65,6 +65,23 @@ function reportData(changes: Partial<ReportData> = {}): ReportData {
       { dataUri: "data:image/png;base64,AAAA", label: HOSTILE, prediction: "dog", score: 0.75, name: HOSTILE },
       { dataUri: "data:image/png;base64,BBBB", label: "cat", prediction: "cat", score: 0.5, name: "b" },
     ],
+    confusions: [
+      {
+        label: HOSTILE,
+        prediction: "dog",
+        count: 7,
+        images: [
+          {
+            dataUri: "data:image/png;base64,CCCC",
+            evidenceUri: "data:image/jpeg;base64,DDDD",
+            label: HOSTILE,
+            prediction: "dog",
+            score: 0.5,
+            name: "c",
+          },
+        ],
+      },
+    ],
     config: [{ key: "lr", value: HOSTILE, source: "flag" }],
     environment: [{ name: "processor", value: HOSTILE }],
     command: `densenet train ${HOSTILE}`,
@@ -113,6 +130,15 @@ test("report · shows each count of the confusion matrix and the most confused p
     Number(match[2]),
   );
   assert.deepEqual(cells, [7, 3, 0, 1, 5, 4, 0, 4, 6]);
+});
+
+test("report · below an image where the evidence for its answer lies; the cells' images are one click away", () => {
+  const report = renderReport(reportData());
+  assert.match(
+    report,
+    /<details class="cells"><summary>Images of the most confused pairs<[\s\S]*taken for dog: 7 images<[\s\S]*src="data:image\/png;base64,CCCC"[^>]*><img class="evidence" src="data:image\/jpeg;base64,DDDD" alt="where the evidence for dog lies"/,
+  );
+  assert.ok(!renderReport(reportData({ confusions: [] })).includes("most confused pairs<"));
 });
 
 test("report · a constant answer stands beside the error, the classes' errors beside the total", () => {

@@ -61,6 +61,7 @@ test("train · the run folder holds config, environment, metrics, checkpoints an
   assert.match(report, /Training finished/);
   for (const name of CLASSES) assert.ok(report.includes(name));
   assert.match(report, /data:image\/png;base64,/);
+  assert.match(report, /class="evidence" src="data:image\/jpeg;base64,/);
 });
 
 test("train --config <run>/config.json repeats the run bit for bit", async () => {

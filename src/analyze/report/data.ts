@@ -46,6 +46,18 @@ export interface ReportImage {
   readonly score: number;
   /** Says which image it is, e.g. its file name or number. */
   readonly name: string;
+  /** The image in grey with the evidence for the prediction in colour, `data:image/…;base64,…`. */
+  readonly evidenceUri?: string;
+}
+
+/** Images of a cell of the confusion matrix. */
+export interface ReportConfusion {
+  readonly label: string;
+  readonly prediction: string;
+  /** Of the validation, all together. */
+  readonly count: number;
+  /** The surest of them. */
+  readonly images: readonly ReportImage[];
 }
 
 export interface ReportSetting {
@@ -88,6 +100,8 @@ export interface ReportData {
   readonly peakBytes: number;
   readonly evaluation?: ReportEvaluation;
   readonly images: readonly ReportImage[];
+  /** Images of the cells with the most mistakes. */
+  readonly confusions: readonly ReportConfusion[];
   readonly config: readonly ReportSetting[];
   readonly environment: readonly ReportFact[];
   /** The command line that repeats the run. */

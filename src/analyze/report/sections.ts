@@ -9,7 +9,7 @@ export function imageGrid(images: readonly ReportImage[]): Html {
 ${images.map((image) => {
   const verdict = image.label === undefined ? "unknown" : image.label === image.prediction ? "right" : "wrong";
   const truth = image.label === undefined ? "" : `, is ${image.label}`;
-  return html`<li class="${verdict}"><img src="${image.dataUri}" alt="${image.name}: taken for ${image.prediction}${truth}" title="${image.name}">
+  return html`<li class="${verdict}"><img src="${image.dataUri}" alt="${image.name}: taken for ${image.prediction}${truth}" title="${image.name}">${image.evidenceUri && html`<img class="evidence" src="${image.evidenceUri}" alt="where the evidence for ${image.prediction} lies">`}
 <p><b>${image.prediction}</b> <span>${formatPercent(100 * image.score, 0)}</span></p><div class="score" aria-hidden="true"><span style="width:${(image.score * 100).toFixed(0)}%"></span></div>
 ${verdict === "wrong" ? html`<p class="truth">is ${image.label}</p>` : undefined}</li>
 `;

@@ -86,6 +86,7 @@ th{font-weight:inherit;text-align:left}
 .bar.plain{min-width:150px}.bar.plain span{background:var(--train)}
 .images{list-style:none;margin:14px 0 0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(124px,1fr));gap:22px 16px}
 .images img{display:block;width:100%;aspect-ratio:1;object-fit:cover;image-rendering:pixelated;border-radius:4px;background:var(--hair)}
+.images .evidence{margin-top:4px;image-rendering:auto}.cells summary{cursor:pointer}
 .images p{display:flex;justify-content:space-between;gap:6px;font-size:13px;margin-top:7px;line-height:1.3}
 .images b{font-weight:620;overflow-wrap:anywhere}.images p span{color:var(--soft);white-space:nowrap}
 .images .right b{color:var(--right)}.images .wrong b{color:var(--wrong)}
