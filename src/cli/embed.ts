@@ -1,7 +1,12 @@
 // cli: `densenet embed` — image files as vectors of features, and which of them are alike.
+import { basename } from "node:path";
 import type { Command } from "commander";
+import sharp from "sharp";
+import { embeddingMap, type MapImage, renderMap } from "../analyze/embeddingMap.node.ts";
 import { formatInteger, table } from "../analyze/format.ts";
 import { type Neighbour, nearestNeighbours } from "../analyze/neighbours.ts";
+import { writeFileAtomic } from "../checkpoint/store.node.ts";
+import { decodeUpright } from "../data/image.node.ts";
 import { imageFiles } from "../data/imageFiles.node.ts";
 import { InputError, UsageError } from "../errors.ts";
 import { embedFiles, type FileEmbedding } from "../infer/embedFiles.node.ts";
@@ -9,6 +14,7 @@ import { createNodeReader } from "../infer/nodeReader.ts";
 import { topPredictions } from "../infer/scores.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
 import { openBackend } from "./backend.ts";
+import { commandLine } from "./commandLine.ts";
 import { EmbeddingWriter, namesBeside, requireEmbeddingFormat } from "./embeddingFile.ts";
 import { exitCodeOf } from "./exitCodes.ts";
 import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
@@ -21,6 +27,7 @@ interface EmbedOptions extends Partial<DeviceChoice>, NetworkFlags {
   readonly output?: string;
   readonly layer?: string;
   readonly neighbours?: number;
+  readonly map?: string;
   readonly maxPixels?: number;
   readonly json?: boolean;
 }
@@ -50,6 +57,11 @@ export function addEmbed(program: Command): void {
       "the k nearest other images of each, by the cosine of their vectors (all pairs are compared)",
       wholeFlag("--neighbours", 1),
     )
+    .option(
+      "--map <file>",
+      `write a page with the images on a map in which alike ones lie together (UMAP); of more than ${formatInteger(MOST_MAPPED)} ` +
+        "images evenly spread ones",
+    )
     .addOption(settingOption("data.maxPixels"))
     .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
     .addOption(settingOption("device"))
@@ -65,6 +77,7 @@ export function addEmbed(program: Command): void {
       examples(
         "densenet embed runs/first photos --output features.npy",
         "densenet embed bc-40-12.cifar10 photos --neighbours 3",
+        "densenet embed runs/first photos --map map.html",
         "densenet embed densenet121-a639ec97.pth photos --output features.csv",
       ),
     )
@@ -80,10 +93,13 @@ interface Found {
 }
 
 async function embedAll(checkpoint: string, names: string[], options: EmbedOptions): Promise<void> {
-  const { output, layer, neighbours, maxPixels, json } = options;
-  if (output === undefined && neighbours === undefined && !json) {
-    throw new UsageError("embed: nothing to do, expected --output, --neighbours or --json", { flag: "--output" });
+  const { output, layer, neighbours, map, maxPixels, json } = options;
+  if (output === undefined && neighbours === undefined && map === undefined && !json) {
+    throw new UsageError("embed: nothing to do, expected --output, --neighbours, --map or --json", {
+      flag: "--output",
+    });
   }
+  if (map !== undefined) await requireWritable(map, "--map");
   if (output !== undefined) {
     requireEmbeddingFormat(output);
     await requireWritable(output);
@@ -103,7 +119,7 @@ async function embedAll(checkpoint: string, names: string[], options: EmbedOptio
     });
     [dims = 0] = [...reader.shapes.values()][0] ?? [];
     const writer = output === undefined ? undefined : new EmbeddingWriter(output, dims);
-    const keep = neighbours !== undefined || output === undefined;
+    const keep = neighbours !== undefined || map !== undefined || output === undefined;
     const progress = counter(files.length);
     try {
       let rows: { file: string; label: string; vector: Float32Array }[] = [];
@@ -136,6 +152,7 @@ async function embedAll(checkpoint: string, names: string[], options: EmbedOptio
     const beside = output.toLowerCase().endsWith(".npy") ? `; files and labels: ${namesBeside(output)}` : "";
     say(`${output}: ${formatInteger(found.length)} vectors of ${formatInteger(dims)} features${beside}`);
   }
+  if (map !== undefined) await writeMap(map, checkpoint, layer, found);
   const near =
     neighbours === undefined
       ? undefined
@@ -149,6 +166,41 @@ async function embedAll(checkpoint: string, names: string[], options: EmbedOptio
   if (first === undefined) return;
   if (listed.length > 1) say(`${formatInteger(bad.length)} of ${formatInteger(listed.length)} could not be embedded`);
   process.exitCode = exitCodeOf(first);
+}
+
+/** Images on a map: more make the page large and its thumbnails too small. */
+const MOST_MAPPED = 2000;
+/** Side of a thumbnail in pixels. */
+const THUMBNAIL = 48;
+
+async function writeMap(
+  path: string,
+  checkpoint: string,
+  layer: string | undefined,
+  all: readonly Found[],
+): Promise<void> {
+  const step = Math.max(1, all.length / MOST_MAPPED);
+  const shown = Array.from({ length: Math.floor(all.length / step) }, (_, at) => all[Math.floor(at * step)]);
+  const points = embeddingMap(shown.flatMap(({ vector }) => vector ?? []));
+  const images: MapImage[] = [];
+  for (const [at, { file, label }] of shown.entries()) {
+    const { width, height, data } = await decodeUpright(file);
+    const channels = data.length / (width * height) === 4 ? 4 : 3;
+    const small = sharp(data, { raw: { width, height, channels } }).resize(THUMBNAIL, THUMBNAIL, { fit: "cover" });
+    const jpeg = await small.flatten({ background: "#fff" }).jpeg({ quality: 75 }).toBuffer();
+    images.push({ file, label, ...points[at], dataUri: `data:image/jpeg;base64,${jpeg.toString("base64")}` });
+  }
+  const of = shown.length < all.length ? `${formatInteger(shown.length)} of ` : "";
+  const text = renderMap({
+    title: `Images as ${basename(checkpoint)} sees them`,
+    description:
+      `${of}${formatInteger(all.length)} images by ` +
+      `${layer === undefined ? "the features before the classifier" : `what ${layer} makes of them`}, on a map by UMAP.`,
+    images,
+    command: commandLine(),
+  });
+  await writeFileAtomic(path, text);
+  say(`${path}: a map of ${formatInteger(shown.length)} images`);
 }
 
 /** Images that go through the network together. */

@@ -73,8 +73,24 @@ test("embed · --neighbours: the other ship is nearest to a ship", async () => {
   );
 });
 
+test("embed · --map: a page with every image; the vectors need no file", async () => {
+  const page = join(root, "map.html");
+  const { code, stderr } = await embed("assets/samples", "--map", page);
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /map\.html: a map of 12 images/);
+  const text = await readFile(page, "utf8");
+  assert.equal(text.match(/<image href="data:image\/jpeg;base64,/g)?.length, 12);
+  assert.match(text, /assets\/samples\/ship-1\.png: ship/);
+});
+
 const refused: readonly (readonly [string, readonly string[], RegExp])[] = [
-  ["nothing to do", [...images], /expected --output, --neighbours or --json/],
+  ["nothing to do", [...images], /expected --output, --neighbours, --map or --json/],
+  [
+    "a map that cannot be written",
+    [...images, "--map", "nowhere/map.html"],
+    /--map: the folder nowhere does not exist/,
+  ],
+  ["too few for a map", [...images, "--map", "map.html"], /at least 5 images, got 3/],
   ["another ending", [...images, "--output", "e.txt"], /expected a file that ends in \.npy, \.csv, \.safetensors/],
   ["a node that is not there", [...images, "--json", "--layer", "features.norm6"], /did you mean features\.norm5\?/],
 ];
