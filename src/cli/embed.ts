@@ -18,7 +18,7 @@ import { commandLine } from "./commandLine.ts";
 import { EmbeddingWriter, namesBeside, requireEmbeddingFormat } from "./embeddingFile.ts";
 import { exitCodeOf } from "./exitCodes.ts";
 import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
-import { type NetworkFlags, openNetwork } from "./network.ts";
+import { type NetworkFlags, openFeatures } from "./network.ts";
 import { printJson, printLine, say, talk, toned } from "./output.ts";
 import { requireWritable } from "./outputFile.ts";
 import { preprocessingOptions } from "./preprocessingFlags.ts";
@@ -46,7 +46,7 @@ export function addEmbed(program: Command): void {
     .option(
       "-o, --output <file>",
       "write the vectors: .npy (NumPy, f32 [n, dims]; files and labels in a .json beside it), .csv (file, label, e0, " +
-        "e1, …) or .safetensors (tensor embeddings; files and labels in its metadata). label: what the network says",
+        "e1, …) or .safetensors (tensor embeddings; files and labels in its metadata). label: what the network says, empty where it has no classifier",
     )
     .option(
       "--layer <node>",
@@ -108,7 +108,7 @@ async function embedAll(checkpoint: string, names: string[], options: EmbedOptio
   for await (const file of imageFiles(names, say)) listed.push(file);
   const files = listed.filter((file) => typeof file === "string");
   const bad = listed.filter((file) => file instanceof InputError);
-  const trained = await openNetwork(checkpoint, options);
+  const { trained, hasHead } = await openFeatures(checkpoint, options);
   const backend = await openBackend(chosenDevice(options));
   const found: Found[] = [];
   let dims = 0;
@@ -131,7 +131,7 @@ async function embedAll(checkpoint: string, names: string[], options: EmbedOptio
           continue;
         }
         const { file, vector, logits } = one as Exclude<FileEmbedding, { error: InputError }>;
-        const label = topPredictions(logits, trained.classes, 1)[0]?.label ?? "";
+        const label = hasHead ? (topPredictions(logits, trained.classes, 1)[0]?.label ?? "") : "";
         found.push({ file, label, ...(keep ? { vector } : {}) });
         rows.push({ file, label, vector });
         if (rows.length < BATCH) continue;

@@ -8,8 +8,9 @@ import { writeFileAtomic } from "../checkpoint/store.node.ts";
 import { writeFailure } from "../checkpoint/writeFailure.ts";
 import type { Box } from "../data/augment.ts";
 import { centreBox, type Image } from "../data/fitImage.ts";
-import { decodeImage, decodeUpright } from "../data/image.node.ts";
+import { decodeImage, decodeUpright, readFileHeader } from "../data/image.node.ts";
 import { imageFiles } from "../data/imageFiles.node.ts";
+import { DEFAULT_MAX_PIXELS } from "../data/imageFormats.ts";
 import { InputError, UsageError } from "../errors.ts";
 import type { ExplainMethod } from "../infer/explainer.ts";
 import { createExplainer, type Explainer, type Explanation, explainMethods } from "../infer/explainer.ts";
@@ -176,14 +177,14 @@ async function explainFile(
     throw new InputError(`a network of ${channels} input channels cannot take image files, expected 1 or 3`);
   }
   try {
-    const image = await decodeUpright(file, { maxPixels });
     const explanation = await explainer.explain(
       await decodeImage(file, { channels, ...size }, { maxPixels }),
       target,
       file,
     );
-    const box = centreBox(image.width, image.height, explainer.inputSize);
-    if (output !== undefined) await writeOverlay(output, image, box, explanation);
+    const header = await readFileHeader(file, maxPixels ?? DEFAULT_MAX_PIXELS);
+    const box = centreBox(header.width, header.height, explainer.inputSize);
+    if (output !== undefined) await writeOverlay(output, await decodeUpright(file, { maxPixels }), box, explanation);
     return { file, ...explanation, box, peak: peakBox(explanation.map, box) };
   } catch (error) {
     if (error instanceof InputError) return { file, error };

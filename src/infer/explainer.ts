@@ -120,6 +120,10 @@ export class Explainer implements AsyncDisposable {
   /** What covers a patch: the mean colour of the training images, which is 0 to the network. */
   readonly #grey: Uint8Array; // [C]
 
+  /**
+   * `reader`: of what the method takes; the explainer disposes of it.
+   * @internal
+   */
   constructor(trained: TrainedModel, reader: NodeReader, chosen: Chosen) {
     this.classes = trained.classes;
     this.inputSize = reader.inputSize;

@@ -119,7 +119,10 @@ export class NodeReader implements AsyncDisposable {
   readonly #compiled: Compiled;
   #queue: Promise<void> = Promise.resolve();
 
-  /** `executable`: the plans of `compiled` with the network's state; the reader disposes of it. */
+  /**
+   * `executable`: the plans of `compiled` with the network's state; the reader disposes of it.
+   * @internal
+   */
   constructor(trained: TrainedModel, executable: Executable, compiled: Compiled) {
     const { mean: _, std: __, ...size } = trained.preprocessing;
     this.inputSize = { channels: trained.model.spec.inChannels, ...size };

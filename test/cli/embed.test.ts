@@ -3,7 +3,9 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { decodeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { decodeSafetensors, encodeSafetensors } from "../../src/checkpoint/safetensors.ts";
+import { loadPretrained } from "../../src/formats/pretrained.ts";
+import { exportStateDict } from "../../src/model/stateDict.ts";
 import { densenet } from "./command.ts";
 
 const root = await mkdtemp(join(tmpdir(), "densenet-embed-"));
@@ -70,6 +72,22 @@ test("embed · --neighbours: the other ship is nearest to a ship", async () => {
   assert.deepEqual(
     found.images.slice(0, 2).map(({ neighbours }: { neighbours: { file: string }[] }) => neighbours[0].file),
     [images[1], images[0]],
+  );
+});
+
+test("embed · weights without a classifier have vectors and no labels", async () => {
+  const { model } = await loadPretrained("bc-40-12.cifar10");
+  const tensors = [...exportStateDict(model)].filter(([path]) => !path.startsWith("classifier."));
+  const file = join(root, "features.safetensors");
+  await writeFile(file, encodeSafetensors(new Map(tensors)));
+  const args = ["--mean", "0.5", "--std", "0.25", "--input-size", "32", "--threads", "1", "--json"];
+  const { code, stdout, stderr } = await densenet(["embed", file, ...images, ...args]);
+  assert.equal(code, 0, stderr);
+  const { dims, images: found } = JSON.parse(stdout);
+  assert.equal(dims, 132);
+  assert.deepEqual(
+    found.map(({ label }: { label: string }) => label),
+    ["", "", ""],
   );
 });
 
