@@ -150,8 +150,8 @@ function backwardFrom(graph: Graph, result: TensorId, sources: readonly TensorId
 
   const gradients = new Map<TensorId, TensorId>();
   for (const id of sources) {
-    const maker = graph.nodes.find(({ outputs }) => outputs.includes(id));
-    const gradient = total(id, maker ?? { path: graph.tensors[id].name });
+    // Completes no node's output: nothing is propagated through the node that made a source.
+    const gradient = total(id, { path: graph.tensors[id].name });
     if (gradient !== undefined) gradients.set(id, gradient);
   }
   return { ...graph, tensors: builder.tensors, nodes: builder.nodes, gradients };

@@ -12,6 +12,7 @@ export interface Embedding {
 }
 
 /**
+ * The vector of each image, with its logits.
  * @param reader of one node
  * @param images [C, H, W] bytes each, of the input size, as `fitImage` and `decodeImage` give them
  */
