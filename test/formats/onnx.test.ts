@@ -4,12 +4,15 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { createReferenceBackend } from "../../src/backends/reference/backend.ts";
+import { evaluateOnnx } from "../../src/export/onnx/evaluate.ts";
 import { onnxModel } from "../../src/export/onnx/write.ts";
 import { describeWeights } from "../../src/formats/describe.ts";
 import { loadNetwork } from "../../src/formats/network.node.ts";
-import { encodeOnnx } from "../../src/formats/onnx/schema.ts";
+import { attributeTypes, encodeOnnx } from "../../src/formats/onnx/schema.ts";
 import { openWeights } from "../../src/formats/open.node.ts";
+import { readWeights } from "../../src/formats/read.ts";
 import { smallNets, smallTrained } from "../export/trained.ts";
+import { changedOnnx } from "./onnxFaults.ts";
 import { logitsOf, type OracleEntry, relativeDifference, unpackFixtures } from "./oracle.ts";
 
 /** What the file says beside its weights. */
@@ -46,6 +49,10 @@ for (const { file, tool, input, logits, sigmoid = false, mean, std } of entries 
 
 const says: readonly (readonly [file: string, ...lines: RegExp[]])[] = [
   ["bc-torch-17.onnx", /^4 batch norms were folded into their convolutions; they begin as the identity$/],
+  [
+    "plain-torch-9.onnx",
+    /^its last pool averages 16×16: the answers are the same for images that leave maps of that size$/,
+  ],
   [
     "bc-torch-18-training.onnx",
     /^the graph is in training mode: its batch norms are taken with their running statistics$/,
@@ -100,4 +107,19 @@ test("ours without its metadata · read by its graph to the bit, f16 and pixels 
     assert.deepEqual(rounded(found.preprocessing.mean), rounded(trained.preprocessing.mean));
     assert.deepEqual(rounded(found.preprocessing.std), rounded(trained.preprocessing.std));
   }
+});
+
+test("another epsilon · in every norm, the logits of the graph's own nodes", async () => {
+  const bytes = changedOnnx(({ nodes }) => {
+    for (const [i, node] of nodes.entries()) {
+      if (node.opType !== "BatchNormalization") continue;
+      nodes[i] = { ...node, attribute: [{ name: "epsilon", f: 0.25, type: attributeTypes.float }] };
+    }
+  });
+  const { trained } = describeWeights(readWeights(bytes, "net.onnx"), "net.onnx");
+  const shape = [1, 3, 21, 18] as const;
+  const data = Float32Array.from({ length: 3 * 21 * 18 }, (_, i) => ((i * 7919) % 255) / 127.5 - 1);
+  const expected = evaluateOnnx(bytes, { shape, data }).data;
+  const difference = relativeDifference(await logitsOf(trained.model, shape, backend), [...expected]);
+  assert.ok(difference < 1e-5, `differs by ${difference.toExponential(1)} of the largest logit`);
 });

@@ -1,8 +1,9 @@
 // formats/onnx: tensors that are known before an image comes: read only when somebody wants their numbers. Portable.
 import { elementCount, type FileTensor } from "../weightFile.ts";
+import { isOrder, type NodeReader } from "./node.ts";
 
 /** More than a chain of views of a weight ever is; each reads the one before. */
-export const MAX_VIEWS = 24;
+const MAX_VIEWS = 24;
 /** Bottlenecks of the widest network have 4096 maps; what is larger is no number for each of them. */
 const MAX_EXPANDED = 65_536;
 
@@ -40,6 +41,61 @@ export function transposed({ shape, dtype, read, views }: Constant, order: reado
     return out;
   };
   return { shape: sizes, dtype, read: move, views: views + 1 };
+}
+
+/**
+ * What `node` makes of the constant `x` where that is a view of it; undefined where it is something else. `operand` is
+ * its other input.
+ */
+export function viewOf(node: NodeReader, x: Constant, operand: Constant | undefined): Constant | undefined {
+  if (x.views >= MAX_VIEWS) throw node.fail(`is the ${x.views}th view of one constant`);
+  const { shape } = x;
+  const given = operand && integersOf(operand);
+  const axes = node.ints("axes") ?? given;
+  switch (node.op) {
+    case "Identity":
+    case "Cast":
+    case "CastLike":
+      return x;
+    case "Shape": {
+      const sizes = shape.slice(node.int("start", 0), node.int("end", shape.length));
+      return constantOf({ shape: [sizes.length], dtype: "I64", read: () => Float32Array.from(sizes) });
+    }
+    case "Squeeze": {
+      const dropped = axes?.map((axis) => (axis < 0 ? axis + shape.length : axis));
+      return reshaped(
+        x,
+        shape.filter((size, i) => size !== 1 || (dropped !== undefined && !dropped.includes(i))),
+      );
+    }
+    case "Unsqueeze": {
+      const rank = shape.length + (axes?.length ?? 0);
+      const added = axes?.map((axis) => (axis < 0 ? axis + rank : axis)) ?? [];
+      const sizes = [...shape];
+      return reshaped(
+        x,
+        Array.from({ length: rank }, (_, i) => (added.includes(i) ? 1 : (sizes.shift() ?? 1))),
+      );
+    }
+    case "Reshape": {
+      const to = given?.map((size, i) => (size === 0 ? (shape[i] ?? 0) : size));
+      if (to === undefined || to.filter((size) => size < 0).length > 1) return undefined;
+      const count = elementCount(shape);
+      const known = elementCount(to.filter((size) => size >= 0));
+      const sizes = to.map((size) => (size < 0 ? count / known : size));
+      if (elementCount(sizes) !== count) throw node.fail(`makes [${to.join(", ")}] of [${shape.join(", ")}]`);
+      return reshaped(x, sizes);
+    }
+    case "Transpose": {
+      const order = node.ints("perm") ?? shape.map((_, i) => i).reverse();
+      if (!isOrder(order, shape.length)) throw node.fail(`has the order ${order.join(", ")} for ${shape.length} axes`);
+      return transposed(x, order);
+    }
+    case "Expand":
+      return given && expanded(x, given);
+    default:
+      return undefined;
+  }
 }
 
 /** One number everywhere in `shape`; undefined where `tensor` has several, or the result would be large. */

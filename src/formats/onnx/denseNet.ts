@@ -20,6 +20,8 @@ export interface FoundDenseNet {
   readonly sigmoid: boolean;
   /** What the graph makes of the image before its first convolution, factor · x + shift, each [channels]. */
   readonly normalization: Scaling | undefined;
+  /** Of the last pool where that is an average of a fixed size. */
+  readonly lastWindow: Sides | undefined;
   /** Norms of which only the bias of the convolution before them is left: they begin as the identity. */
   readonly foldedNorms: number;
   /** Norms that are a factor and a shift without statistics: they begin with a mean of 0 and a variance of 1. */
@@ -92,7 +94,7 @@ class Matcher {
 
   match(output: Step): FoundDenseNet {
     const last = output.op === "softmax" || output.op === "sigmoid" ? output.input : output;
-    const { head, features } = this.#head(last);
+    const { head, features, window } = this.#head(last);
     const { affines, relu, input } = this.#beforeReading(features);
     if (head !== undefined && !relu)
       throw this.#fail(features, "is averaged without a ReLU, which a DenseNet has there");
@@ -130,6 +132,7 @@ class Matcher {
       tensors: this.#tensors,
       sigmoid: output.op === "sigmoid",
       normalization: stem.image.length === 0 ? undefined : scalingOf(stem.image, channelsOf(stem.image[0])),
+      lastWindow: window,
       foldedNorms: this.#folded,
       bareNorms: this.#bare,
     };
@@ -143,13 +146,14 @@ class Matcher {
   }
 
   /** Linear, or a 1×1 convolution, after the global pool; or neither, perhaps not even the pool. */
-  #head(last: Step): { head: Convolution | undefined; features: Step } {
+  #head(last: Step): { head: Convolution | undefined; features: Step; window: Sides | undefined } {
     const { affines, input } = this.#affines(last);
     if (input.op === "linear" || (input.op === "conv" && input.input.op === "globalPool")) {
-      if (input.input.op !== "globalPool") throw this.#fail(input, "reads no average of feature maps");
-      return { head: scaled(input, affines), features: input.input.input };
+      const pool = input.input;
+      if (pool.op !== "globalPool") throw this.#fail(input, "reads no average of feature maps");
+      return { head: scaled(input, affines), features: pool.input, window: pool.window };
     }
-    return { head: undefined, features: last.op === "globalPool" ? last.input : last };
+    return { head: undefined, features: last.op === "globalPool" ? last.input : last, window: undefined };
   }
 
   /** What is scaled and shifted, and by what, in the order in which that is computed. */

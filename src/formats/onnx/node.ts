@@ -104,3 +104,8 @@ export class NodeReader {
 function pair([height, width]: readonly number[]): Sides {
   return [height, width];
 }
+
+/** Whether `order` has each of `rank` axes once. */
+export function isOrder(order: readonly number[], rank: number): boolean {
+  return order.length === rank && [...order].sort((a, b) => a - b).every((axis, i) => axis === i);
+}

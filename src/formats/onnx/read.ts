@@ -86,7 +86,7 @@ export function readOwnOnnx({ model, own }: OnnxFile, source: string): TrainedMo
 export function readOnnx(file: OnnxFile, source: string, external: ExternalFiles = new Map()): WeightFile {
   const walked = walkGraph(file.model, source, external);
   const found = findDenseNet(walked.output, source);
-  const { tensors, sigmoid, foldedNorms, bareNorms } = found;
+  const { tensors, sigmoid, foldedNorms, bareNorms, lastWindow } = found;
   const { producerName = "" } = file.model;
   let bytes = file.bytes;
   for (const { length } of external.values()) bytes += length;
@@ -100,6 +100,11 @@ export function readOnnx(file: OnnxFile, source: string, external: ExternalFiles
     ...(walked.training
       ? ["the graph is in training mode: its batch norms are taken with their running statistics"]
       : []),
+    ...(lastWindow === undefined
+      ? []
+      : [
+          `its last pool averages ${lastWindow.join("×")}: the answers are the same for images that leave maps of that size`,
+        ]),
     ...(CAFFE.test(producerName) ? [`networks of Caffe2 want ${CAFFE_INPUT}`] : []),
   ];
   const preprocessing = preprocessingOf(walked, found, source);

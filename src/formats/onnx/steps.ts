@@ -48,6 +48,12 @@ export interface PoolStep extends Unary {
   readonly pads: Pads;
 }
 
+/** The average of each map; `window` where it is one of a fixed size, for maps of just that size. */
+export interface GlobalPoolStep extends Unary {
+  readonly op: "globalPool";
+  readonly window?: Sides;
+}
+
 /** Zeros around the maps. */
 export interface PadStep extends Unary {
   readonly op: "pad";
@@ -67,11 +73,12 @@ export interface ConcatStep extends Common {
 
 export type Step =
   | (Common & { readonly op: "image" })
-  | (Unary & { readonly op: "relu" | "globalPool" | "softmax" | "sigmoid" })
+  | (Unary & { readonly op: "relu" | "softmax" | "sigmoid" })
   | ConvStep
   | NormStep
   | ScaleStep
   | PoolStep
+  | GlobalPoolStep
   | PadStep
   | LinearStep
   | ConcatStep;

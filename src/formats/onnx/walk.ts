@@ -14,12 +14,12 @@ import {
   expanded,
   filled,
   integersOf,
-  MAX_VIEWS,
   perChannel,
   reshaped,
   transposed,
+  viewOf,
 } from "./constant.ts";
-import { NodeReader } from "./node.ts";
+import { isOrder, NodeReader } from "./node.ts";
 import { type OnnxModel, onnxDtypes } from "./schema.ts";
 import type { Sides, Step } from "./steps.ts";
 import { type ExternalFiles, fileTensor } from "./tensor.ts";
@@ -167,11 +167,12 @@ class Walk {
       throw node.fail("reads feature maps in an operand in which a DenseNet has constants");
     }
     if (first?.kind === "constant" && values.every((value) => value?.kind !== "sizes")) {
-      const folded = this.#ofConstants(node, first.constant, values.slice(1));
+      const [, second] = values;
+      const folded = viewOf(node, first.constant, second?.kind === "constant" ? second.constant : undefined);
       if (folded !== undefined) return { kind: "constant", constant: folded };
     }
     if (SIZES.includes(node.op)) return { kind: "sizes" };
-    throw node.fail(`computes ${node.op === "Pow" ? "powers" : "something"} of constants, which is not understood`);
+    throw node.fail("is no operation of a DenseNet, and other networks of ONNX are not run");
   }
 
   #valueOf(name: string, node: NodeReader): Value | undefined {
@@ -202,58 +203,6 @@ class Walk {
         read: () => Float32Array.from(numbers),
       }),
     };
-  }
-
-  /** Undefined for what is no view of a constant. */
-  #ofConstants(node: NodeReader, x: Constant, others: readonly (Value | undefined)[]): Constant | undefined {
-    const count = elementCount(x.shape);
-    if (x.views >= MAX_VIEWS) throw node.fail(`is the ${x.views}th view of one constant`);
-    const axes = (): readonly number[] | undefined => node.ints("axes") ?? this.#integers(others[0]);
-    switch (node.op) {
-      case "Identity":
-      case "Cast":
-      case "CastLike":
-        return x;
-      case "Shape": {
-        const sizes = x.shape.slice(node.int("start", 0), node.int("end", x.shape.length));
-        return constantOf({ shape: [sizes.length], dtype: "I64", read: () => Float32Array.from(sizes) });
-      }
-      case "Squeeze": {
-        const dropped = axes()?.map((axis) => (axis < 0 ? axis + x.shape.length : axis));
-        return reshaped(
-          x,
-          x.shape.filter((size, i) => (dropped === undefined ? size !== 1 : !dropped.includes(i) || size !== 1)),
-        );
-      }
-      case "Unsqueeze": {
-        const added = axes() ?? [];
-        const rank = x.shape.length + added.length;
-        const at = new Set(added.map((axis) => (axis < 0 ? axis + rank : axis)));
-        const sizes = [...x.shape];
-        return reshaped(
-          x,
-          Array.from({ length: rank }, (_, i) => (at.has(i) ? 1 : (sizes.shift() ?? 1))),
-        );
-      }
-      case "Reshape": {
-        const to = this.#integers(others[0])?.map((size, i) => (size === 0 ? (x.shape[i] ?? 0) : size));
-        if (to === undefined || to.filter((size) => size < 0).length > 1) return undefined;
-        const known = elementCount(to.filter((size) => size >= 0));
-        const shape = to.map((size) => (size < 0 ? count / known : size));
-        if (elementCount(shape) !== count) throw node.fail(`makes [${to.join(", ")}] of [${x.shape.join(", ")}]`);
-        return reshaped(x, shape);
-      }
-      case "Transpose": {
-        const order = node.ints("perm") ?? x.shape.map((_, i) => i).reverse();
-        if (!isOrder(order, x.shape.length))
-          throw node.fail(`has the order ${order.join(", ")} for ${x.shape.length} axes`);
-        return transposed(x, order);
-      }
-      case "Expand":
-        return expanded(x, this.#integers(others[0]) ?? [Number.NaN]);
-      default:
-        return undefined;
-    }
   }
 
   #integers(value: Value | undefined): readonly number[] | undefined {
@@ -296,6 +245,7 @@ class Walk {
       case "AveragePool":
         return this.#pool(node, x);
       case "GlobalAveragePool":
+        channelsFirst(node, x);
         return globallyPooled(node, x, x.axes);
       case "ReduceMean":
         return this.#mean(node, x, others);
@@ -419,7 +369,8 @@ class Walk {
     if (after === undefined && node.int("ceil_mode", 0) !== 0) {
       throw node.fail("rounds the size of its maps up, which ours does not");
     }
-    if (node.op === "AveragePool" && after?.join() === "1,1" && x.sides?.join() === kernel.join()) {
+    const whole = x.sides?.join() === kernel.join() && pads.every((count) => count === 0);
+    if (node.op === "AveragePool" && whole) {
       return globallyPooled(node, x, x.axes);
     }
     const op = node.op === "MaxPool" ? "maxPool" : "averagePool";
@@ -476,8 +427,7 @@ class Walk {
   #linear(node: NodeReader, x: Maps, [weights, biases]: readonly (Value | undefined)[]): Value {
     const given = this.#constant(node, weights, "weights");
     const rows = node.op === "Gemm" && node.int("transB", 0) === 1;
-    if (given.shape.length !== 2 || given.views >= MAX_VIEWS)
-      throw node.fail(`has weights [${given.shape.join(", ")}]`);
+    if (given.shape.length !== 2) throw node.fail(`has weights [${given.shape.join(", ")}]`);
     const weight = rows ? given : transposed(given, [1, 0]);
     const [classes, inputs] = weight.shape;
     if (x.axes !== "NC" || inputs !== x.step.channels || node.int("transA", 0) !== 0) {
@@ -529,12 +479,9 @@ function globallyPooled(node: NodeReader, x: Maps, axes: string): Maps {
 function onePixel(x: Maps): Maps | undefined {
   const { step } = x;
   if (x.pooled) return x;
-  if (step.op !== "averagePool" || x.sides !== undefined) return undefined;
-  return {
-    ...x,
-    step: { op: "globalPool", node: step.node, channels: step.channels, input: step.input },
-    pooled: true,
-  };
+  if (step.op !== "averagePool" || x.sides !== undefined || step.pads.some((count) => count !== 0)) return undefined;
+  const { node, channels, input, kernel } = step;
+  return { ...x, step: { op: "globalPool", node, channels, input, window: kernel }, pooled: true };
 }
 
 /** [channels] of a constant that is broadcast along `axes`; undefined where it differs along another of them. */
@@ -545,8 +492,4 @@ function alongChannels(constant: Constant, axes: string, channels: number): File
   const aligned = axes.slice(axes.length - shape.length);
   const fits = shape.every((size, i) => size === (aligned[i] === "C" ? channels : 1));
   return fits ? reshaped(constant, [channels]) : undefined;
-}
-
-function isOrder(order: readonly number[], rank: number): boolean {
-  return order.length === rank && [...order].sort((a, b) => a - b).every((axis, i) => axis === i);
 }
