@@ -10,10 +10,10 @@ import { InputError } from "../errors.ts";
 import { fetchFromHub } from "../hub/hub.node.ts";
 import { isHubName } from "../hub/hubName.ts";
 import { describeWeights } from "./describe.ts";
-import { isOnnx, type OnnxFile, openOnnx, readOwnOnnx } from "./onnx/read.ts";
+import { type OnnxFile, openOnnx, readOwnOnnx } from "./onnx/read.ts";
 import { isWeightsName, openOnnxWeights, openWeights } from "./open.node.ts";
 import { isPretrainedName, loadPretrained, pretrainedNames } from "./pretrained.ts";
-import { isSafetensors } from "./read.ts";
+import { isOnnx, isSafetensors } from "./read.ts";
 
 /** A network from a file or folder, and what had to be assumed to read it. */
 export interface LoadedNetwork {

@@ -5,8 +5,8 @@ import { isRecord } from "../checkpoint/record.ts";
 import { InputError } from "../errors.ts";
 import { HUB_CONFIG, HUB_WEIGHTS } from "../hub/hubName.ts";
 import { readHubConfig } from "./hubConfig.ts";
-import { isOnnx, type OnnxFile, openOnnx, readOnnx } from "./onnx/read.ts";
-import { readWeights } from "./read.ts";
+import { type OnnxFile, openOnnx, readOnnx } from "./onnx/read.ts";
+import { isOnnx, readWeights } from "./read.ts";
 import type { FileTensor, WeightFile } from "./weightFile.ts";
 
 /**

@@ -4,14 +4,13 @@ import { readSafetensors } from "../checkpoint/safetensors.ts";
 import { InputError } from "../errors.ts";
 import { isHdf5 } from "./hdf5.ts";
 import { isKerasZip, readKerasH5, readKerasZip } from "./keras.ts";
-import { isOnnx, openOnnx, readOnnx } from "./onnx/read.ts";
 import { isLegacyTorch, readTorchLegacy, readTorchZip } from "./pytorch.ts";
 import type { FileTensor, WeightFile } from "./weightFile.ts";
 import { isZip, readZip } from "./zip.ts";
 
 /**
- * Opens a file of weights: PyTorch's in both containers, TorchScript's, safetensors, ONNX, Keras's. `source` names it
- * in messages.
+ * Opens a file of weights: PyTorch's in both containers, TorchScript's, safetensors, Keras's. ONNX files, whose reader
+ * takes a library for protocol buffers, have an opening of their own (`onnx/read.ts`). `source` names it in messages.
  * @throws InputError saying what the file is instead, or the place where it is damaged
  */
 export function readWeights(bytes: Uint8Array, source: string): WeightFile {
@@ -22,7 +21,6 @@ export function readWeights(bytes: Uint8Array, source: string): WeightFile {
   if (isHdf5(bytes)) return readKerasH5(bytes, source);
   if (isLegacyTorch(bytes)) return readTorchLegacy(bytes, source);
   if (isSafetensors(bytes)) return readSafetensorsFile(bytes, source);
-  if (isOnnx(bytes)) return readOnnx(openOnnx(bytes, source), source);
   throw new InputError(
     `${source}: is ${whatItIs(bytes)}; expected weights: a PyTorch file (.pth, .pt, .pth.tar), a ` +
       "safetensors file, an ONNX file or a Keras file (.keras, .h5)",
@@ -33,6 +31,11 @@ export function readWeights(bytes: Uint8Array, source: string): WeightFile {
 /** The header's length is 8 bytes, then its { follows at once. */
 export function isSafetensors(bytes: Uint8Array): boolean {
   return bytes.length >= 9 && bytes[8] === 0x7b && bytes[7] === 0 && bytes[6] === 0;
+}
+
+/** IR version first, then one of the fields that come next: producer, its version, graph, operator sets. */
+export function isOnnx(bytes: Uint8Array): boolean {
+  return bytes.length > 4 && bytes[0] === 0x08 && bytes[1] < 32 && [0x12, 0x1a, 0x22, 0x3a, 0x42].includes(bytes[2]);
 }
 
 function readSafetensorsFile(bytes: Uint8Array, source: string): WeightFile {

@@ -2,8 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { InputError } from "../../src/errors.ts";
-import { describeWeights } from "../../src/formats/describe.ts";
-import { readWeights } from "../../src/formats/read.ts";
+import { openBytes, withOnnx } from "../formats/openBytes.ts";
 import { leastGrowth } from "./growth.ts";
 
 export interface DamagedFile {
@@ -12,9 +11,11 @@ export interface DamagedFile {
   readonly says: RegExp;
 }
 
+await withOnnx();
+
 /** Opens the file as the command does, from its bytes. */
 function open(bytes: Uint8Array): void {
-  describeWeights(readWeights(bytes, "the file"), "the file");
+  openBytes(bytes, "the file");
 }
 
 /** Each file is refused in one sentence that names it, soon. */

@@ -8,9 +8,9 @@ import { evaluateOnnx } from "../../src/export/onnx/evaluate.ts";
 import { onnxModel } from "../../src/export/onnx/write.ts";
 import { describeWeights } from "../../src/formats/describe.ts";
 import { loadNetwork } from "../../src/formats/network.node.ts";
+import { openOnnx, readOnnx } from "../../src/formats/onnx/read.ts";
 import { attributeTypes, encodeOnnx } from "../../src/formats/onnx/schema.ts";
 import { openWeights } from "../../src/formats/open.node.ts";
-import { readWeights } from "../../src/formats/read.ts";
 import { smallNets, smallTrained } from "../export/trained.ts";
 import { changedOnnx } from "./onnxFaults.ts";
 import { logitsOf, type OracleEntry, relativeDifference, unpackFixtures } from "./oracle.ts";
@@ -116,7 +116,7 @@ test("another epsilon · in every norm, the logits of the graph's own nodes", as
       nodes[i] = { ...node, attribute: [{ name: "epsilon", f: 0.25, type: attributeTypes.float }] };
     }
   });
-  const { trained } = describeWeights(readWeights(bytes, "net.onnx"), "net.onnx");
+  const { trained } = describeWeights(readOnnx(openOnnx(bytes, "net.onnx"), "net.onnx"), "net.onnx");
   const shape = [1, 3, 21, 18] as const;
   const data = Float32Array.from({ length: 3 * 21 * 18 }, (_, i) => ((i * 7919) % 255) / 127.5 - 1);
   const expected = evaluateOnnx(bytes, { shape, data }).data;

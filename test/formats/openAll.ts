@@ -3,16 +3,17 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { InputError } from "../../src/errors.ts";
-import { describeWeights } from "../../src/formats/describe.ts";
-import { readWeights } from "../../src/formats/read.ts";
+import { isOnnx } from "../../src/formats/read.ts";
+import { openBytes, withOnnx } from "./openBytes.ts";
 
 const [folder = ""] = process.argv.slice(2);
 const names = readdirSync(folder);
+if (names.some((name) => isOnnx(readFileSync(join(folder, name))))) await withOnnx();
 const before = process.memoryUsage.rss();
 let opened = 0;
 for (const name of names) {
   try {
-    describeWeights(readWeights(readFileSync(join(folder, name)), name), name);
+    openBytes(readFileSync(join(folder, name)), name);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
   }

@@ -18,11 +18,6 @@ export const CONSTANT = "constant:";
 /** Metadata key of num_batches_tracked in files of ours. */
 export const TRACKED = "num_batches_tracked";
 
-/** IR version first, then one of the fields that come next: producer, its version, graph, operator sets. */
-export function isOnnx(bytes: Uint8Array): boolean {
-  return bytes.length > 4 && bytes[0] === 0x08 && bytes[1] < 32 && [0x12, 0x1a, 0x22, 0x3a, 0x42].includes(bytes[2]);
-}
-
 /** @throws InputError where the bytes are no ONNX model, or hold more than one has */
 export function parseOnnx(bytes: Uint8Array, source: string): OnnxModel {
   try {
