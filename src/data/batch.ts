@@ -3,6 +3,7 @@ import { UsageError } from "../errors.ts";
 import { drawCrop, drawPlacement, placeImage, unmoved } from "./augment.ts";
 import { colourImage, drawColouring } from "./colour.ts";
 import type { Batch, Split } from "./dataset.ts";
+import { drawErasure, eraseBox } from "./erase.ts";
 import { FIVE_CROPS } from "./fitImage.ts";
 import type { Normalization } from "./normalization.ts";
 
@@ -17,6 +18,8 @@ export interface BatchRecipe {
   readonly height: number;
   readonly width: number;
   readonly augment: Augment;
+  /** Probability that a rectangle of an image is erased, see erase.ts. */
+  readonly erase: number;
   /** Ten images for each: five crops, and these mirrored. Splits of files only; not augmented. */
   readonly tenCrop: boolean;
   readonly seed: number;
@@ -71,6 +74,8 @@ export async function makeBatch(
       await split.pixels(index, bytes);
       placeImage(bytes, recipe, recipe.table, placement, out);
     }
+    const box = drawErasure(recipe, recipe.erase, seed, epoch, index);
+    if (box !== undefined) eraseBox(out, recipe, box);
   };
   for (let start = 0; start < indices.length; start += CONCURRENT) {
     const positions = Array.from({ length: Math.min(CONCURRENT, indices.length - start) }, (_, i) => start + i);

@@ -17,6 +17,11 @@ export const draws = {
   colourFactor: 10,
   lightRadius: 11,
   lightAngle: 12,
+  erase: 13,
+  eraseArea: 14,
+  eraseAspect: 15,
+  eraseY: 16,
+  eraseX: 17,
 } as const;
 export type Draw = (typeof draws)[keyof typeof draws];
 

@@ -15,6 +15,8 @@ export interface EpochOptions {
   readonly epoch: number;
   readonly shuffle: boolean;
   readonly augment: Augment;
+  /** Probability that a rectangle of an image is erased (random erasing). Default 0. */
+  readonly erase?: number;
   /** Ten crops of each image in its place (of full-size images in files). Default false. */
   readonly tenCrop?: boolean;
   /** First batch to make, counted from 0; those before it are skipped at no cost. */
@@ -54,7 +56,10 @@ export function batchIndices(length: number, options: EpochOptions): Int32Array[
 }
 
 /** What makeBatch needs beside a batch's images. */
-export function recipeOf(dataset: Dataset, { augment, tenCrop = false, seed, epoch }: EpochOptions): BatchRecipe {
+export function recipeOf(
+  dataset: Dataset,
+  { augment, erase = 0, tenCrop = false, seed, epoch }: EpochOptions,
+): BatchRecipe {
   const { channels, height, width, mean, std } = dataset;
   const normalization = { mean, std };
   return {
@@ -62,6 +67,7 @@ export function recipeOf(dataset: Dataset, { augment, tenCrop = false, seed, epo
     height,
     width,
     augment,
+    erase,
     tenCrop,
     seed,
     epoch,

@@ -71,7 +71,7 @@ export async function* rangeTest(options: RangeTestOptions): AsyncGenerator<Rate
     let lowest = Number.POSITIVE_INFINITY;
     let step = 0;
     for (let epoch = 0; step < updates; epoch++) {
-      const how = { batchSize, seed, epoch, shuffle: true, augment: data.augment };
+      const how = { batchSize, seed, epoch, shuffle: true, augment: data.augment, erase: data.erase };
       let batchesLeft = layout.stepsPerEpoch;
       for await (const batch of loadBatches(dataset, "train", how)) {
         const learningRate = from * (to / from) ** (step / (updates - 1));

@@ -123,6 +123,14 @@ export const dataSettings = {
       "random changes to training images. standard: shifts and mirrors (the paper's '+'); imagenet: crops of " +
       "random size, mirrors, brightness, contrast, saturation and light, of a folder of images",
   }),
+  erase: setting({
+    schema: z.number().gte(0).lte(1),
+    default: 0,
+    flag: { name: "--reprob", value: "p" },
+    group: "Data",
+    help: "random erasing: probability that a rectangle of a training image becomes the mean colour",
+    addedLater: true,
+  }),
   balance: setting({
     schema: z.boolean(),
     default: false,

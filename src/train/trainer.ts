@@ -377,7 +377,16 @@ export class Trainer implements AsyncDisposable {
     const epoch = Math.floor(step / stepsPerEpoch);
     const startBatch = step - epoch * stepsPerEpoch;
     const indices = data.balance ? { indices: balancedIndices(dataset.train.labels, seed, epoch) } : {};
-    const how = { batchSize, seed, epoch, shuffle: true, augment: data.augment, startBatch, ...indices };
+    const how = {
+      batchSize,
+      seed,
+      epoch,
+      shuffle: true,
+      augment: data.augment,
+      erase: data.erase,
+      startBatch,
+      ...indices,
+    };
     return this.#loaded(loadBatches(dataset, "train", how));
   }
 

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { drawCrop } from "../../src/data/augment.ts";
 import { type Colouring, colourChanges, colourImage, drawColouring } from "../../src/data/colour.ts";
 import { fc } from "../seeded.ts";
+import { sameDistribution } from "./distribution.ts";
 
 interface Fixture {
   readonly draws: number;
@@ -26,26 +27,6 @@ const bytes = Uint8Array.from(fixture.image.bytes);
 const asIs = { mean: [0, 0, 0], std: [1, 1, 1] };
 const dark = [0, 0, 0] as const;
 
-/**
- * The greatest distance between two distribution functions of `draws` draws each, beyond which two samples of one
- * distribution come with probability 2 exp(−2·2.5²) < 10⁻⁵ (Kolmogorov and Smirnov; ties only make it rarer). The table
- * has a hundred levels, so it is looked at there.
- */
-const FARTHEST = 2.5 * Math.sqrt(2 / draws);
-
-function sameDistribution(what: string, found: readonly number[], quantiles: readonly number[]): void {
-  const sorted = Float64Array.from(found).sort();
-  // Quantiles are rounded to five digits.
-  const slack = 1e-5;
-  for (const [i, quantile] of quantiles.entries()) {
-    const level = (i + 0.5) / quantiles.length;
-    const atMost = sorted.findLastIndex((value) => value <= quantile + slack) + 1;
-    const below = sorted.findLastIndex((value) => value < quantile - slack) + 1;
-    assert.ok(atMost / sorted.length >= level - FARTHEST, `${what}: ${atMost} of ${sorted.length} up to ${quantile}`);
-    assert.ok(below / sorted.length <= level + FARTHEST, `${what}: ${below} of ${sorted.length} below ${quantile}`);
-  }
-}
-
 for (const { width, height, quantiles } of fixture.crops) {
   test(`ImageNet crop · ${width}×${height} · distributed as torchvision's`, () => {
     const boxes = Array.from({ length: draws }, (_, index) => drawCrop(width, height, 5, 2, index));
@@ -58,7 +39,7 @@ for (const { width, height, quantiles } of fixture.crops) {
       area: of((box) => (box.width * box.height) / (width * height)),
       aspect: of((box) => box.width / box.height),
     };
-    for (const [name, wanted] of Object.entries(quantiles)) sameDistribution(name, found[name] ?? [], wanted);
+    for (const [name, wanted] of Object.entries(quantiles)) sameDistribution(name, found[name] ?? [], wanted, draws);
   });
 }
 
@@ -95,7 +76,8 @@ test("colour jitter · distributed as torchvision's", () => {
     const squares = pixels.reduce((sum, value) => sum + (value - mean) ** 2, 0);
     found.get("deviation")?.push(Math.sqrt(squares / (pixels.length - 1)));
   }
-  for (const [name, wanted] of Object.entries(fixture.jitter)) sameDistribution(name, found.get(name) ?? [], wanted);
+  for (const [name, wanted] of Object.entries(fixture.jitter))
+    sameDistribution(name, found.get(name) ?? [], wanted, draws);
 });
 
 for (const { changes, pixels } of fixture.exact) {
@@ -186,7 +168,7 @@ test("lighting · normal along each principal component, 0.1 of its eigenvalue w
   // What four digits leave of orthogonality: the largest component's light along the smallest one.
   const leak = 4e-4 * (0.2175 / 0.0045);
   for (const [component, values] of along.entries()) {
-    sameDistribution(`component ${component}`, values.slice(0, draws), normalQuantiles);
+    sameDistribution(`component ${component}`, values.slice(0, draws), normalQuantiles, draws);
     // Of a standard normal: mean 1, deviation √(2/n); 6 deviations.
     const square = values.reduce((sum, value) => sum + value * value, 0) / many;
     assert.ok(Math.abs(square - 1) < 6 * Math.sqrt(2 / many) + leak ** 2 + 4e-4, `component ${component}: ${square}`);

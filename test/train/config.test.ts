@@ -21,6 +21,7 @@ test("config · caller > file > preset > default, setting by setting, with its s
     labels: "fine",
     valSplit: 0,
     augment: "none",
+    erase: 0,
     balance: false,
     imageSize: null,
     maxPixels: 64_000_000,
