@@ -102,7 +102,7 @@ function named(plan: Plan, value: unknown, found = new Set<BufferName>()): Set<B
  * parameters' layout. `widened`: with feature maps in f32 whatever the plan has, for the reference.
  */
 function alone(plan: Plan, group: CallGroup, widened = false): Plan {
-  const wholeRoles = group.some(({ kernel }) => kernel === "sgd" || kernel === "accumulateGradients");
+  const wholeRoles = group.some(({ kernel }) => ["sgd", "adamw", "accumulateGradients"].includes(kernel));
   const args = group.map((call) => call.args);
   const touched = wholeRoles
     ? [...plan.buffers.values()].filter(({ role }) => role !== "arena" && role !== "state")

@@ -84,7 +84,14 @@ export type {
   WindowSize,
   Write,
 } from "./plan/plan.ts";
-export { type OptimizerSettings, planInference, planTraining, type TrainingOptions } from "./plan/planners.ts";
+export {
+  type AdamWSettings,
+  type OptimizerSettings,
+  planInference,
+  planTraining,
+  type SgdSettings,
+  type TrainingOptions,
+} from "./plan/planners.ts";
 export { printPlan } from "./plan/print.ts";
 export * from "./train.ts";
 export * from "./wasm.ts";

@@ -20,8 +20,10 @@ export interface BackendInfo {
 
 /** What a run may change without a new plan. */
 export interface RunScalars {
-  /** Used by `sgd` calls. */
+  /** Used by `sgd` and `adamw` calls. */
   readonly learningRate?: number;
+  /** Used by `adamw` calls: 1 − β₁ᵗ and 1 − β₂ᵗ in update t, counted from 1. */
+  readonly corrections?: readonly [first: number, second: number];
   /** Seed and step choose the dropout masks, counter-based. Unsigned 32-bit. */
   readonly seed?: number;
   readonly step?: number;

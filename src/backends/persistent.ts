@@ -8,6 +8,7 @@ export const persistentRoles = [
   "gradient",
   "gradientSum",
   "momentum",
+  "secondMoment",
   "state",
 ] as const satisfies readonly BufferRole[];
 export type PersistentRole = (typeof persistentRoles)[number];
@@ -21,7 +22,7 @@ export interface Persistent {
 /** @throws RangeError if two plans place a buffer differently */
 export function persistentOf(plans: Readonly<Record<string, Plan>>): Persistent {
   const buffers = new Map<BufferName, PlanBuffer>();
-  const roleBytes = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, state: 0 };
+  const roleBytes = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, secondMoment: 0, state: 0 };
   for (const [planName, plan] of Object.entries(plans)) {
     for (const buffer of plan.buffers.values()) {
       const { name, role, offset, bytes } = buffer;

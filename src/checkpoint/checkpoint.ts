@@ -55,8 +55,10 @@ export interface TrainedModel {
 
 /** What only a run that goes on needs. */
 export interface TrainingState {
-  /** Of the parameters, by path; each has its parameter's shape. */
+  /** Of the parameters, by path; each has its parameter's shape. The velocity of SGD, the first moment of AdamW. */
   readonly momentum: StateDict;
+  /** Likewise, of AdamW alone. */
+  readonly secondMoment?: StateDict;
   /** JSON of the trainer: configuration, position, metrics. */
   readonly run: unknown;
 }
@@ -180,9 +182,11 @@ function readFacts(description: Readonly<Record<string, unknown>>, source: strin
 }
 
 /** The bytes of training.safetensors. */
-export function encodeTraining({ momentum, run }: TrainingState): Uint8Array<ArrayBuffer> {
+export function encodeTraining({ momentum, secondMoment, run }: TrainingState): Uint8Array<ArrayBuffer> {
   const tensors = new Map<string, Tensor>();
-  for (const [path, { shape, data }] of momentum) tensors.set(`momentum.${path}`, { dtype: "F32", shape, data });
+  for (const [kind, moments] of Object.entries({ momentum, secondMoment })) {
+    for (const [path, { shape, data }] of moments ?? []) tensors.set(`${kind}.${path}`, { dtype: "F32", shape, data });
+  }
   return encodeDescribed(tensors, { version: FORMAT_VERSION, run }, {});
 }
 
@@ -195,29 +199,42 @@ export function encodeTraining({ momentum, run }: TrainingState): Uint8Array<Arr
 export function decodeTraining(bytes: Uint8Array, source: string, model: Model): TrainingState {
   const { tensors, description } = decodeDescribed(bytes, source);
   const { run } = description;
-  const momentum = new Map<string, { shape: readonly number[]; data: Float32Array }>();
+  const momentum = momentsIn(tensors, "momentum", model, source);
+  const hasSecond = [...tensors.keys()].some((name) => name.startsWith("secondMoment."));
+  const secondMoment = hasSecond ? momentsIn(tensors, "secondMoment", model, source) : undefined;
+  const count = momentum.size + (secondMoment?.size ?? 0);
+  if (count !== tensors.size) {
+    throw new InputError(
+      `${source}: has ${tensors.size} tensors, expected the ${hasSecond ? "two moments" : "momenta"} of ` +
+        `${momentum.size} parameters`,
+      { file: source },
+    );
+  }
+  return { momentum, ...(secondMoment === undefined ? {} : { secondMoment }), run };
+}
+
+/** The tensors of one kind, one of every parameter. */
+function momentsIn(
+  tensors: ReadonlyMap<string, Tensor>,
+  kind: "momentum" | "secondMoment",
+  model: Model,
+  source: string,
+): StateDict {
+  const moments = new Map<string, { shape: readonly number[]; data: Float32Array }>();
   for (const [path, parameter] of model.state) {
     if (isStatistic(parameter.role)) continue;
-    const tensor = tensors.get(`momentum.${path}`);
+    const tensor = tensors.get(`${kind}.${path}`);
     if (tensor?.dtype !== "F32" || tensor.shape.join() !== parameter.shape.join()) {
       throw new InputError(
-        `${source}: momentum.${path} is ` +
+        `${source}: ${kind}.${path} is ` +
           `${tensor === undefined ? "missing" : `${tensor.dtype} [${tensor.shape.join(", ")}]`}, expected F32 ` +
           `[${parameter.shape.join(", ")}]`,
         { file: source, path },
       );
     }
-    momentum.set(path, { shape: tensor.shape, data: tensor.data });
+    moments.set(path, { shape: tensor.shape, data: tensor.data });
   }
-  if (momentum.size !== tensors.size) {
-    throw new InputError(
-      `${source}: has ${tensors.size} tensors, expected the momenta of ${momentum.size} parameters`,
-      {
-        file: source,
-      },
-    );
-  }
-  return { momentum, run };
+  return moments;
 }
 
 function encodeDescribed(

@@ -29,7 +29,7 @@ export async function measuredTraining(
   const secondsLeft = minutes === undefined ? 0 : minutes * 60 - (performance.now() - began) / 1000;
   return resolveTrainConfig(flags, {
     ...(minutes === undefined ? {} : { epochs: epochsWithin(secondsLeft, tuning.speed) }),
-    ...(wantsRate ? { rate: chooseRate(tuning.rate, config.batchSize) } : {}),
+    ...(wantsRate ? { rate: chooseRate(tuning.rate, config) } : {}),
   });
 }
 

@@ -2,7 +2,7 @@
 import type { Graph } from "../graph/graph.ts";
 import { sizeOf } from "../ops/op.ts";
 import { aligned, type Layout, type Lifetime, layOut } from "./arena.ts";
-import { gradientOf, gradientSumOf, momentumOf } from "./names.ts";
+import { gradientOf, gradientSumOf, momentumOf, secondMomentOf } from "./names.ts";
 import {
   type BufferName,
   type BufferRole,
@@ -36,6 +36,15 @@ function buffersIn(value: unknown, known: ReadonlyMap<BufferName, unknown>, foun
     for (const part of Object.values(value)) buffersIn(part, known, found);
   }
 }
+
+/** What runs parallel to the parameters, and what it is called. */
+const parallelName = {
+  gradient: gradientOf,
+  gradientSum: gradientSumOf,
+  momentum: momentumOf,
+  secondMoment: secondMomentOf,
+} as const;
+export type ParallelRole = keyof typeof parallelName;
 
 export class PlanBuilder {
   readonly #buffers = new Map<BufferName, Declared>();
@@ -105,12 +114,11 @@ export class PlanBuilder {
   }
 
   /** Parameters and states of the graph, and what else runs parallel to the parameters. */
-  declarePersistent(graph: Graph, parallel: readonly ("gradient" | "gradientSum" | "momentum")[]): void {
-    const nameOf = { gradient: gradientOf, gradientSum: gradientSumOf, momentum: momentumOf } as const;
+  declarePersistent(graph: Graph, parallel: readonly ParallelRole[]): void {
     for (const { kind, name, shape } of graph.tensors) {
       if (kind === "parameter") {
         this.buffer(name, shape, "parameter");
-        for (const role of parallel) this.buffer(nameOf[role](name), shape, role);
+        for (const role of parallel) this.buffer(parallelName[role](name), shape, role);
       } else if (kind === "state") this.buffer(name, shape, "state");
     }
   }

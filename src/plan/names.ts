@@ -16,12 +16,14 @@ export const hostBuffers = {
   sampleRank: "sampleRank",
 } as const satisfies Readonly<Record<string, BufferName>>;
 
-/** The gradient with respect to a buffer, of the same shape; so are the next two. */
+/** The gradient with respect to a buffer, of the same shape; so are the next three. */
 export const gradientOf = (buffer: BufferName): BufferName => `d(${buffer})`;
 /** Of a parameter: the sum of its gradients over micro-batches. */
 export const gradientSumOf = (parameter: BufferName): BufferName => `sum(${parameter})`;
-/** Of a parameter: its velocity in SGD. */
+/** Of a parameter: its velocity in SGD, its first moment in AdamW. */
 export const momentumOf = (parameter: BufferName): BufferName => `momentum(${parameter})`;
+/** Of a parameter: the second moment of its gradient in AdamW. */
+export const secondMomentOf = (parameter: BufferName): BufferName => `secondMoment(${parameter})`;
 
 /** Feature maps that the backward pass computes a second time. */
 export const recomputedOf = (tensor: BufferName): BufferName => `again(${tensor})`;

@@ -25,10 +25,10 @@ export type Dtype = ActivationDtype | "i32";
 export const dtypeBytes = { f32: 4, f16: 2, i32: 4 } as const satisfies Readonly<Record<Dtype, number>>;
 
 /**
- * What a buffer is for. `gradientSum`: gradients summed over micro-batches. `state`: running statistics. `arena`:
- * lives within one run.
+ * What a buffer is for. `gradientSum`: gradients summed over micro-batches. `momentum`: the velocity of SGD, the first
+ * moment of AdamW. `state`: running statistics. `arena`: lives within one run.
  */
-export type BufferRole = "parameter" | "gradient" | "gradientSum" | "momentum" | "state" | "arena";
+export type BufferRole = "parameter" | "gradient" | "gradientSum" | "momentum" | "secondMoment" | "state" | "arena";
 
 /** A buffer of a plan: its shape, its size in bytes and where it lies. */
 export interface PlanBuffer {
@@ -276,6 +276,18 @@ export interface KernelTable {
   sgd: {
     momentum: number;
     nesterov: boolean;
+    weightDecay: number;
+    gradientScale: number;
+    source: "gradient" | "gradientSum";
+  };
+  /**
+   * AdamW (Loshchilov and Hutter, ICLR 2019, algorithm 2), over all parameters, with g' = g·gradientScale:
+   * m = β₁·m + (1 − β₁)·g'; v = β₂·v + (1 − β₂)·g'²; w = w·(1 − learningRate·weightDecay) − learningRate·(m/c₁) /
+   * (√(v/c₂) + epsilon). learningRate and the corrections c₁, c₂ are run scalars; m is the role momentum.
+   */
+  adamw: {
+    betas: readonly [first: number, second: number];
+    epsilon: number;
     weightDecay: number;
     gradientScale: number;
     source: "gradient" | "gradientSum";

@@ -2,7 +2,7 @@
 // live in the steps: views instead of concatenations, statistics once per channel, the composite function inside the
 // kernel that loads it, pooling before a transition's 1×1, recomputation by choice.
 import type { Graph, TensorId } from "../graph/graph.ts";
-import { PlanBuilder } from "./builder.ts";
+import { type ParallelRole, PlanBuilder } from "./builder.ts";
 import { Lowering } from "./lowering.ts";
 import type { ActivationDtype, Plan } from "./plan.ts";
 import type { RecomputePolicy } from "./recompute.ts";
@@ -11,11 +11,29 @@ import { updateRunningStatistics } from "./steps/runningStatistics.ts";
 import { stepKinds } from "./steps/table.ts";
 
 /** SGD as section 4.2 of the paper uses it. */
-export interface OptimizerSettings {
+export interface SgdSettings {
+  readonly kind?: "sgd";
   readonly momentum: number;
   readonly nesterov: boolean;
   readonly weightDecay: number;
 }
+
+/** AdamW as torch.optim.AdamW states it. */
+export interface AdamWSettings {
+  readonly kind: "adamw";
+  /** β₁ and β₂, of at least 0 and below 1. */
+  readonly betas: readonly [first: number, second: number];
+  readonly epsilon: number;
+  /** Decoupled: times the learning rate, it shrinks the weights themselves. */
+  readonly weightDecay: number;
+}
+
+/** How a plan updates weights. */
+export type OptimizerSettings = SgdSettings | AdamWSettings;
+
+/** What an optimizer keeps of every parameter from update to update. */
+const momentsOf = ({ kind }: OptimizerSettings): readonly ParallelRole[] =>
+  kind === "adamw" ? ["momentum", "secondMoment"] : ["momentum"];
 
 /** What a training step recomputes, how it stores feature maps and how it updates weights. */
 export interface TrainingOptions {
@@ -45,11 +63,11 @@ export function planTraining(graph: Graph, options: TrainingOptions): Plan {
   const found = findSteps(graph, stepKinds);
   const { recompute, optimizer, activationDtype = "f32", keep = [] } = options;
   const lowering = new Lowering(graph, found, { recompute, activationDtype, keep });
-  lowering.plan.declarePersistent(graph, optimizer ? ["gradient", "momentum"] : ["gradient"]);
+  lowering.plan.declarePersistent(graph, optimizer ? ["gradient", ...momentsOf(optimizer)] : ["gradient"]);
   for (const step of found.steps) step.forward(lowering);
   updateRunningStatistics(lowering, found.running);
   for (const step of found.steps.toReversed()) if (lowering.hasBackward(step)) step.backward(lowering);
-  if (optimizer) callSgd(lowering.plan, optimizer, "gradient", 1);
+  if (optimizer) callUpdate(lowering.plan, optimizer, "gradient", 1);
   return lowering.plan.finish();
 }
 
@@ -80,16 +98,23 @@ export function planAccumulation(graph: Graph, mode: "set" | "add"): Plan {
 /** The weight update from the sums of `microBatches` gradients, of which it takes the mean. */
 export function planUpdate(graph: Graph, optimizer: OptimizerSettings, microBatches: number): Plan {
   const plan = new PlanBuilder();
-  plan.declarePersistent(graph, ["gradientSum", "momentum"]);
-  callSgd(plan, optimizer, "gradientSum", 1 / microBatches);
+  plan.declarePersistent(graph, ["gradientSum", ...momentsOf(optimizer)]);
+  callUpdate(plan, optimizer, "gradientSum", 1 / microBatches);
   return plan.finish();
 }
 
-function callSgd(
+function callUpdate(
   plan: PlanBuilder,
   optimizer: OptimizerSettings,
   source: "gradient" | "gradientSum",
   gradientScale: number,
 ): void {
-  plan.call("sgd", { ...optimizer, gradientScale, source }, { path: "optimizer", computes: [] });
+  const at = { path: "optimizer", computes: [] };
+  if (optimizer.kind === "adamw") {
+    const { betas, epsilon, weightDecay } = optimizer;
+    plan.call("adamw", { betas, epsilon, weightDecay, gradientScale, source }, at);
+  } else {
+    const { momentum, nesterov, weightDecay } = optimizer;
+    plan.call("sgd", { momentum, nesterov, weightDecay, gradientScale, source }, at);
+  }
 }

@@ -2,6 +2,8 @@
 // own and comes with its reason in words; whatever the person says outweighs it. The paper's data sets keep the paper's
 // settings.
 import type { FolderFacts } from "../data/dataset.ts";
+import type { TrainConfig } from "./config.ts";
+import { usualRates } from "./optimizer.ts";
 import type { PartialTrainConfig } from "./resolveConfig.ts";
 
 /** A setting that was chosen. */
@@ -127,28 +129,30 @@ export function epochsWithin(seconds: number, { imagesPerSecond, trainCount, val
   return { path: "epochs", value, reason };
 }
 
-/** SGD with batch norm trains at these; a test of few updates can err beyond them. */
-const [LOWEST_RATE, HIGHEST_RATE] = [0.01, 0.3];
-/** The paper's, for its batch of 64. */
-const PAPER_RATE = 0.1;
+/** Of an optimizer's usual rate, what trains with batch norm; a test of few updates can err beyond it. */
+const [LOWEST_SHARE, HIGHEST_SHARE] = [0.1, 3];
+/** What the usual rates are for. */
 const PAPER_BATCH = 64;
 
 /** `suggested`: by a range test; undefined where it found none. */
-export function chooseRate(suggested: number | undefined, batchSize: number): Choice {
+export function chooseRate(
+  suggested: number | undefined,
+  { batchSize, optimizer }: Pick<TrainConfig, "batchSize" | "optimizer">,
+): Choice {
+  const usual = usualRates[optimizer].lr;
+  const round = (rate: number): number => Number(rate.toPrecision(2));
   if (suggested === undefined) {
-    const value = Number(((PAPER_RATE * batchSize) / PAPER_BATCH).toPrecision(2));
+    const value = round((usual * batchSize) / PAPER_BATCH);
     return {
       path: "lr",
       value,
-      reason: "the paper's for this batch size; in the range test no rate made the loss fall",
+      reason: "the usual one for this batch size; in the range test no rate made the loss fall",
     };
   }
-  const value = Math.min(HIGHEST_RATE, Math.max(LOWEST_RATE, suggested));
-  const clamped =
-    value === suggested
-      ? ""
-      : ` (the test said ${suggested}; rates outside ${LOWEST_RATE} to ${HIGHEST_RATE} are not trusted)`;
-  return { path: "lr", value, reason: `the highest at which the loss still fell in a range test${clamped}` };
+  const [lowest, highest] = [round(LOWEST_SHARE * usual), round(HIGHEST_SHARE * usual)];
+  const value = Math.min(highest, Math.max(lowest, suggested));
+  const said = value === suggested ? "" : ` (which said ${suggested}; only ${lowest} to ${highest} are trusted)`;
+  return { path: "lr", value, reason: `the highest at which the loss still fell in a range test${said}` };
 }
 
 const WARMUP_EPOCHS = 1;

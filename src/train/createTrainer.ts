@@ -1,13 +1,13 @@
 // train: a run's model, data and settings, checked against each other before anything is computed.
-import type { TrainingState } from "../checkpoint/checkpoint.ts";
-import { UsageError } from "../errors.ts";
+import { InputError, UsageError } from "../errors.ts";
 import { requireUsable } from "../model/check.ts";
 import { isStatistic, type Model } from "../model/model.ts";
+import type { TrainConfig } from "./config.ts";
 import { noTotals } from "./metrics.ts";
 import { requireProcesses } from "./reduction.ts";
 import { requireTrainConfig } from "./resolveConfig.ts";
 import { parseRunState, type RunState, requireSameRun } from "./runState.ts";
-import { StateCopy } from "./stateCopy.ts";
+import { type Moments, StateCopy } from "./stateCopy.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 import { epochLayout } from "./trainingPlans.ts";
 
@@ -53,15 +53,21 @@ export function createTrainer(options: TrainerOptions): Trainer {
   if (resume) {
     const saved = parseRunState(resume.run, "the checkpoint");
     requireSameRun(saved, config, trainCount);
+    if (config.optimizer === "adamw" && resume.secondMoment === undefined) {
+      throw new InputError("the training state has no second moments, expected those of a run with adamw", {
+        field: "optimizer",
+      });
+    }
     state = { ...saved, config };
   }
   const trained = { model, preprocessing: { height, width, mean, std }, classes, dataset: name };
-  const momentum = resume?.momentum ?? noMomentum(model);
-  const copy = new StateCopy(trained, momentum, state.step, config.accumulationSteps);
+  const copy = new StateCopy(trained, resume ?? noMoments(model, config), state.step, config.accumulationSteps);
   return new Trainer({ ...options, config }, layout, state, copy);
 }
 
-function noMomentum(model: Model): TrainingState["momentum"] {
+function noMoments(model: Model, { optimizer }: TrainConfig): Moments {
   const parameters = [...model.state].filter(([, { role }]) => !isStatistic(role));
-  return new Map(parameters.map(([path, { shape, data }]) => [path, { shape, data: new Float32Array(data.length) }]));
+  const zeros = (): Moments["momentum"] =>
+    new Map(parameters.map(([path, { shape, data }]) => [path, { shape, data: new Float32Array(data.length) }]));
+  return { momentum: zeros(), ...(optimizer === "adamw" ? { secondMoment: zeros() } : {}) };
 }

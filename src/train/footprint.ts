@@ -10,7 +10,7 @@ export interface Footprint {
   readonly parameters: number;
   /** Convolutions and the classifier. */
   readonly depth: number;
-  /** Parameters, their gradients and momenta. */
+  /** Parameters, their gradients and moments. */
   readonly weightBytes: number;
   /** The image and the feature maps that the backward pass needs of it. */
   readonly bytesPerImage: number;
@@ -29,7 +29,7 @@ const DEEPEST = 4000;
 export function footprint(
   spec: NetworkSpec,
   size: ImageSize,
-  { recompute, activationDtype }: Pick<TrainConfig, "recompute" | "activationDtype">,
+  { recompute, activationDtype, optimizer }: Pick<TrainConfig, "recompute" | "activationDtype" | "optimizer">,
 ): Footprint {
   const shape = architecture(spec, size);
   const { layers } = shape;
@@ -38,7 +38,7 @@ export function footprint(
   return {
     parameters,
     depth: depthOf(shape),
-    weightBytes: 3 * 4 * parameters,
+    weightBytes: (optimizer === "adamw" ? 4 : 3) * 4 * parameters,
     bytesPerImage: 4 * spec.inChannels * size.height * size.width + (activationDtype === "f16" ? 2 : 4) * kept,
   };
 }

@@ -6,6 +6,7 @@ import { UsageError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import type { TrainConfig } from "./config.ts";
 import { addSamples, metricsOf, noTotals } from "./metrics.ts";
+import { usualRates } from "./optimizer.ts";
 import type { BatchLoader } from "./trainer.ts";
 import { compileTraining, epochLayout } from "./trainingPlans.ts";
 import { submitUpdate } from "./update.ts";
@@ -19,9 +20,9 @@ export interface RangeTestOptions {
   /** Of its optimisation all but the rate and its schedule counts. */
   readonly config: TrainConfig;
   readonly loadBatches: BatchLoader;
-  /** Rate of the first update. Default 10⁻⁴. */
+  /** Rate of the first update. Default 10⁻⁴, with AdamW a hundredth of that. */
   readonly from?: number;
-  /** Rate of the last one, if the test gets so far. Default 10. */
+  /** Rate of the last one, if the test gets so far. Default 10, with AdamW a hundredth of that. */
   readonly to?: number;
   /** From `from` to `to`. Default 100. */
   readonly updates?: number;
@@ -49,7 +50,9 @@ const GROWN = 3;
  * @throws UsageError for rates that do not rise, fewer than 10 updates, or too few images for one
  */
 export async function* rangeTest(options: RangeTestOptions): AsyncGenerator<RatePoint, void, undefined> {
-  const { model, dataset, backend, config, loadBatches, from = 1e-4, to = 10, updates = 100, signal } = options;
+  const { model, dataset, backend, config, loadBatches, updates = 100, signal } = options;
+  const { lr } = usualRates[config.optimizer];
+  const { from = lr / 1000, to = 100 * lr } = options;
   if (!(from > 0 && to > from && Number.isFinite(to))) {
     throw new UsageError(`range test: got rates from ${from} to ${to}, expected a rise from above 0`);
   }

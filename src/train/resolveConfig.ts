@@ -7,6 +7,7 @@ import { canonicalName, type NetworkSpec, namedSpec, smallestInput } from "../ne
 import { show } from "../show.ts";
 import { settingSchemas, type TrainConfig, trainConfigSchema } from "./config.ts";
 import { requireFit } from "./footprint.ts";
+import { usualRates } from "./optimizer.ts";
 import { isPresetName, presetConfig, presetNames } from "./presets.ts";
 import { choices, expectation, type SettingRow, settings } from "./settings.ts";
 
@@ -67,7 +68,8 @@ type GivenSettings = ReadonlyMap<string, Given>;
 const GROUPS: readonly string[] = ["model", "data"];
 
 /**
- * The complete configuration. A layer that names a model variant drops what weaker layers changed about theirs.
+ * The complete configuration. A layer that names a model variant drops what weaker layers changed about theirs; one
+ * that names an optimizer, their rate and decay, which are for another.
  * @throws UsageError naming the setting as it was typed, the value and what was expected; for an unknown name also the
  * nearest one.
  */
@@ -89,6 +91,12 @@ export function resolveConfig(input: ConfigInput): ResolvedConfig {
   for (const layer of layers) {
     if (layer.has("model.variant")) {
       for (const path of [...given.keys()]) if (path.startsWith("model.")) given.delete(path);
+    }
+    const optimizer = layer.get("optimizer")?.value;
+    if (optimizer === "sgd" || optimizer === "adamw") {
+      for (const [path, value] of Object.entries(usualRates[optimizer])) {
+        given.set(path, { value, source: "default", name: path });
+      }
     }
     for (const [path, setting] of layer) given.set(path, setting);
   }

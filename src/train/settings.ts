@@ -203,6 +203,7 @@ export const runSettings = {
   lr: setting({
     schema: z.number().gt(0),
     default: 0.1,
+    defaultMeans: "0.1, with adamw 0.001",
     flag: { name: "--lr", value: "rate" },
     group: "Optimisation",
     help: "learning rate before the schedule lowers it",
@@ -240,12 +241,38 @@ export const runSettings = {
     group: "Optimisation",
     help: "epochs over which the rate first rises to --lr, such as 0.5",
   }),
+  optimizer: setting({
+    schema: z.enum(["sgd", "adamw"]),
+    default: "sgd",
+    flag: { name: "--opt", value: "name" },
+    group: "Optimisation",
+    help:
+      "how gradients change weights. sgd: with momentum, as in the paper; adamw: with weight decay apart from the " +
+      "gradient, at rates of a hundredth",
+    addedLater: true,
+  }),
   momentum: setting({
     schema: z.number().gte(0).lt(1),
     default: 0.9,
     flag: { name: "--momentum", value: "m" },
     group: "Optimisation",
     help: "momentum of SGD",
+  }),
+  betas: setting({
+    schema: z
+      .tuple([z.number().gte(0).lt(1), z.number().gte(0).lt(1)])
+      .describe("two numbers of at least 0 and below 1"),
+    default: [0.9, 0.999],
+    group: "Optimisation",
+    help: "adamw: how much of its first and its second moment an update keeps",
+    addedLater: true,
+  }),
+  epsilon: setting({
+    schema: z.number().gt(0),
+    default: 1e-8,
+    group: "Optimisation",
+    help: "adamw: what is added to the root of the second moment",
+    addedLater: true,
   }),
   nesterov: setting({
     schema: z.boolean(),
@@ -256,9 +283,12 @@ export const runSettings = {
   weightDecay: setting({
     schema: z.number().gte(0),
     default: 1e-4,
+    defaultMeans: "0.0001, with adamw 0.01",
     flag: { name: "--weight-decay", value: "w" },
     group: "Optimisation",
-    help: "L2 penalty on all parameters, those of batch norm and biases included",
+    help:
+      "of sgd an L2 penalty, of adamw a share of the rate by which weights shrink; all parameters, those of batch norm " +
+      "and biases included",
   }),
   labelSmoothing: setting({
     schema: z.number().gte(0).lt(1),

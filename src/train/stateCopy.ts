@@ -2,23 +2,26 @@
 // host memory is what a checkpoint saves and what another device starts from. It never holds a number that is not
 // finite.
 import type { Executable } from "../backends/backend.ts";
-import type { TrainedModel } from "../checkpoint/checkpoint.ts";
+import type { TrainedModel, TrainingState } from "../checkpoint/checkpoint.ts";
 import { DivergedError } from "../errors.ts";
 import type { StateDict, StateTensor } from "../model/model.ts";
-import { momentumOf } from "../plan/names.ts";
+import { momentumOf, secondMomentOf } from "../plan/names.ts";
+
+/** What the optimizer keeps of the parameters, by path. */
+export type Moments = Pick<TrainingState, "momentum" | "secondMoment">;
 
 export class StateCopy {
   #trained: TrainedModel;
-  #momentum: StateDict;
+  #moments: Moments;
   #step: number;
   #takenAt = performance.now(); // ms
   /** Micro-batches that the running statistics had seen before the run's first update, and those of each update. */
   readonly #batches: { readonly before: number; readonly perUpdate: number };
 
   /** The state after `step` updates of `microBatches` each. */
-  constructor(trained: TrainedModel, momentum: StateDict, step: number, microBatches: number) {
+  constructor(trained: TrainedModel, moments: Moments, step: number, microBatches: number) {
     this.#trained = trained;
-    this.#momentum = momentum;
+    this.#moments = moments;
     this.#step = step;
     this.#batches = { before: trained.model.batchesTracked - step * microBatches, perUpdate: microBatches };
   }
@@ -27,9 +30,8 @@ export class StateCopy {
     return this.#trained;
   }
 
-  /** Of the parameters, by path. */
-  get momentum(): StateDict {
-    return this.#momentum;
+  get moments(): Moments {
+    return this.#moments;
   }
 
   /** Updates done. */
@@ -45,7 +47,9 @@ export class StateCopy {
   /** Writes the state to a device. */
   async load(executable: Executable): Promise<void> {
     for (const [path, { data }] of this.#trained.model.state) await executable.write(path, data);
-    for (const [path, { data }] of this.#momentum) await executable.write(momentumOf(path), data);
+    const { momentum, secondMoment = noTensors } = this.#moments;
+    for (const [path, { data }] of momentum) await executable.write(momentumOf(path), data);
+    for (const [path, { data }] of secondMoment) await executable.write(secondMomentOf(path), data);
     this.#takenAt = performance.now();
   }
 
@@ -57,7 +61,12 @@ export class StateCopy {
   async take(executable: Executable, step: number): Promise<void> {
     if (this.#step === step) return;
     const { model } = this.#trained;
-    const names = [...model.state.keys(), ...[...this.#momentum.keys()].map(momentumOf)];
+    const { momentum, secondMoment } = this.#moments;
+    const names = [
+      ...model.state.keys(),
+      ...[...momentum.keys()].map(momentumOf),
+      ...[...(secondMoment ?? noTensors).keys()].map(secondMomentOf),
+    ];
     const read = await executable.read(names);
     const values = new Map(names.map((name, index) => [name, requireFinite(name, read[index], step)]));
     const copied = <T extends StateTensor>(tensors: ReadonlyMap<string, T>, bufferOf: (path: string) => string) =>
@@ -68,14 +77,19 @@ export class StateCopy {
         ]),
       );
     const state = copied(model.state, (path) => path);
-    const momentum = copied(this.#momentum, momentumOf);
+    const moments = {
+      momentum: copied(momentum, momentumOf),
+      ...(secondMoment === undefined ? {} : { secondMoment: copied(secondMoment, secondMomentOf) }),
+    };
     const batchesTracked = this.#batches.before + step * this.#batches.perUpdate;
     this.#trained = { ...this.#trained, model: { spec: model.spec, state, batchesTracked } };
-    this.#momentum = momentum;
+    this.#moments = moments;
     this.#step = step;
     this.#takenAt = performance.now();
   }
 }
+
+const noTensors: StateDict = new Map();
 
 function requireFinite(name: string, data: Float32Array | Int32Array, step: number): Float32Array {
   const odd = data.findIndex((value) => !Number.isFinite(value));

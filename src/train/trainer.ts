@@ -496,7 +496,7 @@ export class Trainer implements AsyncDisposable {
     if (!save) return;
     const { step } = this.#state;
     await this.#copy.take(executable, step);
-    const training = { momentum: this.#copy.momentum, run: this.#state };
+    const training = { ...this.#copy.moments, run: this.#state };
     const path = await save(
       { trained: this.#copy.trained, training },
       { step, best, ...(evaluation ? { evaluation } : {}) },

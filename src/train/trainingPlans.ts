@@ -7,6 +7,7 @@ import type { Plan } from "../plan/plan.ts";
 import { planAccumulation, planInference, planTraining, planUpdate } from "../plan/planners.ts";
 import type { TrainConfig } from "./config.ts";
 import type { MemoryUse } from "./events.ts";
+import { optimizerOf } from "./optimizer.ts";
 import type { GradientReduction } from "./reduction.ts";
 
 /** How the training images of one epoch fall into updates. */
@@ -68,8 +69,8 @@ export async function compileTraining(
   layout: EpochLayout,
   reduction?: GradientReduction,
 ): Promise<TrainingPlans> {
-  const { recompute, accumulationSteps, momentum, nesterov, weightDecay, labelSmoothing } = config;
-  const optimizer = { momentum, nesterov, weightDecay };
+  const { recompute, accumulationSteps, labelSmoothing } = config;
+  const optimizer = optimizerOf(config);
   const { activationDtype } = backend.info;
   const updatesApart = accumulationSteps > 1 || reduction !== undefined;
   const graph = (batch: number) =>

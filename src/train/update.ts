@@ -33,6 +33,8 @@ export async function submitUpdate(
 ): Promise<Update> {
   const { executable, plans, config, layout, reduction } = compiled;
   const { accumulationSteps, seed } = config;
+  const [first, second] = config.betas.map((beta) => 1 - beta ** (step + 1));
+  const rates = { learningRate, ...(config.optimizer === "adamw" ? { corrections: [first, second] as const } : {}) };
   const plan: StepPlan = batch.count === config.batchSize ? "train" : "trainTail";
   const images = plan === "train" ? layout.microBatch : layout.tailMicroBatch;
   const stride = batch.images.length / batch.labels.length;
@@ -42,7 +44,7 @@ export async function submitUpdate(
     await executable.write(hostBuffers.images, batch.images.subarray(from * stride, to * stride), plan);
     await executable.write(hostBuffers.labels, batch.labels.subarray(from, to), plan);
     // Dropout draws anew for every micro-batch.
-    await executable.run(plan, { learningRate, seed, step: (step * accumulationSteps + index) >>> 0 });
+    await executable.run(plan, { ...rates, seed, step: (step * accumulationSteps + index) >>> 0 });
     const samples = executable
       .read([hostBuffers.sampleLoss, hostBuffers.sampleRank], plan)
       .then(([loss, rank]): Samples => ({ loss, rank, count: images }));
@@ -65,7 +67,7 @@ export async function submitUpdate(
   // Without it the plan `train` ends with the update.
   if (plans.update) {
     if (reduction) await reduceGradients(executable, plans.update, reduction);
-    await executable.run("update", { learningRate });
+    await executable.run("update", rates);
   }
   return { step, learningRate, found };
 }

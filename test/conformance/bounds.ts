@@ -648,6 +648,32 @@ export const kernelBounds: KernelBounds = {
       ];
     },
   },
+
+  /**
+   * g' = scale·g: 1 rounding, and 1 of (1 − β). m: 5 of each term. v = β₂·v + (1 − β₂)·g'²: 8. Its corrected root: 4 more
+   * by halves, WGSL's √ 4, the sum 1. A quotient and two products 5, the rate 2, the sum 1: under 40u of the terms'
+   * absolute values.
+   */
+  adamw: {
+    claim: "within 40u·Σ|terms|",
+    of: ({ betas, epsilon, weightDecay, gradientScale, source }, before, scalars) => {
+      const { learningRate = 0, corrections = [1, 1] } = scalars;
+      const [weights, gradients] = [before.role("parameter"), before.role(source)];
+      const [firsts, seconds] = [before.role("momentum"), before.role("secondMoment")];
+      const gradient = (i: number): number => Math.abs(gradients[i] * gradientScale);
+      const first = (i: number): number => betas[0] * Math.abs(firsts[i]) + (1 - betas[0]) * gradient(i);
+      const second = (i: number): number => betas[1] * seconds[i] + (1 - betas[1]) * gradient(i) ** 2;
+      const direction = (i: number): number =>
+        first(i) / corrections[0] / (Math.sqrt(second(i) / corrections[1]) + epsilon);
+      const weight = (i: number): number =>
+        Math.abs(weights[i]) * (1 + learningRate * weightDecay) + learningRate * direction(i);
+      return [
+        ...everyBuffer(before, "momentum", (i) => 40 * u * first(i)),
+        ...everyBuffer(before, "secondMoment", (i) => 40 * u * second(i)),
+        ...everyBuffer(before, "parameter", (i) => 40 * u * weight(i)),
+      ];
+    },
+  },
 };
 
 const memoryTensor = (memory: ReferenceMemory, buffer: string): Dense => memory.tensor(buffer);
@@ -656,7 +682,7 @@ const scaled = ({ data }: Dense, factor: number): Float64Array => mapped(data.le
 /** Bounds of all buffers of a role by the element's place in the role. */
 function everyBuffer(
   memory: ReferenceMemory,
-  role: "gradientSum" | "momentum" | "parameter",
+  role: "gradientSum" | "momentum" | "secondMoment" | "parameter",
   error: (i: number) => number,
 ): readonly Bound[] {
   return [...memory.buffers.values()]

@@ -2,7 +2,7 @@
 import type { KernelName } from "../../src/plan/plan.ts";
 import type { AnyCase, Case } from "./case.ts";
 import { conv, convGrad, convGradInput, convGradWeight } from "./convCases.ts";
-import { accumulateGradients, dropout, linear, linearGrad, sgd, softmaxCrossEntropy } from "./otherCases.ts";
+import { accumulateGradients, adamw, dropout, linear, linearGrad, sgd, softmaxCrossEntropy } from "./otherCases.ts";
 import { avgPool, avgPoolGrad, maxPool, maxPoolGrad } from "./poolCases.ts";
 import { residualAdd, residualAddGrad } from "./residualCases.ts";
 import { channelStatistics, statisticsGrad, updateRunningStatistics } from "./statisticsCases.ts";
@@ -27,6 +27,7 @@ export const casesOf: { readonly [K in KernelName]: readonly Case<K>[] } = {
   updateRunningStatistics,
   accumulateGradients,
   sgd,
+  adamw,
 };
 
 export const allCases: readonly AnyCase[] = Object.values(casesOf).flat();

@@ -457,4 +457,19 @@ export const plantedFaults: { readonly [K in KernelName]: readonly Fault<K>[] } 
     },
     { name: "the sum is not scaled", inCase: "gradientSum", args: (args) => ({ ...args, gradientScale: 1 }) },
   ],
+  adamw: [
+    { name: "no weight decay", inCase: "decay 0.05", args: (args) => ({ ...args, weightDecay: 0 }) },
+    { name: "no epsilon", inCase: "epsilon 0.1", args: (args) => ({ ...args, epsilon: 0 }) },
+    {
+      name: "the first moment keeps as much as the second",
+      inCase: "decay 0.05",
+      args: ({ betas: [, second], ...args }) => ({ ...args, betas: [second, second] }),
+    },
+    {
+      name: "the gradient of one part instead of the sum",
+      inCase: "gradientSum",
+      args: (args) => ({ ...args, source: "gradient" }),
+    },
+    { name: "the sum is not scaled", inCase: "gradientSum", args: (args) => ({ ...args, gradientScale: 1 }) },
+  ],
 };

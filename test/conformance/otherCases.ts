@@ -238,8 +238,8 @@ const shapes: Readonly<Record<string, readonly number[]>> = { bias: [1], weight:
 const parallel = (role: BufferRole): Record<string, CaseBuffer> =>
   Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [`${role}(${name})`, { shape, role }]));
 
-const fillParallel = (role: BufferRole, width: number) =>
-  Object.keys(shapes).map((name) => ({ at: { buffer: `${role}(${name})` }, fill: { center: 0, width } }));
+const fillParallel = (role: BufferRole, width: number, center = 0) =>
+  Object.keys(shapes).map((name) => ({ at: { buffer: `${role}(${name})` }, fill: { center, width } }));
 
 const allParameters = {
   ...parallel("parameter"),
@@ -284,4 +284,31 @@ export const sgd = [
   sgdCase({ momentum: 0, nesterov: false, weightDecay: 0, gradientScale: 1, source: "gradient" }, 1),
   sgdCase({ momentum: 0.9, nesterov: true, weightDecay: 1e-4, gradientScale: 0.25, source: "gradientSum" }, 0.1),
   sgdCase({ momentum: 0.9, nesterov: true, weightDecay: 1e-4, gradientScale: 1, source: "gradient" }, 0),
+];
+
+function adamwCase(args: Case<"adamw">["args"], learningRate: number, update: number): Case<"adamw"> {
+  const { betas, epsilon, weightDecay, gradientScale, source } = args;
+  const corrections = [1 - betas[0] ** update, 1 - betas[1] ** update] as const;
+  return {
+    kernel: "adamw",
+    name:
+      `${source}·${gradientScale} betas ${betas.join(" ")} epsilon ${epsilon} decay ${weightDecay} rate ` +
+      `${learningRate} update ${update}`,
+    args,
+    buffers: { ...allParameters, ...parallel("secondMoment") },
+    // A second moment is a sum of squares.
+    inputs: [...allFills, ...fillParallel("secondMoment", 1.9, 2)],
+    scalars: { learningRate, corrections },
+  };
+}
+
+const adam = { betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0.05, gradientScale: 1, source: "gradient" } as const;
+
+export const adamw = [
+  adamwCase(adam, 1e-3, 1),
+  adamwCase(adam, 1e-3, 1000),
+  adamwCase({ ...adam, betas: [0.5, 0.9], epsilon: 0.1 }, 0.1, 3),
+  adamwCase({ ...adam, betas: [0, 0], weightDecay: 0 }, 0.01, 1),
+  adamwCase({ ...adam, gradientScale: 0.25, source: "gradientSum" }, 0.01, 20),
+  adamwCase(adam, 0, 5),
 ];

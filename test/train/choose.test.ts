@@ -22,6 +22,8 @@ const facts = (images: number, side = 100) => ({ counts: [images - 1, 1], side }
 const even = (images: number, side = 100) => ({ counts: [images / 2, images / 2], side });
 const speed = (imagesPerSecond: number) => ({ imagesPerSecond, trainCount: 900, valCount: 300 });
 
+const sgd = { batchSize: 32, optimizer: "sgd" } as const;
+
 const CASES: readonly (readonly [name: string, choice: Choice | undefined, value: unknown, reason: RegExp])[] = [
   ["images of 20 pixels", chooseImageSize(facts(100, 20)), 32, /smallest usual size.* at most 20 pixels/],
   ["images of 32 pixels", chooseImageSize(facts(100, 32)), 32, /at least 32 pixels/],
@@ -48,10 +50,11 @@ const CASES: readonly (readonly [name: string, choice: Choice | undefined, value
   ["10 images a second, 106 s", epochsWithin(106, speed(10)), 1, /as many as fit/],
   ["10 images a second, 211 s", epochsWithin(211, speed(10)), 2, /at 10 images a second/],
   ["10,000 images a second, an hour", epochsWithin(3600, speed(10_000)), 300, /the paper's; 34,200 would fit/],
-  ["a rate of 0.085", chooseRate(0.085, 32), 0.085, /range test$/],
-  ["a rate of 0.001", chooseRate(0.001, 32), 0.01, /the test said 0.001/],
-  ["a rate of 2", chooseRate(2, 32), 0.3, /the test said 2/],
-  ["no rate", chooseRate(undefined, 32), 0.05, /the paper's for this batch size/],
+  ["a rate of 0.085", chooseRate(0.085, sgd), 0.085, /range test$/],
+  ["a rate of 0.001", chooseRate(0.001, sgd), 0.01, /which said 0.001/],
+  ["a rate of 2", chooseRate(2, sgd), 0.3, /which said 2; only 0.01 to 0.3/],
+  ["a rate of 0.1 for adamw", chooseRate(0.1, { ...sgd, optimizer: "adamw" }), 0.003, /only 0.0001 to 0.003/],
+  ["no rate", chooseRate(undefined, sgd), 0.05, /the usual one for this batch size/],
   ["warm-up of 100 epochs", chooseWarmup(100), 1, /wildest/],
   ["warm-up of 3 epochs", chooseWarmup(3), 0.3, /wildest/],
   ["classes of 30 and 10", chooseBalance({ counts: [30, 10], side: 32 }), true, /3\.0 times/],

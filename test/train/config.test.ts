@@ -36,6 +36,17 @@ test("config · caller > file > preset > default, setting by setting, with its s
   assert.equal(sources["data.valSplit"], "default");
 });
 
+test("config · whoever names an optimizer gets its rate and decay, unless they or somebody stronger say others", () => {
+  const rates = (input: Parameters<typeof resolveConfig>[0]): number[] => {
+    const { lr, weightDecay } = resolveConfig(input).config;
+    return [lr, weightDecay];
+  };
+  assert.deepEqual(rates({ settings: { optimizer: "adamw" } }), [0.001, 0.01]);
+  assert.deepEqual(rates({ settings: { optimizer: "adamw", lr: 0.02 } }), [0.02, 0.01]);
+  assert.deepEqual(rates({ preset: "quick", file: { optimizer: "adamw" }, settings: { weightDecay: 0 } }), [0.001, 0]);
+  assert.deepEqual(rates({ file: { optimizer: "adamw", lr: 0.02 }, settings: { optimizer: "sgd" } }), [0.1, 1e-4]);
+});
+
 test("config · nothing given is the defaults; every setting has a source", () => {
   const { config, sources } = resolveConfig({});
   assert.deepEqual(config, defaultTrainConfig);

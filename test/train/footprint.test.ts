@@ -20,7 +20,11 @@ for (const [name, side] of [
       const size = { height: side, width: side };
       const batch = 4;
       const plan = planTraining(differentiate(buildGraph(spec, { ...size, batch, mode: "training" })), { recompute });
-      const { parameters, bytesPerImage } = footprint(spec, size, { recompute, activationDtype: "f32" });
+      const { parameters, bytesPerImage } = footprint(spec, size, {
+        recompute,
+        activationDtype: "f32",
+        optimizer: "sgd",
+      });
       assert.equal(parameters, parameterCount(spec));
       assert.ok(batch * bytesPerImage <= plan.arenaBytes, `${batch * bytesPerImage} > ${plan.arenaBytes}`);
       assert.ok(

@@ -76,7 +76,8 @@ function comparable({ trained, training }: Checkpoint) {
   const { history, ...run } = training.run as RunState;
   return {
     trained,
-    momentum: training?.momentum,
+    momentum: training.momentum,
+    secondMoment: training.secondMoment,
     run,
     history: JSON.parse(
       JSON.stringify(history, (key, value) => (["seconds", "imagesPerSecond"].includes(key) ? 0 : value)),
@@ -91,6 +92,12 @@ const cases: [name: string, threads: number, changes: PartialTrainConfig][] = [
   ["one thread", 1, {}],
   ["two threads", 2, { epochs: 2 }],
   ["accumulation in two micro-batches, recomputed", 1, { epochs: 2, accumulationSteps: 2, recompute: "bottleneck" }],
+  [
+    "adamw, erased rectangles, balanced classes",
+    1,
+    { epochs: 2, optimizer: "adamw", data: { erase: 0.5, balance: true } },
+  ],
+  ["adamw in two micro-batches", 1, { epochs: 2, optimizer: "adamw", accumulationSteps: 2 }],
 ];
 for (const [name, threads, changes] of cases) {
   test(`resume · stopped after any update and resumed = uninterrupted, bit by bit · ${name}`, async () => {
@@ -117,6 +124,30 @@ for (const [name, threads, changes] of cases) {
 
 const backend = await createWasmBackend({ threads: 1 });
 after(() => backend.dispose());
+
+test("resume · a run with adamw needs both moments of every parameter", async () => {
+  const config = tinyConfig({ epochs: 1, optimizer: "adamw" });
+  const { saved } = await train(config, backend);
+  const { training, trained } = saved;
+  assert.ok(training?.secondMoment !== undefined && training.secondMoment.size === training.momentum.size);
+  assert.ok([...training.secondMoment.values()].some(({ data }) => data.some((value) => value > 0)));
+  const { secondMoment, ...half } = training;
+  const [[path], ...others] = [...secondMoment];
+  for (const [state, says] of [
+    [{ ...training, secondMoment: new Map(others) }, new RegExp(`secondMoment\\.${path} is missing`)],
+    [{ ...training, secondMoment: new Map([...secondMoment, ["x", secondMoment.get(path)]]) }, /the two moments of/],
+  ] as const) {
+    const bytes = encodeTraining(state as typeof training);
+    assert.throws(
+      () => decodeTraining(bytes, "memory", trained.model),
+      (error) => error instanceof InputError && says.test(error.message),
+    );
+  }
+  assert.throws(
+    () => createTrainer({ model: trained.model, dataset, backend, config, loadBatches: makeBatches, resume: half }),
+    (error) => error instanceof InputError && /no second moments/.test(error.message),
+  );
+});
 
 test("resume · stopped in the middle of a validation", async () => {
   const config = tinyConfig();

@@ -14,15 +14,19 @@ const parameters = [...model.state].filter(([path]) => !path.includes("running")
 const momentum: StateDict = new Map(
   parameters.map(([path, { shape, data }]) => [path, { shape, data: data.map((value) => value / 2) }]),
 );
+const secondMoment: StateDict = new Map(
+  parameters.map(([path, { shape, data }]) => [path, { shape, data: data.map((value) => value ** 2) }]),
+);
 /** After 7 updates of 3 micro-batches. */
-const copyAfter7 = () => new StateCopy(trained, momentum, 7, 3);
+const copyAfter7 = () => new StateCopy(trained, { momentum, secondMoment }, 7, 3);
 
-test("stateCopy · load writes every tensor under its path and every momentum under its own", async () => {
+test("stateCopy · load writes every tensor under its path and every moment under its own", async () => {
   const device = fakeExecutable();
   await copyAfter7().load(device);
-  assert.equal(device.values.size, model.state.size + momentum.size);
+  assert.equal(device.values.size, model.state.size + 2 * momentum.size);
   for (const [path, { data }] of model.state) assert.deepEqual(device.values.get(path), data, path);
   for (const [path, { data }] of momentum) assert.deepEqual(device.values.get(`momentum(${path})`), data, path);
+  for (const [path, { data }] of secondMoment) assert.deepEqual(device.values.get(`secondMoment(${path})`), data, path);
 });
 
 test("stateCopy · take reads all in one transfer, and only if updates came after the copy", async () => {
@@ -47,8 +51,12 @@ test("stateCopy · take reads all in one transfer, and only if updates came afte
   for (const [path, { role, shape, data }] of model.state) {
     assert.deepEqual(copy.trained.model.state.get(path), { role, shape, data: data.map((value) => value + 1) }, path);
   }
+  for (const [path, { shape, data }] of secondMoment) {
+    const raised = { shape, data: data.map((value) => value + 1) };
+    assert.deepEqual(copy.moments.secondMoment?.get(path), raised, path);
+  }
   for (const [path, { shape, data }] of momentum) {
-    assert.deepEqual(copy.momentum.get(path), { shape, data: data.map((value) => value + 1) }, path);
+    assert.deepEqual(copy.moments.momentum.get(path), { shape, data: data.map((value) => value + 1) }, path);
   }
 });
 
@@ -69,7 +77,7 @@ for (const [what, buffer, value] of [
         error.message === `${buffer} holds ${value} after update 8; expected finite numbers`,
     );
     assert.equal(copy.trained, trained);
-    assert.equal(copy.momentum, momentum);
+    assert.deepEqual(copy.moments, { momentum, secondMoment });
     assert.equal(copy.step, 7);
   });
 }

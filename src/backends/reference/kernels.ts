@@ -322,6 +322,22 @@ export const referenceKernels: ReferenceKernels = {
       weights[i] -= learningRate * (nesterov ? gradient + momentum * velocities[i] : velocities[i]);
     }
   },
+
+  /** As torch.optim.AdamW: weight decay apart from the gradient, epsilon outside of the corrected root. */
+  adamw({ betas, epsilon, weightDecay, gradientScale, source }, memory, { learningRate, corrections }) {
+    if (learningRate === undefined) throw new RangeError("adamw: the run gives no learningRate");
+    if (corrections === undefined) throw new RangeError("adamw: the run gives no corrections");
+    const weights = memory.role("parameter");
+    const [first, second] = [memory.role("momentum"), memory.role("secondMoment")];
+    const gradients = memory.role(source);
+    for (let i = 0; i < weights.length; i++) {
+      const gradient = gradients[i] * gradientScale;
+      first[i] = betas[0] * first[i] + (1 - betas[0]) * gradient;
+      second[i] = betas[1] * second[i] + (1 - betas[1]) * gradient * gradient;
+      const direction = first[i] / corrections[0] / (Math.sqrt(second[i] / corrections[1]) + epsilon);
+      weights[i] = weights[i] * (1 - learningRate * weightDecay) - learningRate * direction;
+    }
+  },
 };
 
 function windowAttrs({ stride, padding }: WindowSize): { readonly stride: number; readonly padding: number } {

@@ -11,11 +11,19 @@ const BYTES = 4;
 /** Elements that each role needs: to the end of its last buffer. */
 export type RoleSizes = Readonly<Record<BufferRole, number>>;
 
-export const ROLES: readonly BufferRole[] = ["parameter", "gradient", "gradientSum", "momentum", "state", "arena"];
+export const ROLES: readonly BufferRole[] = [
+  "parameter",
+  "gradient",
+  "gradientSum",
+  "momentum",
+  "secondMoment",
+  "state",
+  "arena",
+];
 
 /** Sizes of the storage that holds the buffers of one or several plans. */
 export function roleSizes(buffers: Iterable<PlanBuffer>): RoleSizes {
-  const sizes = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, state: 0, arena: 0 };
+  const sizes = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, secondMoment: 0, state: 0, arena: 0 };
   for (const { role, offset, bytes } of buffers) sizes[role] = Math.max(sizes[role], (offset + bytes) / BYTES);
   return sizes;
 }
@@ -36,6 +44,7 @@ export function createStorage(sizes: RoleSizes, precision: Precision): Reference
       gradient: reals("gradient"),
       gradientSum: reals("gradientSum"),
       momentum: reals("momentum"),
+      secondMoment: reals("secondMoment"),
       state: reals("state"),
       arena: reals("arena"),
     },

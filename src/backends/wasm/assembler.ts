@@ -181,6 +181,7 @@ export const f32x4 = {
   sub: binary("v128", simd(229)),
   mul: binary("v128", simd(230)),
   div: binary("v128", simd(231)),
+  sqrt: unary("v128", simd(227)),
   max: binary("v128", simd(233)),
   gt: binary("v128", simd(68)),
   le: binary("v128", simd(69)),

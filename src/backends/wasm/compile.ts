@@ -1,6 +1,6 @@
 // backends/wasm: plans → one WebAssembly module, one memory map and, for each plan, the list of functions to call.
 //
-// Memory: scalars | parameters | gradients | gradient sums | momenta | states | arena (the largest of the plans') |
+// Memory: scalars | parameters | gradients | gradient sums | moments | states | arena (the largest of the plans') |
 // kept (weights as the kernels of inference want them) | shared working memory | one scratch for each thread. Addresses
 // are 32-bit, so a program ends at 4 GiB.
 import { ResourceError } from "../../errors.ts";
@@ -58,7 +58,7 @@ export function compileProgram(
   const { roleBytes } = persistentOf(plans);
   let top = align(1024 + scalarOffsets.bytes);
   const scalars = 1024;
-  const bases = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, state: 0, arena: 0 };
+  const bases = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, secondMoment: 0, state: 0, arena: 0 };
   for (const role of persistentRoles) {
     bases[role] = top;
     top += align(roleBytes[role] + readSlack);
@@ -82,7 +82,7 @@ export function compileProgram(
         throw new RangeError(`a kernel call of plan ${name} names buffer ${bufferName}, which the plan does not have`);
       return buffer;
     };
-    const changes = plan.calls.some(({ kernel }) => kernel === "sgd");
+    const changes = plan.calls.some(({ kernel }) => kernel === "sgd" || kernel === "adamw");
     if (changes) changesParameters.add(name);
     const keep = (bytes: number, source: string): number => {
       keptSources.add(source);

@@ -5,7 +5,7 @@ import { forEachStretch, type Stretch } from "./run.ts";
 import { multiplyAdd } from "./vector.ts";
 
 /** Byte offsets of the run scalars. */
-export const scalarOffsets = { learningRate: 0, seed: 4, step: 8, bytes: 64 } as const;
+export const scalarOffsets = { learningRate: 0, seed: 4, step: 8, corrections: 12, bytes: 64 } as const;
 
 /** The hash of ops/random.ts on one u32. */
 export function mix(f: FunctionBuilder, value: Expression): Expression {
@@ -136,6 +136,54 @@ export const emitSgd: Emit<"sgd"> = (module, target, args, at): CompiledKernel =
           const direction = nesterov ? multiplyAdd(target, velocity, keep, gradient) : velocity;
           stretch.store(v, part, velocity);
           stretch.store(w, part, multiplyAdd(target, direction, rate, weight));
+        }
+      });
+    },
+  );
+  return { phases: [run], scratchBytes: 0, sharedBytes: 0 };
+};
+
+/** AdamW as PyTorch states it, with the corrections of the moments taken from the run's scalars. */
+export const emitAdamw: Emit<"adamw"> = (module, target, args, at): CompiledKernel => {
+  const { betas, epsilon, weightDecay, gradientScale, source } = args;
+  const { address: parameters, bytes } = at.role("parameter");
+  const run = phase(
+    module,
+    `adamw betas=${betas.join()} epsilon=${epsilon} weightDecay=${weightDecay} scale=${gradientScale}`,
+    {
+      parameters,
+      gradients: at.role(source).address,
+      first: at.role("momentum").address,
+      second: at.role("secondMoment").address,
+      bytes,
+      scalars: at.scalars,
+    },
+    (f, o, worker) => {
+      const splat = (value: Expression): Expression => f.let(f32x4.splat(value)).get;
+      const constant = (value: number): Expression => splat(f32.const(value));
+      const rate = f.let(f32.load(o.scalars, scalarOffsets.learningRate)).get;
+      const correction = (at: number): Expression => f32.load(o.scalars, scalarOffsets.corrections + 4 * at);
+      const kept = splat(f32.sub(f32.const(1), f32.mul(rate, f32.const(weightDecay))));
+      const stepSize = splat(f32.neg(f32.div(rate, correction(0))));
+      const spread = splat(f32.div(f32.const(1), correction(1)));
+      const [keepFirst, addFirst] = [constant(betas[0]), constant(1 - betas[0])];
+      const [keepSecond, addSecond] = [constant(betas[1]), constant(1 - betas[1])];
+      const [scale, least] = [constant(gradientScale), constant(epsilon)];
+      forEachShare(f, o.bytes, worker, (offset, stretch) => {
+        const w = f.let(i32.add(o.parameters, offset)).get;
+        const m = f.let(i32.add(o.first, offset)).get;
+        const v = f.let(i32.add(o.second, offset)).get;
+        const g = f.let(i32.add(o.gradients, offset)).get;
+        for (const part of stretch.vectors) {
+          const gradient = f.let(f32x4.mul(stretch.load(g, part), scale)).get;
+          const first = f.let(multiplyAdd(target, stretch.load(m, part), keepFirst, f32x4.mul(gradient, addFirst))).get;
+          const square = f32x4.mul(f32x4.mul(gradient, gradient), addSecond);
+          const second = f.let(multiplyAdd(target, stretch.load(v, part), keepSecond, square)).get;
+          const root = f32x4.add(f32x4.sqrt(f32x4.mul(second, spread)), least);
+          const direction = f32x4.div(first, root);
+          stretch.store(m, part, first);
+          stretch.store(v, part, second);
+          stretch.store(w, part, multiplyAdd(target, direction, stepSize, f32x4.mul(stretch.load(w, part), kept)));
         }
       });
     },

@@ -62,7 +62,7 @@ export interface Addresses {
    * Returns its byte address.
    */
   readonly keep?: (bytes: number, source: string) => number;
-  /** Where the run scalars lie: learningRate f32, seed u32, step u32. */
+  /** Where the run scalars lie: learningRate f32, seed u32, step u32, corrections 2 × f32. */
   readonly scalars: number;
 }
 

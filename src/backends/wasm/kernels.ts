@@ -6,7 +6,7 @@ import { emitConv } from "./conv.ts";
 import { emitConvGrad } from "./convGrad.ts";
 import { emitConvGradInput } from "./convGradInput.ts";
 import { emitConvGradWeight } from "./convGradWeight.ts";
-import { emitAccumulateGradients, emitDropout, emitSgd } from "./elementwise.ts";
+import { emitAccumulateGradients, emitAdamw, emitDropout, emitSgd } from "./elementwise.ts";
 import type { Addresses, CompiledKernel, Emit } from "./kernel.ts";
 import { emitAvgPool, emitAvgPoolGrad, emitMaxPool, emitMaxPoolGrad } from "./pool.ts";
 import { emitResidualAdd, emitResidualAddGrad } from "./residual.ts";
@@ -33,6 +33,7 @@ const emitters: { readonly [K in KernelName]: Emit<K> } = {
   updateRunningStatistics: emitUpdateRunningStatistics,
   accumulateGradients: emitAccumulateGradients,
   sgd: emitSgd,
+  adamw: emitAdamw,
 };
 
 /** Emits the call's functions into the module (once per text) and returns what to run. */

@@ -278,6 +278,9 @@ export class WasmExecutable implements Executable {
     block.setFloat32(scalarOffsets.learningRate, scalars.learningRate ?? 0, true);
     block.setUint32(scalarOffsets.seed, scalars.seed ?? 0, true);
     block.setUint32(scalarOffsets.step, scalars.step ?? 0, true);
+    for (const [at, correction] of (scalars.corrections ?? []).entries()) {
+      block.setFloat32(scalarOffsets.corrections + 4 * at, correction, true);
+    }
     await this.#put(this.#program.scalars, new Uint8Array(block.buffer));
     const runOnThreads = (name: string) =>
       Promise.all(this.#threads.map((thread) => thread.ask({ kind: "run", plan: name, timed })));

@@ -101,7 +101,7 @@ function layOutArena({ buffers, arenaBytes, f16ArenaBytes }: Plan): Arena {
 
 function layOutSpaces(plans: Readonly<Record<string, Plan>>): Layout {
   const { roleBytes } = persistentOf(plans);
-  const base = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, state: 0 };
+  const base = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, secondMoment: 0, state: 0 };
   let persistent = 0;
   for (const role of persistentRoles) {
     base[role] = persistent;

@@ -55,7 +55,7 @@ export const gridWidth = 65535;
 export const slots = { call: 0, run: 1, tables: 2, windows: 3 } as const;
 
 /** Run scalars as they lie in their uniform buffer. */
-export const runWords = { learningRate: 0, seed: 1, step: 2, count: 4 } as const;
+export const runWords = { learningRate: 0, seed: 1, step: 2, corrections: 3, count: 8 } as const;
 
 /** Every dispatch has its numbers at a multiple of this: the largest alignment that WebGPU lets a device ask for. */
 export const callBytes = 256;
@@ -120,7 +120,7 @@ export function shaderText(dispatch: Dispatch, windowOf: (operand: string) => nu
   return `${enabled.map((extension) => `enable ${extension};\n`).join("")}struct Call { ${callWords(dispatch)
     .map((name) => `${name}: u32`)
     .join(", ")} }
-struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
+struct Run { learningRate: f32, seed: u32, step: u32, firstCorrection: f32, secondCorrection: f32 }
 @group(0) @binding(${slots.call}) var<uniform> call: Call;
 @group(0) @binding(${slots.run}) var<uniform> run: Run;
 @group(0) @binding(${slots.tables}) var<storage, read> tables: array<u32>;

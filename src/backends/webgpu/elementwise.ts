@@ -105,3 +105,37 @@ export const emitSgd: Emit<"sgd"> = ({ momentum, nesterov, weightDecay, gradient
 }`,
     },
   );
+
+/** AdamW as PyTorch states it, with the corrections of the moments taken from the run's scalars. */
+export const emitAdamw: Emit<"adamw"> = ({ betas, epsilon, weightDecay, gradientScale, source }, at) =>
+  overRoles(
+    {
+      weight: at.role("parameter"),
+      first: at.role("momentum"),
+      second: at.role("secondMoment"),
+      gradient: at.role(source),
+    },
+    {
+      label: "adamw",
+      numbers: {
+        keepFirst: f32Bits(betas[0]),
+        addFirst: f32Bits(1 - betas[0]),
+        keepSecond: f32Bits(betas[1]),
+        addSecond: f32Bits(1 - betas[1]),
+        epsilon: f32Bits(epsilon),
+        decay: f32Bits(weightDecay),
+        scale: f32Bits(gradientScale),
+      },
+      code: `fn each(i: u32) {
+  let gradient = load_gradient(i) * bitcast<f32>(call.scale);
+  let first = fma(load_first(i), bitcast<f32>(call.keepFirst), gradient * bitcast<f32>(call.addFirst));
+  let square = gradient * gradient * bitcast<f32>(call.addSecond);
+  let second = fma(load_second(i), bitcast<f32>(call.keepSecond), square);
+  store_first(i, first);
+  store_second(i, second);
+  let direction = first / run.firstCorrection / (sqrt(second / run.secondCorrection) + bitcast<f32>(call.epsilon));
+  let kept = load_weight(i) * (1.0 - run.learningRate * bitcast<f32>(call.decay));
+  store_weight(i, fma(-run.learningRate, direction, kept));
+}`,
+    },
+  );

@@ -10,7 +10,7 @@ import {
   emitConvWith,
 } from "./conv.ts";
 import type { Dispatch } from "./dispatch.ts";
-import { emitAccumulateGradients, emitDropout, emitSgd } from "./elementwise.ts";
+import { emitAccumulateGradients, emitAdamw, emitDropout, emitSgd } from "./elementwise.ts";
 import type { Addresses, Emit, Target } from "./kernel.ts";
 import { emitAvgPool, emitAvgPoolGrad, emitMaxPool, emitMaxPoolGrad } from "./pool.ts";
 import { emitResidualAdd, emitResidualAddGrad, emitResidualAddWith } from "./residual.ts";
@@ -36,6 +36,7 @@ const emitters: { readonly [K in KernelName]: Emit<K> } = {
   updateRunningStatistics: emitUpdateRunningStatistics,
   accumulateGradients: emitAccumulateGradients,
   sgd: emitSgd,
+  adamw: emitAdamw,
 };
 
 const sameView = (a: View, b: View): boolean =>

@@ -479,11 +479,14 @@ export class WebgpuExecutable implements Executable {
     this.#requireAlive();
   }
 
-  #writeScalars({ learningRate = 0, seed = 0, step = 0 }: RunScalars): void {
+  #writeScalars({ learningRate = 0, seed = 0, step = 0, corrections = [1, 1] }: RunScalars): void {
     const block = new DataView(new ArrayBuffer(runWords.count * 4));
     block.setFloat32(runWords.learningRate * 4, learningRate, true);
     block.setUint32(runWords.seed * 4, seed, true);
     block.setUint32(runWords.step * 4, step, true);
+    for (const [at, correction] of corrections.entries()) {
+      block.setFloat32((runWords.corrections + at) * 4, correction, true);
+    }
     this.#backend.device.queue.writeBuffer(this.#buffers.run, 0, block.buffer as ArrayBuffer);
   }
 

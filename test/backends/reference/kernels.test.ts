@@ -348,6 +348,32 @@ describe("kernels by hand", () => {
     assert.throws(() => kernels.sgd(args, memory, {}), /learningRate/);
   });
 
+  test("adamw · two updates as torch.optim.AdamW makes them", () => {
+    const memory = drawnMemory({ ...parameters, q: { shape: [2], role: "secondMoment" } });
+    for (const [name, values] of Object.entries({ w: [1, -2], v: [0, 0], q: [0, 0] })) f64(memory, name).set(values);
+    const args = {
+      betas: [0.8, 0.9],
+      epsilon: 0.01,
+      weightDecay: 0.1,
+      gradientScale: 0.5,
+      source: "gradient",
+    } as const;
+    for (const [update, gradient] of [
+      [1, [4, -0.02]],
+      [2, [-1, 0.06]],
+    ] as const) {
+      f64(memory, "g").set(gradient);
+      const corrections = [1 - 0.8 ** update, 1 - 0.9 ** update] as const;
+      kernels.adamw(args, memory, { learningRate: 0.05, corrections });
+    }
+    // torch.optim.AdamW([w], lr=0.05, betas=(0.8, 0.9), eps=0.01, weight_decay=0.1) in float64, gradients (2, −0.01) and
+    // (−0.5, 0.03).
+    for (const [i, expected] of [0.9192069710793076, -1.9737913517866967].entries()) {
+      assert.ok(Math.abs(f64(memory, "w")[i] - expected) < 1e-15, `${f64(memory, "w")[i]} against ${expected}`);
+    }
+    assert.throws(() => kernels.adamw(args, memory, { learningRate: 1 }), /corrections/);
+  });
+
   test("accumulateGradients · set, add, and sgd from the sum", () => {
     const memory = drawnMemory(parameters);
     for (const [name, values] of Object.entries({ w: [0, 0], g: [4, 8], v: [0, 0] })) f64(memory, name).set(values);
