@@ -23,6 +23,7 @@ import { openChromium, serveFolder } from "./chromium.ts";
 const bundleGates: Readonly<Record<string, number>> = {
   densenet: 180,
   infer: 42,
+  page: 70,
   settings: 52,
   train: 89,
   wasm: 34,
