@@ -226,19 +226,27 @@ test("int8 · QDQ as runtimes fuse it: what every convolution reads and leaves, 
   });
 });
 
-for (const options of [{}, { pixels: true, probabilities: true }]) {
-  test(`export int8 · ${JSON.stringify(options)} · measured on the calibration images`, async () => {
-    const trained = smallTrained(smallNets["densenet, 3×3 stem"]);
-    const dataset = await madeUp(trained, 9);
-    const calibrationData = { dataset, split: "train", loadBatches: makeBatches, images: 7 } as const;
-    const path = join(folder, `${Object.keys(options).length}.onnx`);
-    const written = await exportNetwork(trained, path, backend, { dtype: "int8", calibrationData, ...options });
+test("export int8 · measured on the calibration images, of pixels and of probabilities too", async () => {
+  const trained = smallTrained(smallNets["densenet, 3×3 stem"]);
+  const dataset = await madeUp(trained, 9);
+  const calibrationData = { dataset, split: "train", loadBatches: makeBatches, images: 7 } as const;
+  const checked = async (name: string, options: object) => {
+    const written = await exportNetwork(trained, join(folder, name), backend, {
+      dtype: "int8",
+      calibrationData,
+      ...options,
+    });
     assert.ok("top1Accuracy" in written.check);
     const { images, calibratedOn, top1Accuracy, sameTop1, difference } = written.check;
     assert.deepEqual([images, calibratedOn, top1Accuracy.f32], [7, 7, 100]);
     assert.ok(sameTop1 > 70 && top1Accuracy.int8 === sameTop1 && difference > 0 && difference < 0.1);
-  });
-}
+    return difference;
+  };
+  const plain = await checked("plain.onnx", {});
+  const pixels = await checked("pixels.onnx", { pixels: true });
+  assert.ok(Math.abs(pixels - plain) < 0.1 * plain, `${pixels} of pixels, ${plain} of floats`);
+  await checked("probabilities.onnx", { probabilities: true });
+});
 
 test("export int8 · a file that is wrong fails its check, in a sentence", async () => {
   const trained = smallTrained(smallNets["densenet, 3×3 stem"]);
