@@ -17,6 +17,8 @@ export interface CompactPoint {
   readonly testError: number;
   /** Of a run of our own. */
   readonly epochs?: number;
+  /** Of a run of our own: its settings but for network and seed. Runs with the same ones were trained alike. */
+  readonly training?: string;
 }
 
 /** Error against size: the paper's points on C10+ (figure 4) and those of our own runs. */
@@ -35,12 +37,13 @@ const size = { height: 32, width: 32 };
 export function compactRuns(results: readonly Result[]): CompactPoint[] {
   return results
     .filter(({ column }) => column === "C10+")
-    .map(({ title, spec, params, final, epochs }) => ({
+    .map(({ title, spec, params, final, epochs, config }) => ({
       network: title,
       params,
       macs: macs(spec, size),
       testError: final.valTop1Error,
       epochs: epochs.length,
+      training: JSON.stringify({ ...config, model: null, seed: null }),
     }));
 }
 
@@ -49,7 +52,13 @@ export function compactness(runs: readonly CompactPoint[]): Compactness {
   const [denseNet, denseNetBC, resNet] = [figure4.denseNet, figure4.denseNetBC, figure4.preActivationResNet].map(
     (points) => points.map(pointOf),
   );
-  return { denseNet, denseNetBC, resNet, runs, findings: findingsOf(denseNet, denseNetBC) };
+  return {
+    denseNet,
+    denseNetBC,
+    resNet,
+    runs,
+    findings: [...findingsOf(denseNet, denseNetBC), ...findingsOfRuns(runs)],
+  };
 }
 
 /** Parameters of networks that are built here are counted, others as printed. */
@@ -63,9 +72,7 @@ function findingsOf(denseNet: readonly CompactPoint[], denseNetBC: readonly Comp
   const [resNet, small] = figure4Curves;
   const smallParams = parameterCount(namedSpec("BC-100-12"));
   const part = smallParams / (1e6 * resNet.paramsMillions);
-  const better = denseNetBC.filter((compact) =>
-    denseNet.every((plain) => plain.params > compact.params || plain.testError > compact.testError),
-  );
+  const better = unbeaten(denseNetBC, denseNet);
   return [
     {
       claim:
@@ -79,14 +86,81 @@ function findingsOf(denseNet: readonly CompactPoint[], denseNetBC: readonly Comp
       found: part <= 0.1 && Math.abs(small.testError - resNet.testError) <= 0.2,
     },
     {
-      claim: "DenseNet-BC is consistently the most parameter efficient variant of DenseNet.",
-      place: "section 5, model compactness, figure 4 left",
+      claim: MOST_EFFICIENT,
+      place: LEFT,
       criterion:
         "no DenseNet of Table 2 without bottlenecks has as few parameters as a DenseNet-BC and an error as low",
       measured: `${better.length} of ${denseNetBC.length} DenseNet-BC of Table 2 are beaten by none`,
       found: better.length === denseNetBC.length,
     },
   ];
+}
+
+const MOST_EFFICIENT = "DenseNet-BC is consistently the most parameter efficient variant of DenseNet.";
+const LEFT = "section 5, model compactness, figure 4 left";
+
+/** Those that none of the others has as few parameters and as low an error as. */
+function unbeaten(points: readonly CompactPoint[], others: readonly CompactPoint[]): readonly CompactPoint[] {
+  return points.filter(({ params, testError }) =>
+    others.every((other) => other.params > params || other.testError > testError),
+  );
+}
+
+/** Fewer runs say little of a trend. */
+const ENOUGH_RUNS = 5;
+/** "Around 1/3", with room on both sides. */
+const SHARE = 1 / 2;
+/** Percentage points: two seeds of one network differ by about so much. */
+const SAME_ERROR = 0.5;
+
+/** Of the largest set of our own runs that were trained alike, if it is large enough. */
+function findingsOfRuns(runs: readonly CompactPoint[]): Finding[] {
+  const sets = [...Map.groupBy(runs, ({ training }) => training).values()];
+  const alike = sets.reduce((largest, set) => (set.length > largest.length ? set : largest), []);
+  if (alike.length < ENOUGH_RUNS) return [];
+  const named = (prefix: string): CompactPoint[] => alike.filter(({ network }) => network.startsWith(prefix));
+  const compact = named("DenseNet-BC-");
+  const others = named("DenseNet-").filter((point) => !compact.includes(point));
+  const residual = named("ResNet-").filter(({ network }) => !network.includes(" with "));
+  const trained = `our ${alike.length} runs of ${alike[0].epochs} epochs with the same settings`;
+  const kilo = (params: number): string => `${Math.round(params / 1000)} k parameters`;
+  const found: Finding[] = [];
+  if (compact.length > 0 && others.length > 0) {
+    const better = unbeaten(compact, others);
+    found.push({
+      claim: MOST_EFFICIENT,
+      place: LEFT,
+      criterion: `of ${trained}, no other DenseNet has as few parameters as a DenseNet-BC and an error as low`,
+      measured: `${better.length} of ${compact.length} DenseNet-BC are beaten by none of ${others.length} others`,
+      found: better.length === compact.length,
+    });
+  }
+  if (compact.length > 0 && residual.length > 0) {
+    const pairs = residual.map((net) => {
+      const smaller = compact.filter(({ params }) => params <= SHARE * net.params);
+      return { net, best: smaller.toSorted((a, b) => a.testError - b.testError)[0] };
+    });
+    const matches = pairs.filter(({ net, best }) => best !== undefined && best.testError <= net.testError + SAME_ERROR);
+    found.push({
+      claim:
+        "To achieve the same level of accuracy, DenseNet-BC only requires around 1/3 of the parameters of ResNets.",
+      place: "section 5, model compactness, figure 4 middle",
+      criterion:
+        `of ${trained}, each ResNet has a DenseNet-BC of at most half its parameters whose error is at most ` +
+        `${SAME_ERROR} points higher`,
+      measured: pairs
+        .map(({ net, best }) => {
+          const beside =
+            best === undefined
+              ? "none is so small"
+              : `${best.network} ${best.testError.toFixed(1)} % with ${kilo(best.params)}`;
+          return `${net.network} ${net.testError.toFixed(1)} % with ${kilo(net.params)}: ${beside}`;
+        })
+        .join("; "),
+      found: matches.length === residual.length,
+    });
+  }
+  return found;
 }
 
 /** Error against parameters, as a section of a page. */
@@ -117,7 +191,11 @@ export function compactnessSection({ denseNet, denseNetBC, resNet, runs, finding
         ...group("DenseNet-BC, paper", toneOf(0), denseNetBC, x),
         ...group("DenseNet, paper", toneOf(3), denseNet, x),
         ...group("pre-activation ResNet, paper", toneOf(2), resNet, x),
-        ...group("run here", toneOf(1), runs, x, true),
+        ...[...Map.groupBy(runs, ({ epochs }) => epochs)]
+          .toSorted(([a = 0], [b = 0]) => b - a)
+          .flatMap(([epochs, points], at) =>
+            group(`run here, ${epochs} epochs`, toneOf(1 + 3 * (at % 2)), points, x, true),
+          ),
       ],
       x: { label, scale: "log", format: count },
       y: { label: "test error on C10+", scale: "linear", format: percent },
