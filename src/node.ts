@@ -10,11 +10,13 @@ export {
 export { type DecodeOptions, decodeImage, type ImageFormat } from "./data/image.node.ts";
 export { type LoadOptions, loadBatches } from "./data/loader.node.ts";
 export { type DatasetKind, type OpenOptions, openDataset, surveyFolder } from "./data/open.node.ts";
+export type { Provenance } from "./export/card.ts";
 export type { ExportCheck } from "./export/check.node.ts";
 export type { CalibrationData, Int8Check } from "./export/checkInt8.node.ts";
 export { type ExportFormatName, type ExportOptions, exportFormatNames } from "./export/export.ts";
+export type { ActivationRanges } from "./export/onnx/quantize.ts";
 export { type OnnxDtype, onnxDtypeNames, type WeightDtype, weightDtypes } from "./export/onnx/write.ts";
-export { exportNetwork, type WrittenExport } from "./export/write.node.ts";
+export { type ExportNetworkOptions, exportNetwork, type WrittenExport } from "./export/write.node.ts";
 export { type LoadedNetwork, loadNetwork } from "./formats/network.node.ts";
 export type { PreprocessingChoice } from "./formats/preprocessing.ts";
 export * from "./index.ts";

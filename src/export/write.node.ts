@@ -26,6 +26,7 @@ export interface WrittenExport {
   readonly check: ExportCheck | Int8Check;
 }
 
+/** What is written, and of dtype int8 with which images. */
 export interface ExportNetworkOptions extends Omit<ExportOptions, "ranges"> {
   /** Default: what the ending of the output says. */
   readonly format?: ExportFormatName;
