@@ -21,7 +21,7 @@ describe("results", () => {
   });
 
   for (const result of results) {
-    const { name, epochs, final, start, config } = result;
+    const { name, epochs, final, start, config, spec } = result;
     it(`${name}: epochs in order, errors between 0 and 100, ${FIRST_LOSSES} first losses`, () => {
       assert.deepEqual(
         epochs.map(({ epoch }) => epoch),
@@ -30,8 +30,10 @@ describe("results", () => {
       for (const { valTop1Error } of epochs) assert.ok(valTop1Error >= 0 && valTop1Error <= 100);
       assert.equal(final.epoch, config.epochs);
       assert.equal(start.firstLosses.length, FIRST_LOSSES);
-      // The untrained network knows nothing: its first loss is near that of equal chances.
-      assert.ok(Math.abs(start.firstLosses[0] - Math.log(start.classes)) < 0.5);
+      // The untrained network knows nothing: its first loss is near that of equal chances, farther where the variances of
+      // residual branches add up.
+      const farthest = spec.family === "resnet" ? 1 : 0.5;
+      assert.ok(Math.abs(start.firstLosses[0] - Math.log(start.classes)) < farthest, `${start.firstLosses[0]}`);
     });
 
     it(`${name}: names no folder of the machine that it ran on`, () => {

@@ -1,5 +1,5 @@
 struct Call { x: u32, weight: u32, y: u32, mean: u32, variance: u32, gamma: u32, beta: u32, rowEnds: u32, xStride: u32, yStride: u32, rows: u32, columns: u32, depth: u32, share: u32, rowTiles: u32, columnTiles: u32, groups: u32 }
-struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
+struct Run { learningRate: f32, seed: u32, step: u32, firstCorrection: f32, secondCorrection: f32 }
 @group(0) @binding(0) var<uniform> call: Call;
 @group(0) @binding(1) var<uniform> run: Run;
 @group(0) @binding(2) var<storage, read> tables: array<u32>;

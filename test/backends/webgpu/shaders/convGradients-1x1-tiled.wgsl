@@ -1,5 +1,5 @@
 struct Call { x_a: u32, dy_a: u32, y_a: u32, yMean_a: u32, yLevel_a: u32, yVariance_a: u32, mean_a: u32, variance_a: u32, gamma_a: u32, beta_a: u32, parts_a: u32, dy_b: u32, weight_b: u32, dx_b: u32, y_b: u32, yMean_b: u32, yLevel_b: u32, yVariance_b: u32, x_b: u32, mean_b: u32, variance_b: u32, gamma_b: u32, beta_b: u32, rowEnds_b: u32, xStride_a: u32, dyStride_a: u32, yStride_a: u32, rows_a: u32, columns_a: u32, depth_a: u32, share_a: u32, rowTiles_a: u32, columnTiles_a: u32, dyStride_b: u32, dxStride_b: u32, yStride_b: u32, xStride_b: u32, rows_b: u32, columns_b: u32, depth_b: u32, share_b: u32, rowTiles_b: u32, columnTiles_b: u32, groups_a: u32, groups: u32 }
-struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
+struct Run { learningRate: f32, seed: u32, step: u32, firstCorrection: f32, secondCorrection: f32 }
 @group(0) @binding(0) var<uniform> call: Call;
 @group(0) @binding(1) var<uniform> run: Run;
 @group(0) @binding(2) var<storage, read> tables: array<u32>;

@@ -1,5 +1,5 @@
 struct Call { moments: u32, mean: u32, variance: u32, parts: u32, partCount: u32, count: u32, groups: u32 }
-struct Run { learningRate: f32, seed: u32, step: u32, unused: u32 }
+struct Run { learningRate: f32, seed: u32, step: u32, firstCorrection: f32, secondCorrection: f32 }
 @group(0) @binding(0) var<uniform> call: Call;
 @group(0) @binding(1) var<uniform> run: Run;
 @group(0) @binding(2) var<storage, read> tables: array<u32>;
