@@ -129,8 +129,12 @@ export function epochsWithin(seconds: number, { imagesPerSecond, trainCount, val
   return { path: "epochs", value, reason };
 }
 
-/** Of an optimizer's usual rate, what trains with batch norm; a test of few updates can err beyond it. */
-const [LOWEST_SHARE, HIGHEST_SHARE] = [0.1, 3];
+/**
+ * Of an optimizer's usual rate, what trains with batch norm; a test of few updates can err beyond it. On photos-10 it
+ * said 0.085 with one seed and 0.024 with another, and the run came to 21.6 % error with 0.1 and to 24.6 % with 0.024
+ * (100 epochs, one seed each, 2026-11-25).
+ */
+const [LOWEST_SHARE, HIGHEST_SHARE] = [0.5, 3];
 /** What the usual rates are for. */
 const PAPER_BATCH = 64;
 
