@@ -13,6 +13,11 @@ export const persistentRoles = [
 ] as const satisfies readonly BufferRole[];
 export type PersistentRole = (typeof persistentRoles)[number];
 
+/** A value for each of these roles. */
+export function byRole<T>(value: (role: PersistentRole) => T): Record<PersistentRole, T> {
+  return Object.fromEntries(persistentRoles.map((role) => [role, value(role)])) as Record<PersistentRole, T>;
+}
+
 export interface Persistent {
   readonly buffers: ReadonlyMap<BufferName, PlanBuffer>;
   /** Where the last buffer of a role ends. */
@@ -22,7 +27,7 @@ export interface Persistent {
 /** @throws RangeError if two plans place a buffer differently */
 export function persistentOf(plans: Readonly<Record<string, Plan>>): Persistent {
   const buffers = new Map<BufferName, PlanBuffer>();
-  const roleBytes = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, secondMoment: 0, state: 0 };
+  const roleBytes = byRole(() => 0);
   for (const [planName, plan] of Object.entries(plans)) {
     for (const buffer of plan.buffers.values()) {
       const { name, role, offset, bytes } = buffer;

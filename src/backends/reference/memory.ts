@@ -5,25 +5,18 @@
 // nothing else differs.
 import { allocate, type Precision, type Real, sizeOf, type Tensor } from "../../ops/op.ts";
 import type { BufferName, BufferRole, PlanBuffer, View, Write } from "../../plan/plan.ts";
+import { byRole, persistentRoles } from "../persistent.ts";
 
 const BYTES = 4;
 
 /** Elements that each role needs: to the end of its last buffer. */
 export type RoleSizes = Readonly<Record<BufferRole, number>>;
 
-export const ROLES: readonly BufferRole[] = [
-  "parameter",
-  "gradient",
-  "gradientSum",
-  "momentum",
-  "secondMoment",
-  "state",
-  "arena",
-];
+export const ROLES: readonly BufferRole[] = [...persistentRoles, "arena"];
 
 /** Sizes of the storage that holds the buffers of one or several plans. */
 export function roleSizes(buffers: Iterable<PlanBuffer>): RoleSizes {
-  const sizes = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, secondMoment: 0, state: 0, arena: 0 };
+  const sizes = { ...byRole(() => 0), arena: 0 };
   for (const { role, offset, bytes } of buffers) sizes[role] = Math.max(sizes[role], (offset + bytes) / BYTES);
   return sizes;
 }
@@ -39,15 +32,7 @@ export function createStorage(sizes: RoleSizes, precision: Precision): Reference
   const reals = (role: BufferRole) => allocate([sizes[role]], precision).data;
   return {
     precision,
-    roles: {
-      parameter: reals("parameter"),
-      gradient: reals("gradient"),
-      gradientSum: reals("gradientSum"),
-      momentum: reals("momentum"),
-      secondMoment: reals("secondMoment"),
-      state: reals("state"),
-      arena: reals("arena"),
-    },
+    roles: { ...byRole(reals), arena: reals("arena") },
     arenaIntegers: new Int32Array(sizes.arena),
   };
 }

@@ -6,7 +6,7 @@
 import { ResourceError } from "../../errors.ts";
 import type { Plan, PlanBuffer } from "../../plan/plan.ts";
 import { channelLayout } from "../../plan/reading.ts";
-import { persistentOf, persistentRoles } from "../persistent.ts";
+import { byRole, persistentOf, persistentRoles } from "../persistent.ts";
 import { ModuleBuilder } from "./assembler.ts";
 import { scalarOffsets } from "./elementwise.ts";
 import { type Addresses, type Phase, partialBytes } from "./kernel.ts";
@@ -58,7 +58,7 @@ export function compileProgram(
   const { roleBytes } = persistentOf(plans);
   let top = align(1024 + scalarOffsets.bytes);
   const scalars = 1024;
-  const bases = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, secondMoment: 0, state: 0, arena: 0 };
+  const bases = { ...byRole(() => 0), arena: 0 };
   for (const role of persistentRoles) {
     bases[role] = top;
     top += align(roleBytes[role] + readSlack);

@@ -6,7 +6,7 @@
 import { ResourceError } from "../../errors.ts";
 import { type BufferName, dtypeBytes, type Plan, type PlanBuffer } from "../../plan/plan.ts";
 import { channelLayout } from "../../plan/reading.ts";
-import { type Persistent, type PersistentRole, persistentOf, persistentRoles } from "../persistent.ts";
+import { byRole, type Persistent, type PersistentRole, persistentOf, persistentRoles } from "../persistent.ts";
 import {
   callBytes,
   callWords,
@@ -101,7 +101,7 @@ function layOutArena({ buffers, arenaBytes, f16ArenaBytes }: Plan): Arena {
 
 function layOutSpaces(plans: Readonly<Record<string, Plan>>): Layout {
   const { roleBytes } = persistentOf(plans);
-  const base = { parameter: 0, gradient: 0, gradientSum: 0, momentum: 0, secondMoment: 0, state: 0 };
+  const base = byRole(() => 0);
   let persistent = 0;
   for (const role of persistentRoles) {
     base[role] = persistent;
