@@ -1,6 +1,6 @@
 // analyze: precision, recall and F1 of each class against all others (scikit-learn's precision_recall_fscore_support).
 
-/** How well one class is told from all others. */
+/** How well the network separates one class from all others. */
 export interface ClassScore {
   /** Index of the class. */
   readonly label: number;

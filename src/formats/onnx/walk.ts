@@ -289,7 +289,7 @@ class Walk {
   #batchNorm(node: NodeReader, x: Maps, others: readonly (Value | undefined)[]): Value {
     if (x.axes[1] !== "C") throw node.fail("normalizes another axis than that of the channels");
     if (node.int("spatial", 1) !== 1) throw node.fail("normalizes each pixel on its own (spatial = 0)");
-    // Up to opset 13 training is told by the outputs that only it has.
+    // Up to opset 13 no attribute says it, but a node for training has the statistics as outputs, too.
     if (node.int("training_mode", 0) !== 0 || node.outputs.length > 3) this.#training = true;
     const [gamma, beta, mean, variance] = ["factors", "shifts", "means", "variances"].map((what, i) =>
       this.#constant(node, others[i], what),
