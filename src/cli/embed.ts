@@ -17,7 +17,7 @@ import { openBackend } from "./backend.ts";
 import { commandLine } from "./commandLine.ts";
 import { EmbeddingWriter, namesBeside, requireEmbeddingFormat } from "./embeddingFile.ts";
 import { exitCodeOf } from "./exitCodes.ts";
-import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
+import { chosenDevice, examples, imageFileOptions, jsonOption, wholeFlag } from "./flags.ts";
 import { type NetworkFlags, openFeatures } from "./network.ts";
 import { printJson, printLine, say, talk, toned } from "./output.ts";
 import { requireWritable } from "./outputFile.ts";
@@ -62,16 +62,6 @@ export function addEmbed(program: Command): void {
       `write a page with the images on a map in which alike ones lie together (UMAP); of more than ${formatInteger(MOST_MAPPED)} ` +
         "images evenly spread ones",
     )
-    .addOption(settingOption("data.maxPixels"))
-    .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
-    .addOption(settingOption("device"))
-    .addOption(settingOption("activationDtype"))
-    .addOption(settingOption("threads"))
-    .addOption(
-      jsonOption(
-        "one JSON document on stdout: dims and, of each file, label, neighbours or without --output its vector",
-      ),
-    )
     .addHelpText(
       "after",
       examples(
@@ -82,7 +72,10 @@ export function addEmbed(program: Command): void {
       ),
     )
     .action(embedAll);
-  for (const option of preprocessingOptions()) command.addOption(option);
+  const json = jsonOption(
+    "one JSON document on stdout: dims and, of each file, label, neighbours or without --output its vector",
+  );
+  for (const option of [...imageFileOptions(), json, ...preprocessingOptions()]) command.addOption(option);
 }
 
 interface Found {

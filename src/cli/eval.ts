@@ -18,7 +18,16 @@ import type { DeviceChoice } from "../run/device.node.ts";
 import { type MeasuredSplit, openHeldOut } from "../run/heldOut.node.ts";
 import type { Evaluation } from "../train/evaluation.ts";
 import { openBackend } from "./backend.ts";
-import { chosenDevice, EMBEDDED, examples, jsonOption, numberFlag, settingOption, wholeFlag } from "./flags.ts";
+import {
+  bestOption,
+  chosenDevice,
+  EMBEDDED,
+  examples,
+  jsonOption,
+  numberFlag,
+  settingOption,
+  wholeFlag,
+} from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 import { csv, requireWritable } from "./outputFile.ts";
 import { type PreprocessingFlags, preprocessingChoice, preprocessingOptions } from "./preprocessingFlags.ts";
@@ -79,7 +88,7 @@ export function addEval(program: Command): void {
     .addOption(settingOption("data.labels", "the run's"))
     .addOption(settingOption("data.maxPixels"))
     .addOption(new Option("--skip-bad", "leave out images that do not decode, in place of refusing the folder"))
-    .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
+    .addOption(bestOption())
     .option("--ten-crop", "mean scores of ten crops of each image: centre, corners, and these mirrored; of a folder")
     .option("-b, --batch-size <n>", "images at once, with --ten-crop crops", wholeFlag("--batch-size", 1), 64)
     .option(

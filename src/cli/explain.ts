@@ -19,7 +19,7 @@ import { nearestName } from "../nearestName.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
 import { openBackend } from "./backend.ts";
 import { exitCodeOf } from "./exitCodes.ts";
-import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
+import { chosenDevice, examples, imageFileOptions, jsonOption, wholeFlag } from "./flags.ts";
 import { type NetworkFlags, openNetwork } from "./network.ts";
 import { printJson, printLine, say, toned } from "./output.ts";
 import { requireWritable } from "./outputFile.ts";
@@ -75,16 +75,6 @@ export function addExplain(program: Command): void {
       "write the image in grey with the map in colour: a .png file for one image, else a folder; of the image's size, " +
         "small ones enlarged",
     )
-    .addOption(settingOption("data.maxPixels"))
-    .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
-    .addOption(settingOption("device"))
-    .addOption(settingOption("activationDtype"))
-    .addOption(settingOption("threads"))
-    .addOption(
-      jsonOption(
-        "a JSON list on stdout: file, target, logit, top, map, box (what the network saw) and peak, in the image's pixels",
-      ),
-    )
     .addHelpText(
       "after",
       examples(
@@ -96,7 +86,10 @@ export function addExplain(program: Command): void {
       ),
     )
     .action(explain);
-  for (const option of preprocessingOptions()) command.addOption(option);
+  const json = jsonOption(
+    "a JSON list on stdout: file, target, logit, top, map, box (what the network saw) and peak, in the image's pixels",
+  );
+  for (const option of [...imageFileOptions(), json, ...preprocessingOptions()]) command.addOption(option);
 }
 
 /** What was found of a file, or why nothing was. */

@@ -12,7 +12,7 @@ import { exportNetwork, type WrittenExport } from "../export/write.node.ts";
 import { type LoadedNetwork, loadClassifier } from "../formats/network.node.ts";
 import { openHeldOut } from "../run/heldOut.node.ts";
 import { openBackend } from "./backend.ts";
-import { examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
+import { bestOption, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
 import { printJson, printLine, say } from "./output.ts";
 
 interface ExportVerbOptions {
@@ -80,7 +80,7 @@ export function addExport(program: Command): void {
     .option("--calibrated", "divide the classifier by the temperature of the network's calibration")
     .option("--preprocessing", "onnx: the graph takes uint8 pixels [batch, height, width, channels] of the input size")
     .option("--probabilities", "onnx: the graph ends with the softmax or the sigmoids, not with logits")
-    .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
+    .addOption(bestOption())
     .addOption(settingOption("threads"))
     .addOption(jsonOption())
     .addHelpText(

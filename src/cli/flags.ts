@@ -80,6 +80,18 @@ function description(
   return `${help} (${range}default: ${otherwise})`;
 }
 
+/** Which checkpoint of a run folder. */
+export const bestOption = (): Option =>
+  new Option("--best", "of a run folder the checkpoint with the lowest validation error, not the last");
+
+/** What verbs take that show image files to a network, beside how images are prepared. */
+export function imageFileOptions(): readonly Option[] {
+  const [maxPixels, ...device] = ["data.maxPixels", "device", "activationDtype", "threads"].map((path) =>
+    settingOption(path),
+  );
+  return [maxPixels, bestOption(), ...device];
+}
+
 /** A setting's value from the flags that commander read. */
 export function flagValues(options: Readonly<Record<string, unknown>>): ReadonlyMap<string, FlagValue> {
   return new Map(

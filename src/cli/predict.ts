@@ -9,7 +9,7 @@ import type { Prediction } from "../infer/scores.ts";
 import type { DeviceChoice } from "../run/device.node.ts";
 import { openBackend } from "./backend.ts";
 import { exitCodeOf } from "./exitCodes.ts";
-import { chosenDevice, examples, jsonOption, settingOption, wholeFlag } from "./flags.ts";
+import { chosenDevice, examples, imageFileOptions, jsonOption, wholeFlag } from "./flags.ts";
 import { type LeastConfidence, leastConfidence, parseMinConfidence } from "./minConfidence.ts";
 import { printJson, printLine, say, toned } from "./output.ts";
 import { csv, requireWritable } from "./outputFile.ts";
@@ -48,16 +48,6 @@ export function addPredict(program: Command): void {
       ).argParser(parseMinConfidence),
     )
     .option("-o, --output <file>", "write a table of the answers to this file, as comma-separated values")
-    .addOption(settingOption("data.maxPixels"))
-    .option("--best", "of a run folder the checkpoint with the lowest validation error, not the last")
-    .addOption(settingOption("device"))
-    .addOption(settingOption("activationDtype"))
-    .addOption(settingOption("threads"))
-    .addOption(
-      jsonOption(
-        "a JSON list on stdout: file, label, index, score and the top k of each; file and error of the bad ones",
-      ),
-    )
     .addHelpText(
       "after",
       examples(
@@ -69,7 +59,10 @@ export function addPredict(program: Command): void {
       ),
     )
     .action(predict);
-  for (const option of preprocessingOptions()) command.addOption(option);
+  const json = jsonOption(
+    "a JSON list on stdout: file, label, index, score and the top k of each; file and error of the bad ones",
+  );
+  for (const option of [...imageFileOptions(), json, ...preprocessingOptions()]) command.addOption(option);
 }
 
 async function predict(checkpoint: string, names: string[], options: PredictOptions): Promise<void> {
