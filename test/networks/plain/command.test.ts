@@ -5,8 +5,9 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { densenet, events, start } from "../../cli/command.ts";
+import { densenet, events } from "../../cli/command.ts";
 import { CLASSES, makeImages, tinyConfig } from "../../cli/images.ts";
+import { lastEpoch, requireUsable, stopAfterFirstUpdate } from "../trained.ts";
 
 const EPOCHS = 8;
 let folder = "";
@@ -25,11 +26,6 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true }));
 
-const lastEpoch = (stdout: string): Record<string, unknown> => {
-  const { epoch, trainLoss, valLoss, valTop1Error } = events(stdout).findLast(({ type }) => type === "epoch") ?? {};
-  return { epoch, trainLoss, valLoss, valTop1Error };
-};
-
 test("train · a chain learns three classes; its spec and the report say what it is", async () => {
   assert.equal(whole.code, 0, whole.stderr);
   const [first] = events(whole.stdout) as { type: string; spec?: { family?: string; widths?: number[] } }[];
@@ -45,14 +41,8 @@ test("train · a chain learns three classes; its spec and the report say what it
 
 test("--resume · a chain that was stopped ends with the numbers of one that was not", async () => {
   const output = join(folder, "stopped");
-  const run = start(["train", "--config", config, "--output", output, "--json"]);
-  let seen = "";
-  run.child.stdout?.on("data", (text: string) => {
-    // The chunk that completes the first update's event.
-    if (!seen.includes('"type":"step"') && (seen + text).includes('"type":"step"')) run.child.kill("SIGTERM");
-    seen += text;
-  });
-  assert.equal((await run.done).code, 143);
+  const stopped = await stopAfterFirstUpdate(["train", "--config", config, "--output", output, "--json"]);
+  assert.equal(stopped.code, 143);
   const resumed = await densenet(["train", "--resume", output, "--json"]);
   assert.equal(resumed.code, 0, resumed.stderr);
   assert.deepEqual(lastEpoch(resumed.stdout), lastEpoch(whole.stdout));
@@ -82,16 +72,7 @@ test("train --recompute bottleneck, 2 threads · a chain's losses stay what they
 });
 
 test("eval and predict · a chain's checkpoint gives the validation error of its last epoch and labels for files", async () => {
-  const measured = await densenet(["eval", join(folder, "whole"), "--json"]);
-  assert.equal(measured.code, 0, measured.stderr);
-  const { top1Error, loss } = JSON.parse(measured.stdout);
-  const last = lastEpoch(whole.stdout);
-  assert.equal(top1Error, last.valTop1Error);
-  assert.ok(Math.abs(loss - Number(last.valLoss)) < 1e-5);
-
-  const asked = await densenet(["predict", join(folder, "whole"), join(data, "red", "3.png"), "--json"]);
-  assert.equal(asked.code, 0, asked.stderr);
-  assert.match(asked.stdout, new RegExp(`"label":"(${CLASSES.join("|")})"`));
+  await requireUsable(join(folder, "whole"), data, whole);
 });
 
 test("inspect · a chain by name and as a checkpoint", async () => {

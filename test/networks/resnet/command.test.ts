@@ -6,8 +6,9 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { densenet, events, start } from "../../cli/command.ts";
+import { densenet, events } from "../../cli/command.ts";
 import { CLASSES, makeImages, tinyConfig } from "../../cli/images.ts";
+import { lastEpoch, requireUsable, stopAfterFirstUpdate } from "../trained.ts";
 
 const EPOCHS = 8;
 let folder = "";
@@ -26,11 +27,6 @@ before(async () => {
   whole = await densenet(["train", "--config", config, ...flags, "--output", join(folder, "whole"), "--json"]);
 });
 after(() => rm(folder, { recursive: true }));
-
-const lastEpoch = (stdout: string): Record<string, unknown> => {
-  const { epoch, trainLoss, valLoss, valTop1Error } = events(stdout).findLast(({ type }) => type === "epoch") ?? {};
-  return { epoch, trainLoss, valLoss, valTop1Error };
-};
 
 /** The newest checkpoint's weights, bit for bit. */
 async function weightsOf(run: string): Promise<string> {
@@ -60,13 +56,8 @@ test("train --stochastic-depth 0.6 · a residual net learns three classes; its s
 
 test("--resume · stopped in the middle, it ends with the weights of one that was not, bit for bit", async () => {
   const output = join(folder, "stopped");
-  const run = start(["train", "--config", config, ...flags, "--output", output, "--json"]);
-  let seen = "";
-  run.child.stdout?.on("data", (text: string) => {
-    if (!seen.includes('"type":"step"') && (seen + text).includes('"type":"step"')) run.child.kill("SIGTERM");
-    seen += text;
-  });
-  assert.equal((await run.done).code, 143);
+  const stopped = await stopAfterFirstUpdate(["train", "--config", config, ...flags, "--output", output, "--json"]);
+  assert.equal(stopped.code, 143);
   const resumed = await densenet(["train", "--resume", output, "--json"]);
   assert.equal(resumed.code, 0, resumed.stderr);
   assert.deepEqual(lastEpoch(resumed.stdout), lastEpoch(whole.stdout));
@@ -82,15 +73,7 @@ test("without stochastic depth the same run has other losses", async () => {
 });
 
 test("eval and predict · its checkpoint gives the validation error of its last epoch and labels for files", async () => {
-  const measured = await densenet(["eval", join(folder, "whole"), "--json"]);
-  assert.equal(measured.code, 0, measured.stderr);
-  const { top1Error, loss } = JSON.parse(measured.stdout);
-  const last = lastEpoch(whole.stdout);
-  assert.equal(top1Error, last.valTop1Error);
-  assert.ok(Math.abs(loss - Number(last.valLoss)) < 1e-5);
-  const asked = await densenet(["predict", join(folder, "whole"), join(data, "red", "3.png"), "--json"]);
-  assert.equal(asked.code, 0, asked.stderr);
-  assert.match(asked.stdout, new RegExp(`"label":"(${CLASSES.join("|")})"`));
+  await requireUsable(join(folder, "whole"), data, whole);
 });
 
 test("inspect · by name and as a checkpoint", async () => {
