@@ -4,7 +4,7 @@ import { tuneRun } from "../run/tune.node.ts";
 import { type Choice, chooseRate, epochsWithin } from "../train/choose.ts";
 import { settings } from "../train/settings.ts";
 import { quoted } from "./commandLine.ts";
-import { type ResolvedTraining, resolveTrainConfig, type TrainFlags } from "./trainConfig.ts";
+import type { ResolvedTraining, TrainFlags } from "./trainConfig.ts";
 
 /**
  * The same settings with those that must be measured on the run's own images and device: the rate of a folder's
@@ -27,7 +27,7 @@ export async function measuredTraining(
   );
   const tuning = await tuneRun(config, { initFrom, ...(wantsRate ? {} : { updates: SPEED_UPDATES }) });
   const secondsLeft = minutes === undefined ? 0 : minutes * 60 - (performance.now() - began) / 1000;
-  return resolveTrainConfig(flags, {
+  return training.resolveWith({
     ...(minutes === undefined ? {} : { epochs: epochsWithin(secondsLeft, tuning.speed) }),
     ...(wantsRate ? { rate: chooseRate(tuning.rate, config) } : {}),
   });

@@ -74,6 +74,8 @@ export interface ResolvedTraining extends ResolvedConfig {
   /** Of a folder of somebody's own images for which settings are chosen. */
   readonly facts?: FolderFacts;
   readonly choices: readonly Choice[];
+  /** The same settings with what was measured since; nothing is read again. */
+  resolveWith(measured: Measured): ResolvedTraining;
 }
 
 /** What was measured before a run. */
@@ -87,35 +89,36 @@ export interface Measured {
  * set where none is named. For a folder of images, settings that nobody says are chosen, unless there is a preset, a
  * file or weights to start from.
  */
-export async function resolveTrainConfig(flags: TrainFlags, measured: Measured = {}): Promise<ResolvedTraining> {
+export async function resolveTrainConfig(flags: TrainFlags): Promise<ResolvedTraining> {
   const { preset, config: file, resume, initFrom } = flags;
   requireAlone(flags);
   const weights = initFrom === undefined ? undefined : await settingsFrom(initFrom);
   const given = flagValues(flags);
-  const asked = given.has("epochs") || measured.epochs === undefined || flags.minutes === undefined;
   const input = {
-    flags: asked ? given : new Map([...given, ["epochs", { value: measured.epochs.value, flag: "--minutes" }]]),
+    flags: given,
     ...(preset === undefined ? {} : { preset }),
     ...(file === undefined ? {} : { file: await readConfigFile(file), fileName: file }),
     ...(resume === undefined ? {} : { file: await savedConfig(resume), fileName: resume }),
     ...weightsLayer(flags, weights),
   };
-  let resolved = resolveConfig(input);
-  const { dir, maxPixels } = resolved.config.data;
+  const { dir, maxPixels } = resolveConfig(input).config.data;
   // The paper's recipes are about data sets that do not come with the package: they need a folder, the rest has a
   // default.
   const named = dir ?? (preset?.startsWith("paper-") ? null : "embedded");
   const found = named === null || named === "embedded" ? named : resolve(named);
   const isOpen = [preset, file, resume, initFrom].every((start) => start === undefined);
   const facts = isOpen && found !== null && dir !== null ? await surveyFolder(found, maxPixels) : undefined;
-  let choices: readonly Choice[] = [];
-  if (facts !== undefined) {
-    const said = new Map([...given].map(([path, { value }]) => [path, value]));
-    choices = chooseSettings(facts, said, measured);
-    resolved = resolveConfig({ ...input, chosen: chosenConfig(choices) });
-  }
-  const config = { ...resolved.config, data: { ...resolved.config.data, dir: found } };
-  return { ...resolved, config, choices, ...(facts === undefined ? {} : { facts }) };
+  const said = new Map([...given].map(([path, { value }]) => [path, value]));
+
+  const resolveWith = (measured: Measured): ResolvedTraining => {
+    const { epochs } = measured;
+    const inTime = epochs === undefined ? [] : [["epochs", { value: epochs.value, flag: "--minutes" }] as const];
+    const choices = facts === undefined ? [] : chooseSettings(facts, said, measured);
+    const resolved = resolveConfig({ ...input, flags: new Map([...given, ...inTime]), chosen: chosenConfig(choices) });
+    const config = { ...resolved.config, data: { ...resolved.config.data, dir: found } };
+    return { ...resolved, config, choices, ...(facts === undefined ? {} : { facts }), resolveWith };
+  };
+  return resolveWith({});
 }
 
 /** @throws UsageError for flags that say the same thing twice, or what a resumed run keeps */
